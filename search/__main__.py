@@ -1,0 +1,289 @@
+"""The command line: `python -m search`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+BEGAN = time.monotonic()
+"""Time budgets count from here, before anything heavy is imported."""
+
+import click  # noqa: E402
+
+from search.errors import BadInput, SearchError  # noqa: E402
+
+EXAMPLES = """
+\b
+  python -m search                                  list the studies
+  python -m search digits_cnn                       a first result in under a minute
+  python -m search fashion_cnn --time-budget 5m     the best that five minutes allow
+  python -m search fashion_cnn --set 'train/lr=log(1e-3, 1e-1)' --set train/optimizer=sgd
+  python -m search show digits_cnn-1                what a search found
+"""
+
+
+class Commands(click.Group):
+    """Every command that is not a verb is the name of a study, or the path of a study file."""
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        """Insert the verb `run` before a study."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["run", *args]
+        return super().resolve_command(context, args)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """The verbs, in the order in which one needs them."""
+        return list(self.commands)
+
+
+@click.group(cls=Commands, invoke_without_command=True, epilog=EXAMPLES, context_settings={"max_content_width": 120})
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Find a well-tuned image classifier: python -m search STUDY."""
+    if context.invoked_subcommand is None:
+        studies()
+
+
+def studies() -> None:
+    """Print the studies there are."""
+    import spaces
+
+    names = spaces.names()
+    width = max(map(len, names))
+    for name in names:
+        click.echo(f"{name:<{width}}  {spaces.describe(name)}")
+
+
+RUNS = click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder that holds the searches."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@cli.command(name="run", hidden=False, epilog=EXAMPLES)
+@click.argument("study")
+@click.option("--name", help="Name of the search; the study's name and a counter if left out.")
+@RUNS
+@click.option("--data", type=click.Path(path_type=Path), help="An .npz file, an image folder, or a folder of known sets.")
+@click.option("--trials", type=int, help="At most so many trials.")
+@click.option("--epochs", type=int, help="Full budget of a trial.")
+@click.option("--time-budget", metavar="TIME", help="Wall time of the whole command: 90s, 10m, 2h.")
+@click.option("--concurrent", type=int, help="At most so many trials at a time; as many as fit if left out.")
+@click.option("--cpus", type=float, default=1.0, show_default=True, help="CPUs per trial.")
+@click.option("--gpus", type=float, default=0.0, show_default=True, help="GPUs per trial; fractions share one.")
+@click.option("--seed", type=int, default=0, show_default=True, help="All random draws come from it.")
+@click.option("--sampler", default="tpe", show_default=True, help="What proposes: tpe or random.")
+@click.option("--scheduler", default="asha", show_default=True, help="What stops the weak: asha or none.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter, or search it in another range.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the plan, start nothing.")
+@JSON
+@click.option("--quiet", is_flag=True, help="Warnings only.")
+@click.option("--no-stand-in", is_flag=True, help="Fail if the data cannot be had.")
+@click.option("--debug", is_flag=True, help="Add the traceback to an error.")
+def run_study(study: str, **options: Any) -> None:
+    """Search STUDY: a name that `python -m search` lists, or the path of a study file."""
+    from search import display as displays
+    from search.settings import Settings, from_environment, seconds
+
+    changes = {}
+    for change in options["changes"]:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise BadInput(f"--set takes NAME=VALUE, as in --set train/lr=0.1, but got {change!r}")
+        changes[key.strip()] = value
+    settings = Settings(
+        name=options["name"],
+        runs=options["runs"],
+        data=options["data"],
+        trials=options["trials"],
+        epochs=options["epochs"],
+        time_budget=seconds(options["time_budget"]) if options["time_budget"] is not None else None,
+        concurrent=options["concurrent"],
+        cpus=options["cpus"],
+        gpus=options["gpus"],
+        seed=options["seed"],
+        sampler=options["sampler"],
+        scheduler=options["scheduler"],
+        changes=changes,
+        stand_in=not options["no_stand_in"],
+        command="python -m search " + " ".join(_quoted(sys.argv[1:])),
+        **from_environment(),
+    )
+    display = displays.for_stderr(quiet=options["quiet"])
+    from search.run import prepare, run
+
+    prepared = prepare(study, settings, display)
+    if options["dry_run"]:
+        if options["as_json"]:
+            click.echo(json.dumps(prepared.about, indent=1))
+        else:
+            click.echo(displays.plan(prepared.study, prepared.about))
+        return
+    summary, fault, signal_number = run(prepared, display, began=BEGAN)
+    if options["as_json"]:
+        click.echo(json.dumps(summary, indent=1))
+    elif summary["best"]:
+        click.echo(result(summary))
+    if fault is not None:
+        raise fault
+    if signal_number:
+        raise SystemExit(128 + signal_number)
+
+
+@cli.command(name="list")
+@RUNS
+@JSON
+def list_searches(runs: Path, as_json: bool) -> None:
+    """List the searches in the runs folder."""
+    from search.record import FILE
+    from search.summary import summarize
+
+    summaries = [summarize(file.parent) for file in sorted(runs.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime)]
+    if as_json:
+        click.echo(json.dumps(summaries, indent=1))
+        return
+    if not summaries:
+        click.echo(f"no searches in {runs}; start one with python -m search STUDY", err=True)
+    for each in summaries:
+        best = each["best"]
+        accuracy = f"val {best['val_accuracy']:.4f}" if best and "val_accuracy" in best else "no result"
+        test = f"test {best['test_accuracy']:.4f}" if best and best["test_accuracy"] is not None else ""
+        counts = ", ".join(f"{count} {state}" for state, count in each["trials"].items())
+        click.echo(f"{each['name']:<24} {each['state']:<12} {accuracy:<12} {test:<12} {counts}")
+
+
+@cli.command()
+@click.argument("name")
+@RUNS
+@JSON
+def show(name: str, runs: Path, as_json: bool) -> None:
+    """Show a search: its trials, the best first, and its winner."""
+    from search.record import FILE, read
+    from search.summary import leaderboard, summarize
+
+    folder = found(name, runs)
+    events = read(folder / FILE)
+    summary = {**summarize(folder, events), "leaderboard": leaderboard(events)}
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+        return
+    click.echo(f"{summary['name']}: {summary['state']}, {summary['epochs']} epochs in {summary['wall_s']:.0f} s")
+    for row in summary["leaderboard"]:
+        value = f"{row['value']:.4f}" if row["value"] is not None else "      "
+        point = " ".join(f"{key.split('/', 1)[1]}={_short(item)}" for key, item in row["point"].items())
+        click.echo(f"  trial {row['trial']:3d}  {row['state']:<13} {row['epochs']:2d} epochs  {value}  {point}")
+    if summary["best"]:
+        click.echo(result(summary))
+
+
+@cli.command()
+@click.argument("name")
+@RUNS
+@JSON
+def best(name: str, runs: Path, as_json: bool) -> None:
+    """Print the winner of a search: configuration, accuracies, where its model is."""
+    from search.errors import SearchFailed
+    from search.summary import summarize
+
+    summary = summarize(found(name, runs))
+    if not summary["best"]:
+        raise SearchFailed(f"{name} has no result yet; it is {summary['state']}")
+    click.echo(json.dumps(summary["best"], indent=1) if as_json else result(summary))
+
+
+@cli.command()
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path))
+@RUNS
+def export(name: str, folder: Path, runs: Path) -> None:
+    """Write a search into FOLDER: the winner's weights, its configuration, and all trials and curves as CSV."""
+    from search.export import export_search
+
+    for file in export_search(found(name, runs), folder):
+        click.echo(str(file))
+
+
+@cli.command()
+@RUNS
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(runs: Path, port: int) -> None:
+    """Open MLflow's pages on the store beside the runs folder, on this machine only."""
+    from search.settings import Settings, from_environment
+    from search.tracking import serve
+
+    settings = Settings(runs=runs, tracking_uri=from_environment()["tracking_uri"])
+    raise SystemExit(serve(settings.tracking, port, say=lambda text: click.echo(text, err=True)))
+
+
+def found(name: str, runs: Path) -> Path:
+    """The folder of the search `name`. Raises BadInput with the nearest name if there is none."""
+    from search.record import FILE
+    from search.settings import check_name, nearest
+
+    check_name(name)
+    if not (runs / name / FILE).is_file():
+        known = sorted(file.parent.name for file in runs.glob(f"*/{FILE}"))
+        raise BadInput(nearest("search", name, known) if known else f"no search {name!r}: {runs} holds none")
+    return runs / name
+
+
+def result(summary: dict[str, Any]) -> str:
+    """The winner, for people."""
+    best, places = summary["best"], summary["mlflow"]
+    lines = [f"winner of {summary['name']}: trial {best['trial']}, epoch {best['epoch']}"]
+    lines += [f"  {key} = {_short(value)}" for key, value in best["config"].items()]
+    lines.append(f"validation accuracy {best['val_accuracy']:.4f}" if "val_accuracy" in best else "")
+    if best["test_accuracy"] is not None:
+        lines.append(f"test accuracy       {best['test_accuracy']:.4f}  (measured once, on {best['test_images']} images)")
+    if summary["stand_in"]:
+        lines.append(f"STAND-IN DATA: these numbers say nothing about {summary['dataset']}")
+    if places.get("parent_run_id"):
+        lines.append(f"MLflow   python -m search ui   then /#/experiments/{places['experiment_id']}/runs/{places['parent_run_id']}")
+    if places.get("model_uri"):
+        lines.append(f"model    mlflow.pyfunc.load_model({places['model_uri']!r})   with MLFLOW_TRACKING_URI={places['tracking_uri']}")
+    lines.append(f"record   {summary['run_dir']}")
+    return "\n".join(line for line in lines if line)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _quoted(arguments: list[str]) -> list[str]:
+    import shlex
+
+    return [shlex.quote(argument) for argument in arguments]
+
+
+def main() -> None:
+    """Run the command line; every error is one line on standard error and its exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        code = cli.main(prog_name="python -m search", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.UsageError as error:
+        _fail(error.format_message(), BadInput.exit_code, debug)
+    except SearchError as error:
+        _fail(str(error), error.exit_code, debug)
+    except click.Abort:
+        _fail("interrupted before the search began; nothing was written", 130, debug)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130, debug)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _fail(text: str, code: int, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    click.echo(f"error: {' '.join(text.split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

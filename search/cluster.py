@@ -1,0 +1,105 @@
+"""Ray: started in this process, or joined, and asked what it has."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from search.errors import EnvironmentFault
+from search.settings import Settings
+
+WORKER_ENVIRONMENT = {
+    # A stopped trial's thread ends at its next report; a slow checkpoint must not make Tune take the worker for dead.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    # PyTorch's allocator gives freed blocks back more readily, which matters where trials share a GPU.
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+}
+
+DRIVER_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # trials without a GPU see none
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record holds what they would write
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see search/run.py
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own snapshots are never read
+    "TUNE_WARN_THRESHOLD_S": "10",
+}
+
+
+def available_locally(settings: Settings) -> None:
+    """Raise EnvironmentFault if this machine alone is to run the search and cannot hold one trial."""
+    if settings.ray_address:
+        return
+    cpus = os.cpu_count() or 1
+    if settings.cpus > cpus:
+        raise EnvironmentFault(f"--cpus {settings.cpus:g} per trial, but this machine has {cpus}; ask for {cpus} or fewer")
+    if settings.gpus:
+        import torch
+
+        gpus = torch.cuda.device_count()
+        if settings.gpus > gpus:
+            raise EnvironmentFault(
+                f"--gpus {settings.gpus:g} per trial, but this machine has {gpus}; "
+                + ("leave --gpus out to train on CPUs" if gpus == 0 else f"ask for {gpus} or fewer")
+            )
+
+
+@contextmanager
+def ray_running(settings: Settings) -> Iterator[None]:
+    """Ray, started for this process alone or joined at `settings.ray_address`; left or ended on the way out.
+
+    Raises EnvironmentFault if it cannot be reached or started, or has not the resources for one trial.
+    """
+    # Processes that this one starts inherit its environment; a runtime_env would cost each worker a second or more.
+    for name, value in {**DRIVER_ENVIRONMENT, **WORKER_ENVIRONMENT}.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    try:
+        ray.init(
+            # "local": never join what somebody's `ray start` left on this machine, unless asked to.
+            address=settings.ray_address or "local",
+            include_dashboard=False if not settings.ray_address else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": WORKER_ENVIRONMENT} if settings.ray_address else None,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = f"Ray at {settings.ray_address} cannot be joined" if settings.ray_address else "Ray cannot be started"
+        raise EnvironmentFault(f"{where}: {' '.join(str(error).split())[:300]}") from None
+    try:
+        _enough(settings)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def slots(settings: Settings) -> int:
+    """How many trials the cluster has room for at once, at least 1; `--concurrent` can only lower it."""
+    room = min(
+        _total(kind) // per_trial for kind, per_trial in (("CPU", settings.cpus), ("GPU", settings.gpus)) if per_trial
+    )
+    return max(1, int(min(room, settings.concurrent or room)))
+
+
+def cores() -> float:
+    """CPUs in the whole cluster."""
+    return _total("CPU")
+
+
+def _enough(settings: Settings) -> None:
+    for kind, per_trial in (("CPU", settings.cpus), ("GPU", settings.gpus)):
+        largest = _total(kind, largest_node=True)
+        if per_trial > largest:
+            raise EnvironmentFault(
+                f"--{kind.lower()}s {per_trial:g} per trial, but no node has more than {largest:g} {kind}; ask for fewer"
+            )
+
+
+def _total(kind: str, *, largest_node: bool = False) -> float:
+    import ray
+
+    each = [node["Resources"].get(kind, 0.0) for node in ray.nodes() if node["Alive"]]
+    return max(each, default=0.0) if largest_node else float(sum(each))

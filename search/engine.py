@@ -1,0 +1,170 @@
+"""Ray Tune as the engine: it places trials on workers and carries their reports to the search, which decides."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from search.checkpoints import Retention
+from search.search import Search
+from search.settings import Settings
+from search.trials import State
+from search.worker import Task, as_ray_function
+
+
+class Engine:
+    """Runs the trials of `search` until it has no more, or `should_stop` names a reason.
+
+    Tune is a stateless executor here: its searcher, scheduler and callback are thin adapters to one `Search`, its
+    snapshots are never read, and an error in the search ends the run instead of being logged and forgotten.
+    """
+
+    def __init__(self, search: Search, retention: Retention, should_stop: Callable[[], str], tick: Callable[[], None]) -> None:
+        self.search, self.retention = search, retention
+        self.should_stop, self.tick = should_stop, tick
+        self.fault: BaseException | None = None
+        self._numbers: dict[str, int] = {}
+
+    def run(self, task: Task, settings: Settings, *, concurrent: int, folder: Path) -> str:
+        """Run, and return why it ended: "" if there was nothing left to do. Trials still running are interrupted."""
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        trainable = tune.with_resources(as_ray_function(task), {"cpu": settings.cpus, "gpu": settings.gpus})
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=_Suggest(self),
+                scheduler=_Decide(self),
+                num_samples=-1,
+                max_concurrent_trials=concurrent,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(folder),
+                verbose=0,
+                callbacks=[_Watch(self)],
+                stop=_Stop(self),
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        )
+        # Tune prints its configuration whatever the verbosity; standard output is for the result.
+        with contextlib.redirect_stdout(io.StringIO()):
+            tuner.fit()
+        if self.fault is not None:
+            raise self.fault
+        why = self.should_stop()
+        for trial in self.search.trials.running():
+            self.search.end(trial.number, State.INTERRUPTED, why or "the search ended")
+        return why
+
+    def suggest(self, ray_id: str) -> dict[str, Any] | None:
+        """The next trial's task, or None when there is none."""
+        trial = self.search.ask() if not self.should_stop() else None
+        if trial is None:
+            return None
+        self._numbers[ray_id] = trial.number
+        return {"trial": trial.number, "config": self.search.config(trial), "resume": None}
+
+    def heard(self, ray_id: str, report: Mapping[str, Any]) -> bool:
+        """Take in a report of the trial that Ray calls `ray_id`, and say whether it goes on."""
+        number = self._numbers[ray_id]
+        if "end" in report:
+            self.search.end(number, State(report["end"]), report["why"])
+        elif "epoch" in report:
+            self.retention.added(report["checkpoint"])
+            go_on = self.search.report(
+                number,
+                report["epoch"],
+                report["metrics"],
+                seconds=report["seconds"],
+                checkpoint=report["checkpoint"],
+                sha256=report["sha256"],
+                place=report["place"],
+            )
+            self.retention.sweep(self.search.trials)
+            return go_on
+        self.retention.sweep(self.search.trials)
+        return False
+
+    def lost(self, ray_id: str, why: str) -> None:
+        """The worker of a trial died."""
+        self.search.end(self._numbers[ray_id], State.FAILED, why)
+
+    def guarded(self, call: Callable[[], Any], otherwise: Any) -> Any:
+        """`call()`; an error ends the run and is raised from `run`, since Tune would wrap it or swallow it."""
+        if self.fault is not None:
+            return otherwise
+        try:
+            return call()
+        except BaseException as error:
+            self.fault = error
+            return otherwise
+
+
+class _Stateless:
+    """Tune pickles its parts at the start for a restore that we never do; there is nothing to keep in them."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Suggest(_Stateless, Searcher):
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def suggest(self, trial_id: str) -> Any:
+        config = self._engine.guarded(lambda: self._engine.suggest(trial_id), None)
+        return Searcher.FINISHED if config is None else config
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Ends are heard by the scheduler and the callback, with their reasons."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the record is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the record is the state."""
+
+
+class _Decide(_Stateless, FIFOScheduler):
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
+        go_on = self._engine.guarded(lambda: self._engine.heard(trial.trial_id, json.loads(result["report"])), False)
+        return TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP
+
+
+class _Watch(_Stateless, tune.Callback):
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
+        self._engine.guarded(self._engine.tick, None)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        error = trial.get_error() if hasattr(trial, "get_error") else None
+        why = " ".join(str(error or "the worker process died").split())[:500]
+        self._engine.guarded(lambda: self._engine.lost(trial.trial_id, why), None)
+
+
+class _Stop(_Stateless, tune.Stopper):
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __call__(self, trial_id: str, result: Any) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._engine.fault is not None or bool(self._engine.should_stop())

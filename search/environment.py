@@ -1,0 +1,56 @@
+"""What the numbers of a search depend on besides its settings: code, versions, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy")
+ROOT = Path(__file__).parents[1]
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that decide results."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+def code_digest() -> str:
+    """SHA-256 over the source of our three packages."""
+    whole = hashlib.sha256()
+    for folder in ("search", "spaces", "trainables"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            whole.update(str(file.relative_to(ROOT)).encode())
+            whole.update(file.read_bytes())
+    return whole.hexdigest()
+
+
+def commit() -> str:
+    """The commit of the checkout this code runs from, with `+` if it was changed since, or "" outside of one."""
+    if not (ROOT / ".git").exists():
+        return ""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def user() -> str:
+    """The name of the user, as MLflow shows it."""
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=5
+    ).stdout.strip()

@@ -1,0 +1,39 @@
+"""What can go wrong, each with the exit code that the command line ends with."""
+
+from __future__ import annotations
+
+
+class SearchError(Exception):
+    """One line for the user: what was asked, what is allowed, how to mend it."""
+
+    exit_code = 1
+
+
+class SearchFailed(SearchError):
+    """The search ran, and found nothing that can be used."""
+
+    exit_code = 1
+
+
+class BadInput(SearchError):
+    """What was asked for cannot be."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(SearchError):
+    """Ray, MLflow, storage, data or resources are not as they must be."""
+
+    exit_code = 3
+
+
+class NameInUse(SearchError):
+    """A search of that name exists."""
+
+    exit_code = 4
+
+
+class StorageFull(SearchError):
+    """No space is left; what was recorded so far is whole."""
+
+    exit_code = 5

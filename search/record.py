@@ -1,0 +1,132 @@
+"""The record: everything that happens in a search, in the order in which it happened, in one SQLite file.
+
+All else (sampler, scheduler, trials, tracking, display) is a projection of these events and can be rebuilt from them.
+One process writes: the driver. Any other may read at the same time.
+
+| event      | trial | body |
+|------------|-------|------|
+| `search`   |       | study, settings, seed, versions, digests: what the search is |
+| `asked`    | yes   | `point` (what was searched), `origin` (start point, sampler) |
+| `epoch`    | yes   | `epoch`, `metrics`, `seconds`, `checkpoint` and its SHA-256, where it ran |
+| `decided`  | yes   | `epoch`, `rung`, `value`, `cutoff`, `go_on`: what the scheduler said |
+| `ended`    | yes   | `state`, `why` |
+| `tested`   | yes   | the test metrics of the winner: the only time that the test set was opened |
+| `published` |       | where runs and model are in MLflow |
+| `finished` |       | `state`, `why`, `wall_s` |
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.errors import EnvironmentFault, StorageFull
+
+SCHEMA = 1
+FILE = "record.db"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row: `id` counts from 1 without gaps, `at` is the time in seconds since 1970."""
+
+    id: int
+    at: float
+    kind: str
+    trial: int | None
+    body: Mapping[str, Any]
+
+
+class Record:
+    """An append-only list of events in `path`. Each append is one transaction, on disk when it returns.
+
+    Raises EnvironmentFault for a file that is no record, is damaged or is of another version, and StorageFull where an
+    append found no space; the rows before it are whole.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self.path = path
+        if not create and not path.is_file():
+            raise EnvironmentFault(f"no record at {path}; `python -m search list` shows the searches there are")
+        try:
+            # The tracking thread reads over a connection of its own; this one is guarded by the single writer.
+            self._db = sqlite3.connect(path, timeout=20, isolation_level=None, check_same_thread=False)
+            if create:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute(
+                    "CREATE TABLE events (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL,"
+                    " trial INTEGER, body TEXT NOT NULL, crc INTEGER NOT NULL)"
+                )
+                self._db.execute(f"PRAGMA user_version={SCHEMA}")
+            self._db.execute("PRAGMA synchronous=FULL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise EnvironmentFault(f"the record {path} cannot be opened: {error}") from None
+        if version != SCHEMA:
+            raise EnvironmentFault(f"the record {path} has version {version}, this code reads version {SCHEMA}")
+        self._next = 1 + self.last_id()
+
+    def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
+        """Add `(kind, trial, body)` of each event, all of them or none, and return them as they were written."""
+        now = time.time()
+        written = [Event(self._next + i, now, kind, trial, body) for i, (kind, trial, body) in enumerate(events)]
+        rows = []
+        for event in written:
+            text = json.dumps(event.body, sort_keys=True)
+            rows.append((event.id, event.at, event.kind, event.trial, text, _checksum(event.id, event.kind, text)))
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if "full" in str(error):
+                raise StorageFull(f"no space left for {self.path}; free some, the record is whole up to here") from None
+            raise EnvironmentFault(f"the record {self.path} cannot be written: {error}") from None
+        self._next += len(written)
+        return written
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """The events with an id above `after`, in order. Raises EnvironmentFault at the first damaged row."""
+        expected = after + 1
+        try:
+            for id_, at, kind, trial, text, crc in self._db.execute(
+                "SELECT id, at, kind, trial, body, crc FROM events WHERE id > ? ORDER BY id", (after,)
+            ):
+                if id_ != expected or crc != _checksum(id_, kind, text):
+                    raise EnvironmentFault(f"the record {self.path} is damaged at event {expected}")
+                expected += 1
+                yield Event(id_, at, kind, trial, json.loads(text))
+        except sqlite3.DatabaseError as error:
+            raise EnvironmentFault(f"the record {self.path} is damaged after event {expected - 1}: {error}") from None
+
+    def last_id(self) -> int:
+        """The id of the last event, 0 if there is none."""
+        return int(self._db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log is folded into it."""
+        self._db.close()
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def read(path: Path) -> Sequence[Event]:
+    """All events of the record at `path`, which another process may be writing."""
+    with Record(path) as record:
+        return list(record.events())
+
+
+def _checksum(id_: int, kind: str, text: str) -> int:
+    return zlib.crc32(f"{id_} {kind} {text}".encode())

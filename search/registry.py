@@ -1,0 +1,147 @@
+"""The winner in MLflow: logged, loaded again, scored again, and only then registered."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from search.errors import EnvironmentFault
+from search.tracking import prepare_environment
+from trainables.classifier import ARCHITECTURE, WEIGHTS
+from trainables.data import Split
+
+AGREEMENT = 2
+"""So many images may be judged otherwise by the reloaded model: it adds up in another order than training did."""
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What is to be served: the checkpoint of the best epoch, and the numbers it must show again."""
+
+    study: str
+    search: str
+    checkpoint: Path
+    config: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    test_accuracy: float | None
+    data_digest: str
+    classes: tuple[str, ...]
+
+
+class Registry:
+    """MLflow's models at `uri`."""
+
+    def __init__(self, uri: str) -> None:
+        prepare_environment()
+        import mlflow
+        from mlflow import MlflowClient
+
+        mlflow.set_tracking_uri(uri)
+        for name in ("mlflow.models.model", "mlflow.utils.environment", "mlflow.pyfunc", "mlflow.tracking.fluent"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._client = MlflowClient(tracking_uri=uri)
+
+    def log(self, winner: Winner, run: str, experiment: str, val: Split) -> str:
+        """Log the winner under the run `run` of `experiment`, reload it, score it on `val`, and return its URI.
+
+        Raises EnvironmentFault if the reloaded model does not show the recorded accuracy.
+        """
+        import mlflow
+        import numpy as np
+        from mlflow.models import Model
+        from mlflow.models.signature import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        images = _as_users_have_them(val)
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *images.shape[1:]))]),
+            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(winner.classes)))]),
+        )
+        with tempfile.TemporaryDirectory() as folder, _quiet():
+            classifier = Path(folder, "classifier")
+            classifier.mkdir()
+            for name in (WEIGHTS, ARCHITECTURE):
+                shutil.copy(winner.checkpoint / name, classifier / name)
+            mlflow.set_experiment(experiment_id=experiment)  # where Model.log puts the model, whatever the run's is
+            info = Model.log(
+                artifact_path=None,
+                name="model",
+                flavor=mlflow.pyfunc,
+                run_id=run,
+                python_model=str(Path(__file__).with_name("served_model.py")),
+                artifacts={"classifier": str(classifier)},
+                code_paths=[str(Path(__file__).parents[1] / "trainables")],
+                signature=signature,
+                input_example=images[:2],
+                # Given, because MLflow would start a process and import everything to find out.
+                pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "numpy", "safetensors")],
+                metadata={"classes": list(winner.classes), "study": winner.study, "search": winner.search},
+            )
+            again = mlflow.pyfunc.load_model(info.model_uri).predict(images)
+        right = int((again.argmax(1) == val.labels.numpy()).sum())
+        expected = winner.metrics["val_accuracy"] * len(val)
+        if abs(right - expected) > AGREEMENT:
+            raise EnvironmentFault(
+                f"the model that MLflow gives back gets {right} of {len(val)} validation images right, but "
+                f"{expected:.0f} were recorded; it was not registered"
+            )
+        return str(info.model_uri)
+
+    def register(self, winner: Winner, model_uri: str, run: str) -> dict[str, Any]:
+        """Register the model under the study's name: alias `candidate`, and `champion` if it beats the present one.
+
+        Only test accuracies on the same data are compared; a champion of other data stays.
+        """
+        import mlflow
+
+        tags = {"search": winner.search, "data_sha256": winner.data_digest, "run": run}
+        if winner.test_accuracy is not None:
+            tags["test_accuracy"] = repr(winner.test_accuracy)
+        with _quiet():
+            made = mlflow.register_model(model_uri, winner.study, tags=tags)
+        aliases = ["candidate"]
+        champion = self._champion(winner.study)
+        if champion is None or _beats(winner, champion.tags):
+            aliases.append("champion")
+        for alias in aliases:
+            self._client.set_registered_model_alias(winner.study, alias, made.version)
+        uri = f"models:/{winner.study}@{aliases[-1]}"
+        return {"model_uri": uri, "model_version": int(made.version), "aliases": aliases, "logged_model": model_uri}
+
+    def _champion(self, study: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_model_version_by_alias(study, "champion")
+        except MlflowException as error:
+            if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                return None
+            raise
+
+
+def _beats(winner: Winner, champion: Mapping[str, str]) -> bool:
+    if winner.test_accuracy is None or champion.get("data_sha256") != winner.data_digest:
+        return False
+    return winner.test_accuracy > float(champion.get("test_accuracy", "-inf"))
+
+
+def _as_users_have_them(split: Split) -> Any:
+    """Images as an `.npz` file holds them: `(N, H, W)`, or `(N, H, W, C)` where there is more than one channel."""
+    images = split.images
+    return (images.squeeze(1) if images.shape[1] == 1 else images.permute(0, 2, 3, 1)).contiguous().numpy()
+
+
+def _quiet() -> Any:
+    """MLflow tells of its progress on standard output and error, where our own is."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+    stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+    return stack

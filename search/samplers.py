@@ -1,0 +1,126 @@
+"""What to try next: Optuna, told the truth about every trial."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from search.trials import State
+from spaces.space import Choice, Config, Int, Range, Value
+from spaces.study import Study
+
+
+class Sampler(Protocol):
+    """Proposes points, and is told what became of every one.
+
+    `propose` depends on what it was told, the seed and the number of the trial, and on nothing else, so the same record
+    gives the same proposals.
+    """
+
+    def propose(self, number: int) -> Config:
+        """The point that trial `number` should try."""
+
+    def started(self, number: int, point: Mapping[str, Value]) -> None:
+        """Trial `number`, the next in order, tries `point`, whoever proposed it."""
+
+    def ended(self, number: int, state: State, values: Sequence[float]) -> None:
+        """Trial `number` ended in `state`; `values` are what it was worth after each of its epochs."""
+
+
+class OptunaSampler:
+    """One of Optuna's samplers behind ask and tell, with the study in memory.
+
+    Told states: a complete trial is COMPLETE with its value; a stopped or interrupted one is PRUNED and keeps the value
+    after every epoch, the last included, so TPE ranks it among trials that got as far (Optuna's `OptunaSearch` in Ray
+    tells it as COMPLETE); a diverged one or one out of memory is PRUNED without values, the lowest rank of all, so the
+    sampler learns to keep away; a failed one is FAIL, and teaches nothing. No trial stays RUNNING.
+    """
+
+    def __init__(self, study: Study, seed: int, make: Callable[[int, Study], BaseSampler]) -> None:
+        self._space, self._seed, self._make, self._study = study.ranges, seed, make, study
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        direction = "maximize" if study.objective.mode == "max" else "minimize"
+        self.optuna_study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=seed))
+
+    def propose(self, number: int) -> Config:
+        """See `Sampler.propose`."""
+        # A generator per trial instead of one for the search: there is no generator state to save.
+        seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.optuna_study.sampler = self._make(seed, self._study)
+            trial = self.optuna_study.ask()
+            assert trial.number == number, f"Optuna is at trial {trial.number}, the record at {number}"
+            point: Config = {}
+            for name, range_ in self._space.items():
+                if self._space.active(name, point):
+                    point[name] = _suggest(trial, name, range_)
+        return point
+
+    def started(self, number: int, point: Mapping[str, Value]) -> None:
+        """See `Sampler.started`."""
+        if len(self.optuna_study.get_trials(deepcopy=False)) > number:
+            return  # this sampler proposed it itself
+        self.optuna_study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=dict(point),
+                distributions={name: distribution(self._space[name]) for name in point},
+            )
+        )
+
+    def ended(self, number: int, state: State, values: Sequence[float]) -> None:
+        """See `Sampler.ended`."""
+        trial = optuna.trial.Trial(self.optuna_study, self.optuna_study.get_trials(deepcopy=False)[number]._trial_id)
+        if state in (State.COMPLETE, State.STOPPED, State.INTERRUPTED):
+            for epoch, value in enumerate(values, start=1):
+                trial.report(value, epoch)
+        if state is State.COMPLETE:
+            self.optuna_study.tell(number, values[-1])
+        elif state is State.FAILED:
+            self.optuna_study.tell(number, state=TrialState.FAIL)
+        else:
+            self.optuna_study.tell(number, state=TrialState.PRUNED)
+
+
+def distribution(range_: Range) -> BaseDistribution:
+    """Optuna's name for one of our ranges."""
+    if isinstance(range_, Choice):
+        return CategoricalDistribution(range_.values)
+    if isinstance(range_, Int):
+        return IntDistribution(range_.low, range_.high, log=range_.log)
+    return FloatDistribution(range_.low, range_.high, log=range_.log)
+
+
+def _suggest(trial: optuna.Trial, name: str, range_: Range) -> Value:
+    if isinstance(range_, Choice):
+        return trial.suggest_categorical(name, range_.values)
+    if isinstance(range_, Int):
+        return trial.suggest_int(name, range_.low, range_.high, log=range_.log)
+    return trial.suggest_float(name, range_.low, range_.high, log=range_.log)
+
+
+def _tpe(seed: int, study: Study) -> BaseSampler:
+    # Optuna's ten random trials before the model starts are most of a ten-minute search; start points stand in for them.
+    return TPESampler(
+        seed=seed, multivariate=True, group=study.ranges.conditional, constant_liar=True,
+        n_startup_trials=max(4, len(study.start)),
+    )
+
+
+def _random(seed: int, study: Study) -> BaseSampler:
+    return RandomSampler(seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[Study, int], Sampler]] = {
+    "tpe": lambda study, seed: OptunaSampler(study, seed, _tpe),
+    "random": lambda study, seed: OptunaSampler(study, seed, _random),
+}
+"""Every sampler by its name on the command line."""

@@ -1,0 +1,90 @@
+"""What the user chose for one search, checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.errors import BadInput
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Budgets in trials and seconds, resources per trial, places. None means the study's default or all there is."""
+
+    name: str | None = None
+    runs: Path = Path("runs")
+    data: Path | None = None
+    trials: int | None = None
+    epochs: int | None = None
+    time_budget: float | None = None
+    concurrent: int | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    seed: int = 0
+    sampler: str = "tpe"
+    scheduler: str = "asha"
+    changes: Mapping[str, str] = field(default_factory=dict)
+    stand_in: bool = True
+    tracking_uri: str | None = None
+    ray_address: str | None = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            check_name(self.name)
+        for option in ("trials", "epochs", "concurrent"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise BadInput(f"--{option} must be at least 1, but got {value}")
+        if self.cpus < 0 or self.gpus < 0 or self.cpus + self.gpus == 0:
+            raise BadInput(f"--cpus and --gpus must not be negative or both 0, but got {self.cpus:g} and {self.gpus:g}")
+        if self.seed < 0:
+            raise BadInput(f"--seed must be 0 or more, but got {self.seed}")
+
+    @property
+    def tracking(self) -> str:
+        """MLflow's tracking URI: as given, else a SQLite file beside the runs folder."""
+        if self.tracking_uri:
+            return self.tracking_uri
+        return f"sqlite:///{self.runs.resolve().parent / 'mlflow.db'}"
+
+
+def check_name(name: str) -> None:
+    """Raise BadInput unless `name` can be a folder and an MLflow run."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise BadInput(f"--name must be up to 100 letters, digits, '.', '_' and '-', but got {name[:120]!r}")
+
+
+def seconds(text: str) -> float:
+    """Read a duration: 90, 90s, 10m, 1.5h or 1d. Raises BadInput."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    if match is None or float(match[1]) == 0:
+        raise BadInput(f"--time-budget must be a time such as 90s, 10m or 2h, but got {text!r}")
+    return float(match[1]) * UNITS[match[2] or "s"]
+
+
+def nearest(kind: str, asked: str, known: list[str]) -> str:
+    """`unknown sampler 'tpee'; known are random, tpe; did you mean tpe?`"""
+    near = difflib.get_close_matches(asked, known, n=1)
+    return f"unknown {kind} {asked!r}; known are {', '.join(known)}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def masked(uri: str) -> str:
+    """`uri` without a user name and password."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
+def from_environment() -> dict[str, Any]:
+    """The settings that environment variables give; a flag beats them."""
+    return {
+        "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI") or None,
+        "ray_address": os.environ.get("RAY_ADDRESS") or None,
+    }

@@ -1,0 +1,99 @@
+"""What a record says of its search, as the document that `--json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search.record import FILE, Event, read
+from search.trials import Trial, Trials, replayed
+from spaces.study import Objective
+
+
+def objective_of(events: Sequence[Event]) -> Objective:
+    """The objective of the search that `events` record."""
+    return Objective(**events[0].body["objective"])
+
+
+def last(events: Sequence[Event], kind: str) -> Mapping[str, Any]:
+    """The body of the last event of `kind`, or an empty one."""
+    return next((event.body for event in reversed(events) if event.kind == kind), {})
+
+
+def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, Any]:
+    """The search in `folder` as a JSON document; see the README for its keys."""
+    events = events or read(folder / FILE)
+    about, finished = events[0].body, last(events, "finished")
+    first = next((event.body for event in events if event.kind == "epoch"), None)
+    trials = replayed(events, objective_of(events))
+    began, ended = events[0].at, events[-1].at
+    seconds = sum(row.seconds for trial in trials for row in trial.epochs)
+    wall = finished.get("wall_s", round(ended - began, 1))
+    return {
+        "name": about["name"],
+        "study": about["study"],
+        "state": finished.get("state", "running"),
+        "why": finished.get("why", ""),
+        "dataset": about["dataset"],
+        "stand_in": about["stand_in"],
+        "seed": about["seed"],
+        "trials": trials.counts(),
+        "epochs": trials.epochs,
+        "wall_s": wall,
+        "training_s": round(seconds, 1),
+        "utilisation": round(seconds * about["cpus"] / (about["cores"] * wall), 3) if wall and about["cores"] else None,
+        "first_step_s": round(first["began"] - about["started_at"], 1) if first else None,
+        "best": best(events, trials),
+        "run_dir": str(folder.resolve()),
+        "mlflow": last(events, "published") or {"tracking_uri": about["tracking_uri"]},
+        "command": about["command"],
+    }
+
+
+def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
+    """The best trial: its number, epoch, configuration and accuracies, or None."""
+    trial = trials.best()
+    if trial is None:
+        return None
+    row, tested = trial.best_epoch(trials.objective), last(events, "tested")
+    known = tested if tested.get("trial") == trial.number else {}
+    metric = trials.objective.metric
+    return {
+        "trial": trial.number,
+        "epoch": row.number,
+        "complete": trial.state == "complete",
+        "config": full_config(events, trial),
+        metric: row.metrics[metric],
+        "test_accuracy": known.get("test_accuracy"),
+        "test_images": known.get("images"),
+        "checkpoint": row.checkpoint,
+    }
+
+
+def full_config(events: Sequence[Event], trial: Trial) -> dict[str, Any]:
+    """Every hyperparameter of `trial`: what was fixed and what was searched."""
+    return dict(sorted({**events[0].body["fixed"], **trial.point}.items()))
+
+
+def leaderboard(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Every trial, the best first, those without a result last: number, state, epochs, value, curve, point, why."""
+    trials = replayed(events, objective_of(events))
+    ranked = trials.ranking()
+    rest = [trial for trial in trials if trial not in ranked]
+    rows = []
+    for trial in [*ranked, *rest]:
+        finite = trials.objective.better(trial.best_value(trials.objective), trials.objective.worst)
+        rows.append(
+            {
+                "trial": trial.number,
+                "state": str(trial.state),
+                "why": trial.why,
+                "origin": trial.origin,
+                "epochs": len(trial.epochs),
+                "value": trial.best_value(trials.objective) if finite else None,
+                "curve": trial.values(trials.objective),
+                "point": dict(trial.point),
+            }
+        )
+    return rows

@@ -1,0 +1,122 @@
+"""A trainable in the form in which Ray Tune calls it. Runs in worker processes."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search import checkpoints
+from search.trials import State
+
+_DATA: dict[str, Any] = {}
+"""The data set of the search this process works for, by its object's id: fetched once, used by trial after trial."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every trial of a search shares. `data` refers to the data set in Ray's object store."""
+
+    trainable: Callable[..., Iterator[Any]]
+    data: tuple[Any, ...]
+    checkpoints: Path
+    cpus: float
+
+
+def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
+    """The trainable of `task` for `tune.Tuner`: one report per epoch, one more if the trial ends early.
+
+    An error of the trainable is reported, not raised: the worker process lives on, and the next trial need not wait the
+    seconds that a new one takes to import torch. What kills the process is seen by Ray.
+    """
+
+    def trial(config: dict[str, Any]) -> None:
+        from ray import tune
+
+        try:
+            for report in reports(task, config):
+                # As text, because Tune flattens nested reports and merges its own keys into them.
+                tune.report({"report": json.dumps(report)})
+        finally:
+            gc.collect()  # a stopped trial's graph of tensors may hold device memory in a cycle
+
+    return trial
+
+
+def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What to report for the trial in `config`: `trial` (its number), `config`, `resume` (folder or None)."""
+    import torch
+
+    from trainables.epoch import Diverged
+
+    torch.set_num_threads(max(1, int(task.cpus)))
+    place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
+    number = config["trial"]
+    try:
+        resume = Path(config["resume"]) if config.get("resume") else None
+        start = time.perf_counter()
+        epochs = task.trainable(config["config"], _data(task), resume=resume)
+        for epoch in epochs:
+            seconds = time.perf_counter() - start
+            name, sha256 = checkpoints.write(task.checkpoints, number, epoch.number, epoch.save)
+            yield {
+                "epoch": epoch.number,
+                "metrics": dict(epoch.metrics),
+                "seconds": seconds,
+                "checkpoint": name,
+                "sha256": sha256,
+                "place": place,
+            }
+            start = time.perf_counter()
+        yield {"end": State.COMPLETE, "why": "the trainable returned"}
+    except Diverged as error:
+        yield {"end": State.DIVERGED, "why": str(error)}
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        yield {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
+    except Exception as error:
+        yield {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
+
+
+def share(data: Any) -> tuple[Any, ...]:
+    """Put train and validation part into Ray's object store, from which the workers of a node map them uncopied."""
+    import ray
+
+    stored = {"classes": data.classes, "mean": data.mean, "std": data.std}
+    for name, split in (("train", data.train), ("val", data.val)):
+        stored[f"x_{name}"], stored[f"y_{name}"] = split.images.numpy(), split.labels.numpy()
+    return (ray.put(stored),)
+
+
+def _data(task: Task) -> Any:
+    """The data set: tensors over Ray's shared memory, not copied."""
+    import ray
+    import torch
+
+    from trainables.data import Data, Split
+
+    key = task.data[0].hex()
+    if key not in _DATA:
+        _DATA.clear()
+        stored = ray.get(task.data[0])
+
+        def tensor(array: Any) -> torch.Tensor:
+            # Ray's arrays are read-only and torch warns of that; nothing in a trainable writes to its data.
+            import warnings
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                return torch.from_numpy(array)
+
+        train, val = (Split(tensor(stored[f"x_{part}"]), tensor(stored[f"y_{part}"])) for part in ("train", "val"))
+        _DATA[key] = Data(train, val, stored["classes"], stored["mean"], stored["std"])
+    return _DATA[key]
+
+
+def _last_line(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1][:500]

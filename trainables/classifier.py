@@ -1,0 +1,94 @@
+"""The model that is trained, saved and served: raw images in, logits out, normalisation inside."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FAMILIES = ("mlp", "cnn")
+"""Modules of this package with a function `network(shape, classes, **arguments)`."""
+
+WEIGHTS = "weights.safetensors"
+ARCHITECTURE = "architecture.json"
+
+
+class Classifier(nn.Module):
+    """Grey levels `(N, C, H, W)` uint8 to logits `(N, classes)`.
+
+    `mean` and `std` hold one value per channel, in grey levels. They are buffers, so they travel with the weights.
+    With `mirror`, an image and its mirror image are judged together once training is over: the logits are averaged.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float], *, mirror: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.mirror = mirror
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("scale", 1.0 / torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits; the memory format of the network's weights decides that of the activations."""
+        normalised = (images.float() - self.mean) * self.scale
+        logits: Tensor = self.network(normalised)
+        if self.mirror and not self.training:
+            logits = (logits + self.network(normalised.flip(3))) / 2
+        return logits
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build a network without weights; it reads back from JSON as it was."""
+
+    family: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> Classifier:
+        """A classifier with fresh weights, drawn from torch's default generator.
+
+        Raises ValueError for an unknown family or a value out of range, TypeError for an unknown argument.
+        """
+        if self.family not in FAMILIES:
+            raise ValueError(f"unknown model family {self.family!r}; known are {', '.join(FAMILIES)}")
+        # By name, because the families import the training loop, which imports this module.
+        network = importlib.import_module(f"trainables.{self.family}").network
+        arguments = dict(self.arguments)
+        mirror = bool(arguments.pop("mirror", False))
+        try:
+            body = network(self.shape, len(self.classes), **arguments)
+        except TypeError as error:
+            raise TypeError(f"the {self.family} has no such hyperparameter: {error}") from None
+        channels = self.shape[0]
+        return Classifier(body, mean or [0.0] * channels, std or [1.0] * channels, mirror=mirror)
+
+    def save(self, folder: Path, model: Classifier) -> None:
+        """Write architecture and weights into `folder`, which exists."""
+        from safetensors.torch import save_file
+
+        (folder / ARCHITECTURE).write_text(json.dumps(asdict(self), indent=1))
+        # contiguous: channels_last weights are stored in the plain order, so any reader gets the same file.
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+
+
+def load_classifier(folder: Path) -> tuple[Architecture, Classifier]:
+    """The classifier that `Architecture.save` wrote, on the CPU and in evaluation mode. No pickle is read."""
+    from safetensors.torch import load_file
+
+    stored = json.loads((folder / ARCHITECTURE).read_text())
+    architecture = Architecture(
+        stored["family"], tuple(stored["shape"]), tuple(stored["classes"]), stored["arguments"]
+    )
+    model = architecture.build()
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    return architecture, model.eval()

@@ -1,0 +1,287 @@
+"""Data sets by name or path: found, read, checked, and the test part kept apart.
+
+`find` says where a data set comes from, `Source.train` reads what a search may see, `Source.test` what it may not.
+Images are uint8 `(N, C, H, W)`, labels int64 `(N,)`. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Part = tuple[Tensor, Tensor]
+
+
+class DataError(ValueError):
+    """A data set that is missing or cannot be used; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from. `where` is for people; `stand_in` says that it is not the one that was asked for."""
+
+    name: str
+    where: str
+    classes: tuple[str, ...]
+    train: Callable[[], Part]
+    test: Callable[[], Part] | None
+    stand_in: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """A public data set: its class in torchvision, `(C, H, W)`, and the names of its classes."""
+
+    torchvision: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+
+
+KNOWN: Mapping[str, Known] = {
+    "fashion_mnist": Known(
+        "FashionMNIST", (1, 28, 28),
+        ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "mnist": Known("MNIST", (1, 28, 28), tuple("0123456789")),
+    "cifar10": Known(
+        "CIFAR10", (3, 32, 32),
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    ),
+}
+
+
+def names() -> list[str]:
+    """The data sets that are known by name."""
+    return sorted([*KNOWN, "digits"])
+
+
+def find(name: str, data: Path | None = None, *, warn: Callable[[str], None] = lambda text: None) -> Source:
+    """Where data set `name` comes from: `data`, `SEARCH_DATA_DIR`, the cache, the network, else a stand-in.
+
+    `data` is an `.npz` file, an image folder (`train/<class>/*.png`, and `test/` likewise), or a folder with the files
+    of known sets: `<name>.npz` or torchvision's layout. `warn` hears what the user must know. Raises DataError for data
+    that was named and cannot be used, and for a torchvision that does not fit torch.
+    """
+    if data is not None and not data.exists():
+        raise DataError(f"no data at {data}; give an .npz file, an image folder, or leave --data out")
+    if data is not None and data.is_file():
+        return _npz(data.stem, data, None)
+    if data is not None and (data / "train").is_dir():
+        return _image_folder(data)
+    if name == "digits":
+        return digits()
+    if name not in KNOWN:
+        raise DataError(f"unknown data set {name!r}; known are {', '.join(names())}, or give --data PATH")
+    given = os.environ.get("SEARCH_DATA_DIR")
+    if data is None and given:
+        data = Path(given)
+        if not data.is_dir():
+            warn(f"SEARCH_DATA_DIR={given} is no folder")
+    for folder in [data] if data is not None else []:
+        found = _in_folder(name, folder)
+        if found:
+            return found
+        warn(f"{folder} holds neither {name}.npz nor {KNOWN[name].torchvision}/")
+    cache = cache_folder()
+    found = _in_folder(name, cache)
+    if found:
+        return found
+    try:
+        return _torchvision(name, cache, download=True)
+    except DataError:
+        raise
+    except Exception as error:  # torchvision raises RuntimeError, URLError, OSError and others
+        warn(f"{name} could not be downloaded ({_one_line(error)})")
+    return stand_in(name)
+
+
+def cache_folder() -> Path:
+    """Where downloaded data sets are kept: `search` in `XDG_CACHE_HOME`, by default `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "search"
+
+
+def digits() -> Source:
+    """scikit-learn's 1,797 digits of 8x8 pixels, grey levels 0 to 16; every fifth image, shuffled, is the test part."""
+    return Source("digits", "scikit-learn", tuple("0123456789"), partial(_digits, "train"), partial(_digits, "test"))
+
+
+def stand_in(name: str) -> Source:
+    """The digits, scaled to the shape of data set `name` and to grey levels 0 to 255."""
+    known = KNOWN[name]
+
+    def part(which: str) -> Part:
+        images, labels = _digits(which)
+        channels, height, width = known.shape
+        scaled = F.interpolate(images.float(), (height, width), mode="bilinear").mul(255 / 16).round().to(torch.uint8)
+        return scaled.expand(-1, channels, -1, -1).contiguous(), labels
+
+    return Source(
+        name, "scikit-learn's digits, scaled", tuple("0123456789"), partial(part, "train"), partial(part, "test"),
+        stand_in=True,
+    )
+
+
+def digest(part: Part) -> str:
+    """SHA-256 of images and labels, by which a record names its data."""
+    hash_ = hashlib.sha256()
+    for tensor in part:
+        hash_.update(str(tuple(tensor.shape)).encode())
+        hash_.update(tensor.contiguous().numpy().data)
+    return hash_.hexdigest()
+
+
+def _digits(which: str) -> Part:
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    images = torch.from_numpy(raw.images).to(torch.uint8).unsqueeze(1)
+    labels = torch.from_numpy(raw.target).to(torch.int64)
+    order = list(range(len(labels)))
+    random.Random(0).shuffle(order)
+    held_out = len(order) // 5
+    chosen = sorted(order[:held_out] if which == "test" else order[held_out:])
+    return images[chosen], labels[chosen]
+
+
+def _in_folder(name: str, folder: Path) -> Source | None:
+    if (folder / f"{name}.npz").is_file():
+        return _npz(name, folder / f"{name}.npz", KNOWN[name])
+    known = KNOWN[name].torchvision
+    if (folder / known / "raw").is_dir() or (known == "CIFAR10" and (folder / "cifar-10-batches-py").is_dir()):
+        return _torchvision(name, folder, download=False)
+    return None
+
+
+def _npz(name: str, path: Path, known: Known | None) -> Source:
+    """An `.npz` with `x_train`, `y_train` and perhaps `x_test`, `y_test`; labels of all parts are checked now."""
+    labels = _checked_labels(path, _member(path, "y_train"), "y_train", None)
+    if labels is None:
+        raise DataError(f"{path} lacks y_train; it needs x_train and y_train, and may have x_test and y_test")
+    count = int(labels.max()) + 1
+    if known and count != len(known.classes):
+        raise DataError(f"{path} has {count} classes, but {name} has {len(known.classes)}")
+    test_labels = _checked_labels(path, _member(path, "y_test"), "y_test", count)
+
+    def part(which: str) -> Part:
+        wanted = labels if which == "train" else test_labels
+        return _checked_images(path, _member(path, f"x_{which}"), f"x_{which}", wanted), wanted
+
+    classes = known.classes if known else tuple(str(index) for index in range(count))
+    return Source(name, str(path), classes, partial(part, "train"), partial(part, "test") if test_labels is not None else None)
+
+
+def _member(path: Path, key: str) -> Any:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[key] if key in archive.files else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read as .npz ({_one_line(error)}); copy or save it again") from None
+
+
+def _checked_labels(path: Path, array: Any, key: str, classes: int | None) -> Tensor | None:
+    if array is None:
+        return None
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise DataError(f"{path}: {key} must be one whole number per image, but is {array.dtype} {array.shape}")
+    labels = torch.from_numpy(array.astype("int64"))
+    if len(labels) == 0:
+        raise DataError(f"{path}: {key} is empty")
+    if labels.min() < 0 or (classes is not None and labels.max() >= classes):
+        allowed = f"0 to {classes - 1}" if classes else "0 or more"
+        raise DataError(f"{path}: {key} has labels from {labels.min()} to {labels.max()}, allowed are {allowed}")
+    if classes is None:
+        if labels.max() > len(labels):
+            raise DataError(f"{path}: {key} has label {labels.max()} but only {len(labels)} images; number classes from 0")
+        counts = torch.bincount(labels)
+        empty = (counts == 0).nonzero().flatten().tolist()
+        if empty:
+            raise DataError(f"{path}: no image has label {empty[0]}; number the classes 0 to {len(counts) - 1 - len(empty)}")
+        if len(counts) < 2:
+            raise DataError(f"{path}: {key} has one class only; at least two are needed")
+    return labels
+
+
+def _checked_images(path: Path, array: Any, key: str, labels: Tensor | None) -> Tensor:
+    if array is None:
+        raise DataError(f"{path} lacks {key}")
+    shape = "N×H×W or N×H×W×C"
+    if array.dtype != "uint8":
+        raise DataError(f"{path}: {key} must hold uint8 grey levels 0 to 255, but holds {array.dtype}")
+    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)):
+        raise DataError(f"{path}: {key} must have shape {shape} with C of 1 or 3, but has {array.shape}")
+    if labels is None or len(array) != len(labels):
+        raise DataError(f"{path}: {key} has {len(array)} images for {0 if labels is None else len(labels)} labels")
+    images = torch.from_numpy(array)
+    return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+
+
+def _torchvision(name: str, root: Path, *, download: bool) -> Source:
+    try:
+        from torchvision import datasets
+    except (RuntimeError, ImportError) as error:
+        raise DataError(
+            f"torchvision does not fit torch {torch.__version__} ({_one_line(error)}); install the two of one release, "
+            f"or put {name}.npz into SEARCH_DATA_DIR"
+        ) from None
+    make = getattr(datasets, KNOWN[name].torchvision)
+    make(root, train=True, download=download)
+
+    def part(train: bool) -> Part:
+        dataset = make(root, train=train, download=False)
+        images = torch.as_tensor(dataset.data)
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+        return images, torch.as_tensor(dataset.targets, dtype=torch.int64)
+
+    return Source(name, str(root), KNOWN[name].classes, partial(part, True), partial(part, False))
+
+
+def _image_folder(root: Path) -> Source:
+    classes = sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir())
+    if len(classes) < 2:
+        raise DataError(f"{root}/train has {len(classes)} class folders; at least two are needed, each with images")
+    test = partial(_read_folder, root / "test", classes) if (root / "test").is_dir() else None
+    return Source(root.name, str(root), tuple(classes), partial(_read_folder, root / "train", classes), test)
+
+
+def _read_folder(folder: Path, classes: list[str]) -> Part:
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    images, labels, first = [], [], None
+    for label, name in enumerate(classes):
+        files = sorted(f for f in (folder / name).glob("*") if f.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"))
+        if not files:
+            raise DataError(f"{folder / name} holds no images (.png, .jpg, .bmp)")
+        for file in files:
+            try:
+                with Image.open(file) as picture:
+                    grey = picture.mode in ("1", "L", "I;16") if first is None else first[1]
+                    array = np.asarray(picture.convert("L" if grey else "RGB"))
+            except (UnidentifiedImageError, OSError) as error:
+                raise DataError(f"{file} is no readable image ({_one_line(error)})") from None
+            first = first or (array.shape, grey)
+            if array.shape != first[0]:
+                raise DataError(f"{file} is {array.shape[:2]}, but the first image is {first[0][:2]}; make all one size")
+            images.append(array)
+            labels.append(label)
+    stacked = torch.from_numpy(np.stack(images))
+    stacked = stacked.unsqueeze(1) if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
+    return stacked, torch.tensor(labels)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

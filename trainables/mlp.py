@@ -1,0 +1,46 @@
+"""Multi-layer perceptron: any depth from 0, which is softmax regression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from trainables.classifier import Architecture
+from trainables.data import Data
+from trainables.epoch import Epoch, section
+from trainables.layers import at_least, hidden_layers
+from trainables.training import train
+
+
+def network(
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    depth: int = 2,
+    width: int = 256,
+    activation: str = "relu",
+    batch_norm: bool = False,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """`(N, C, H, W)` normalised images to `(N, classes)` logits.
+
+    `depth` (>= 0) hidden layers of `width` (>= 1) units; `dropout` in [0, 1) after each. Depth 0 is softmax regression.
+    """
+    at_least("model/depth", depth, 0)
+    at_least("model/width", width, 1)
+    at_least("model/dropout", dropout, 0, 0.95)
+    features = prod(shape)
+    hidden = hidden_layers(
+        features, depth=depth, width=width, activation_name=activation, batch_norm=batch_norm, dropout=dropout
+    )
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width if depth else features, classes))
+
+
+def train_mlp(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+    """Train a perceptron; `model/*` are the arguments of `network`, `train/*` those of `training.train`."""
+    architecture = Architecture("mlp", data.shape, data.classes, section(config, "model"))
+    return train(architecture, data, resume=resume, **section(config, "train"))

@@ -1,0 +1,131 @@
+"""Optimizers and learning-rate schedules by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import cos, pi
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+Groups = list[dict[str, Any]]
+
+
+def _sgd(groups: Groups, *, momentum: float = 0.9, nesterov: bool = True, **common: Any) -> Optimizer:
+    return SGD(groups, momentum=momentum, nesterov=nesterov and momentum > 0, **common)
+
+
+def _adam(groups: Groups, *, beta1: float = 0.9, beta2: float = 0.999, **common: Any) -> Optimizer:
+    return Adam(groups, betas=(beta1, beta2), **common)
+
+
+def _adamw(groups: Groups, *, beta1: float = 0.9, beta2: float = 0.999, **common: Any) -> Optimizer:
+    return AdamW(groups, betas=(beta1, beta2), **common)
+
+
+def _rmsprop(groups: Groups, *, momentum: float = 0.0, alpha: float = 0.99, **common: Any) -> Optimizer:
+    return RMSprop(groups, momentum=momentum, alpha=alpha, **common)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "adamw": _adamw,
+    "rmsprop": _rmsprop,
+}
+
+
+def make_optimizer(
+    name: str, model: nn.Module, *, lr: float, weight_decay: float = 0.0, graph: bool = False, **options: Any
+) -> Optimizer:
+    """The optimizer `name` over the parameters of `model`.
+
+    `weight_decay` is L2 regularisation, except for adamw, where it is decoupled (Loshchilov & Hutter 2019). It acts on
+    matrices and kernels only, not on biases and batch norm. With `graph` the learning rate lives on the device and all
+    state with it, as a captured CUDA graph needs. Raises ValueError for an unknown name, TypeError for an option that
+    this optimizer does not have.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}; known are {', '.join(OPTIMIZERS)}")
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    groups: Groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    common: dict[str, Any] = {"lr": lr, "foreach": True}
+    if graph:
+        device = next(model.parameters()).device
+        common = {"lr": torch.tensor(lr, device=device)}
+        common |= {"capturable": True, "foreach": True} if name != "sgd" else {"fused": True}
+    try:
+        return OPTIMIZERS[name]([group for group in groups if group["params"]], **common, **options)
+    except TypeError as error:
+        raise TypeError(f"train/optimizer={name} has no such option: {error}") from None
+
+
+def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
+    """Use `lr` from the next step on, in place where the rate is a tensor of a captured graph."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def _one_cycle(progress: float) -> float:
+    rise, start = 0.3, 1 / 25
+    if progress < rise:
+        return start + (1 - start) * (1 - cos(pi * progress / rise)) / 2
+    return (1 + cos(pi * (progress - rise) / (1 - rise))) / 2
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "step": lambda progress: 0.1 ** sum(progress >= mark for mark in (0.5, 0.75)),
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: (1 + cos(pi * progress)) / 2,
+    "one_cycle": _one_cycle,
+}
+"""Factor on the peak learning rate after `progress`, the share of all steps done, in [0, 1).
+
+`one_cycle` rises for the first 30 % and falls to zero (Smith & Topin 2018; both halves are cosines as in torch's OneCycleLR);
+`step` divides by ten at a half and at three quarters.
+"""
+
+
+def learning_rates(*, schedule: str, lr: float, steps: int, warmup: float = 0.0) -> Callable[[int], float]:
+    """The learning rate of each step `0 .. steps - 1`.
+
+    `lr` is the peak. The first `warmup` (share of all steps, in [0, 1)) rise linearly to it; the schedule spans the rest.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"unknown schedule {schedule!r}; known are {', '.join(SCHEDULES)}")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"train/warmup must be a share from 0 to below 1, but got {warmup}")
+    factor, rising = SCHEDULES[schedule], round(warmup * steps)
+
+    def rate(step: int) -> float:
+        if step < rising:
+            return lr * (step + 1) / rising
+        return lr * factor((step - rising) / max(1, steps - rising))
+
+    return rate
+
+
+def state_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    """The optimizer's state, flat: `{"0/momentum_buffer": tensor, …}`, by position of the parameter."""
+    return {
+        f"{position}/{name}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
+        for position, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if value is not None
+    }
+
+
+def load_state_tensors(optimizer: Optimizer, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Put back what `state_tensors` took out; learning rates are set by the schedule at every step."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors:
+        position, name = key.split("/", 1)
+        state.setdefault(int(position), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
