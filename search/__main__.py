@@ -58,7 +58,11 @@ def studies() -> None:
 
 
 RUNS = click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder that holds the searches."
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that holds the searches.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -67,7 +71,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 @click.argument("study")
 @click.option("--name", help="Name of the search; the study's name and a counter if left out.")
 @RUNS
-@click.option("--data", type=click.Path(path_type=Path), help="An .npz file, an image folder, or a folder of known sets.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="An .npz file, an image folder, or a folder of known sets."
+)
 @click.option("--trials", type=int, help="At most so many trials.")
 @click.option("--epochs", type=int, help="Full budget of a trial.")
 @click.option("--time-budget", metavar="TIME", help="Wall time of the whole command: 90s, 10m, 2h.")
@@ -77,7 +83,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 @click.option("--seed", type=int, default=0, show_default=True, help="All random draws come from it.")
 @click.option("--sampler", default="tpe", show_default=True, help="What proposes: tpe or random.")
 @click.option("--scheduler", default="asha", show_default=True, help="What stops the weak: asha or none.")
-@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter, or search it in another range.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter, or search it in another range."
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, start nothing.")
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
@@ -113,7 +121,8 @@ def run_study(study: str, **options: Any) -> None:
         **from_environment(),
     )
     display = displays.for_stderr(quiet=options["quiet"])
-    from search.run import prepare, run
+    from search.preflight import prepare
+    from search.run import run
 
     prepared = prepare(study, settings, display)
     if options["dry_run"]:
@@ -126,7 +135,7 @@ def run_study(study: str, **options: Any) -> None:
     if options["as_json"]:
         click.echo(json.dumps(summary, indent=1))
     elif summary["best"]:
-        click.echo(result(summary))
+        click.echo(displays.result(summary))
     if fault is not None:
         raise fault
     if signal_number:
@@ -141,7 +150,9 @@ def list_searches(runs: Path, as_json: bool) -> None:
     from search.record import FILE
     from search.summary import summarize
 
-    summaries = [summarize(file.parent) for file in sorted(runs.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime)]
+    summaries = [
+        summarize(file.parent) for file in sorted(runs.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime)
+    ]
     if as_json:
         click.echo(json.dumps(summaries, indent=1))
         return
@@ -161,6 +172,7 @@ def list_searches(runs: Path, as_json: bool) -> None:
 @JSON
 def show(name: str, runs: Path, as_json: bool) -> None:
     """Show a search: its trials, the best first, and its winner."""
+    from search import display as displays
     from search.record import FILE, read
     from search.summary import leaderboard, summarize
 
@@ -173,10 +185,10 @@ def show(name: str, runs: Path, as_json: bool) -> None:
     click.echo(f"{summary['name']}: {summary['state']}, {summary['epochs']} epochs in {summary['wall_s']:.0f} s")
     for row in summary["leaderboard"]:
         value = f"{row['value']:.4f}" if row["value"] is not None else "      "
-        point = " ".join(f"{key.split('/', 1)[1]}={_short(item)}" for key, item in row["point"].items())
+        point = " ".join(f"{key.split('/', 1)[1]}={displays.short(item)}" for key, item in row["point"].items())
         click.echo(f"  trial {row['trial']:3d}  {row['state']:<13} {row['epochs']:2d} epochs  {value}  {point}")
     if summary["best"]:
-        click.echo(result(summary))
+        click.echo(displays.result(summary))
 
 
 @cli.command()
@@ -185,13 +197,14 @@ def show(name: str, runs: Path, as_json: bool) -> None:
 @JSON
 def best(name: str, runs: Path, as_json: bool) -> None:
     """Print the winner of a search: configuration, accuracies, where its model is."""
+    from search import display as displays
     from search.errors import SearchFailed
     from search.summary import summarize
 
     summary = summarize(found(name, runs))
     if not summary["best"]:
         raise SearchFailed(f"{name} has no result yet; it is {summary['state']}")
-    click.echo(json.dumps(summary["best"], indent=1) if as_json else result(summary))
+    click.echo(json.dumps(summary["best"], indent=1) if as_json else displays.result(summary))
 
 
 @cli.command()
@@ -211,8 +224,8 @@ def export(name: str, folder: Path, runs: Path) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(runs: Path, port: int) -> None:
     """Open MLflow's pages on the store beside the runs folder, on this machine only."""
+    from search.mlflow_store import serve
     from search.settings import Settings, from_environment
-    from search.tracking import serve
 
     settings = Settings(runs=runs, tracking_uri=from_environment()["tracking_uri"])
     raise SystemExit(serve(settings.tracking, port, say=lambda text: click.echo(text, err=True)))
@@ -228,28 +241,6 @@ def found(name: str, runs: Path) -> Path:
         known = sorted(file.parent.name for file in runs.glob(f"*/{FILE}"))
         raise BadInput(nearest("search", name, known) if known else f"no search {name!r}: {runs} holds none")
     return runs / name
-
-
-def result(summary: dict[str, Any]) -> str:
-    """The winner, for people."""
-    best, places = summary["best"], summary["mlflow"]
-    lines = [f"winner of {summary['name']}: trial {best['trial']}, epoch {best['epoch']}"]
-    lines += [f"  {key} = {_short(value)}" for key, value in best["config"].items()]
-    lines.append(f"validation accuracy {best['val_accuracy']:.4f}" if "val_accuracy" in best else "")
-    if best["test_accuracy"] is not None:
-        lines.append(f"test accuracy       {best['test_accuracy']:.4f}  (measured once, on {best['test_images']} images)")
-    if summary["stand_in"]:
-        lines.append(f"STAND-IN DATA: these numbers say nothing about {summary['dataset']}")
-    if places.get("parent_run_id"):
-        lines.append(f"MLflow   python -m search ui   then /#/experiments/{places['experiment_id']}/runs/{places['parent_run_id']}")
-    if places.get("model_uri"):
-        lines.append(f"model    mlflow.pyfunc.load_model({places['model_uri']!r})   with MLFLOW_TRACKING_URI={places['tracking_uri']}")
-    lines.append(f"record   {summary['run_dir']}")
-    return "\n".join(line for line in lines if line)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _quoted(arguments: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written aside and moved, named by trial and epoch, checked by SHA-256, removed when not needed."""
+"""Checkpoints on disk: written aside and moved, checked by SHA-256, removed when no longer needed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def verified(root: Path, name: str, sha256: str) -> Path:
 
 
 class Retention:
-    """Keeps the best and the last checkpoint of each live trial and the best of the best trial, and removes the rest."""
+    """Keeps best and last checkpoint of each live trial and the best of the best trial, and removes the rest."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -34,7 +34,9 @@ def available_locally(settings: Settings) -> None:
         return
     cpus = os.cpu_count() or 1
     if settings.cpus > cpus:
-        raise EnvironmentFault(f"--cpus {settings.cpus:g} per trial, but this machine has {cpus}; ask for {cpus} or fewer")
+        raise EnvironmentFault(
+            f"--cpus {settings.cpus:g} per trial, but this machine has {cpus}; ask for {cpus} or fewer"
+        )
     if settings.gpus:
         import torch
 
@@ -94,7 +96,7 @@ def _enough(settings: Settings) -> None:
         largest = _total(kind, largest_node=True)
         if per_trial > largest:
             raise EnvironmentFault(
-                f"--{kind.lower()}s {per_trial:g} per trial, but no node has more than {largest:g} {kind}; ask for fewer"
+                f"--{kind.lower()}s {per_trial:g} per trial, but no node has more than {largest:g}; ask for fewer"
             )
 
 

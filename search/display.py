@@ -151,13 +151,20 @@ def plan(study: Study, about: dict[str, Any]) -> str:
         budget.append(f"{clock(about['time_budget'])} in all")
     rows = [
         ("study", f"{about['study']}: {about['about']}"),
-        ("data", f"{about['dataset']} ({about['where']}): {about['train_images']} train, {about['val_images']} validation"),
+        (
+            "data",
+            f"{about['dataset']} ({about['where']}): {about['train_images']} train, {about['val_images']} validation",
+        ),
         ("budget", ", ".join(budget)),
         ("rungs", f"{about['scheduler']}: compared after epoch " + ", ".join(map(str, about["rungs"])))
         if about["rungs"]
         else ("rungs", f"{about['scheduler']}: every trial trains to the end"),
         ("sampler", f"{about['sampler']}, seed {about['seed']}, {len(study.start)} start points first"),
-        ("resources", f"{about['concurrent']} at a time, each {about['cpus']:g} CPU" + (f" and {about['gpus']:g} GPU" if about["gpus"] else "")),
+        (
+            "resources",
+            f"{about['concurrent']} at a time, each {about['cpus']:g} CPU"
+            + (f" and {about['gpus']:g} GPU" if about["gpus"] else ""),
+        ),
         ("mlflow", about["tracking_uri"]),
     ]
     width = max(len(name) for name in [*study.ranges, "hyperparameter"])
@@ -187,7 +194,9 @@ def ending(trial: Trial, search: Search) -> str:
 def configuration(trial: Trial) -> str:
     """The searched values, short: `lr=0.03 optimizer=sgd`."""
     short = {name.split("/", 1)[1]: value for name, value in trial.point.items()}
-    return " ".join(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in short.items())
+    return " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in short.items()
+    )
 
 
 def status(search: Search, deadline: float | None) -> str:
@@ -231,8 +240,12 @@ def screen(search: Search, deadline: float | None) -> Any:
         values = trial.values(objective)
         worth = f"{trial.best_value(objective):.4f}" if values else "…"
         return (
-            str(trial.number), str(trial.state), f"{len(values)}/{search.study.epochs}", worth,
-            sparkline(values, low, high), configuration(trial),
+            str(trial.number),
+            str(trial.state),
+            f"{len(values)}/{search.study.epochs}",
+            worth,
+            sparkline(values, low, high),
+            configuration(trial),
         )
 
     table = Table(box=None, padding=(0, 1), expand=True)
@@ -260,3 +273,30 @@ def rung_counts(search: Search) -> list[str]:
         if reached:
             lines.append(f"epoch {rung}: {len(went_on)} of {len(reached)} went on")
     return lines
+
+
+def result(summary: dict[str, Any]) -> str:
+    """The winner, for people."""
+    best, places = summary["best"], summary["mlflow"]
+    lines = [f"winner of {summary['name']}: trial {best['trial']}, epoch {best['epoch']}"]
+    lines += [f"  {key} = {short(value)}" for key, value in best["config"].items()]
+    lines.append(f"validation accuracy {best['val_accuracy']:.4f}" if "val_accuracy" in best else "")
+    if best["test_accuracy"] is not None:
+        lines.append(
+            f"test accuracy       {best['test_accuracy']:.4f}  (measured once, on {best['test_images']} images)"
+        )
+    if summary["stand_in"]:
+        lines.append(f"STAND-IN DATA: these numbers say nothing about {summary['dataset']}")
+    if places.get("parent_run_id"):
+        page = f"/#/experiments/{places['experiment_id']}/runs/{places['parent_run_id']}"
+        lines.append(f"MLflow   python -m search ui   then {page}")
+    if places.get("model_uri"):
+        lines.append(f"model    mlflow.pyfunc.load_model({places['model_uri']!r})")
+        lines.append(f"         with MLFLOW_TRACKING_URI={places['tracking_uri']}")
+    lines.append(f"record   {summary['run_dir']}")
+    return "\n".join(line for line in lines if line)
+
+
+def short(value: Any) -> str:
+    """A number with four digits, anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

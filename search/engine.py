@@ -28,7 +28,9 @@ class Engine:
     snapshots are never read, and an error in the search ends the run instead of being logged and forgotten.
     """
 
-    def __init__(self, search: Search, retention: Retention, should_stop: Callable[[], str], tick: Callable[[], None]) -> None:
+    def __init__(
+        self, search: Search, retention: Retention, should_stop: Callable[[], str], tick: Callable[[], None]
+    ) -> None:
         self.search, self.retention = search, retention
         self.should_stop, self.tick = should_stop, tick
         self.fault: BaseException | None = None

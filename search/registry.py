@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import EnvironmentFault
-from search.tracking import prepare_environment
+from search.mlflow_store import prepare_environment
 from trainables.classifier import ARCHITECTURE, WEIGHTS
 from trainables.data import Split
 

@@ -46,8 +46,9 @@ class OptunaSampler:
     def __init__(self, study: Study, seed: int, make: Callable[[int, Study], BaseSampler]) -> None:
         self._space, self._seed, self._make, self._study = study.ranges, seed, make, study
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        direction = "maximize" if study.objective.mode == "max" else "minimize"
-        self.optuna_study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=seed))
+        self.optuna_study = optuna.create_study(
+            direction="maximize" if study.objective.mode == "max" else "minimize", sampler=RandomSampler(seed=seed)
+        )
 
     def propose(self, number: int) -> Config:
         """See `Sampler.propose`."""
@@ -101,16 +102,20 @@ def distribution(range_: Range) -> BaseDistribution:
 
 def _suggest(trial: optuna.Trial, name: str, range_: Range) -> Value:
     if isinstance(range_, Choice):
-        return trial.suggest_categorical(name, range_.values)
+        value: Value = trial.suggest_categorical(name, range_.values)  # type: ignore[assignment]
+        return value
     if isinstance(range_, Int):
         return trial.suggest_int(name, range_.low, range_.high, log=range_.log)
     return trial.suggest_float(name, range_.low, range_.high, log=range_.log)
 
 
 def _tpe(seed: int, study: Study) -> BaseSampler:
-    # Optuna's ten random trials before the model starts are most of a ten-minute search; start points stand in for them.
+    # Optuna's ten random trials before the model starts are most of a short search; start points stand in for them.
     return TPESampler(
-        seed=seed, multivariate=True, group=study.ranges.conditional, constant_liar=True,
+        seed=seed,
+        multivariate=True,
+        group=study.ranges.conditional,
+        constant_liar=True,
         n_startup_trials=max(4, len(study.start)),
     )
 

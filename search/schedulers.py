@@ -49,8 +49,8 @@ class Asha:
     is drawn at random. Rungs lie at r·eta^k below R. A trial that reaches a rung goes on if it is among the best
     ceil(n / eta) of the n that have reached it, itself included; ties go on.
 
-    Departures: the paper promotes from a rung when there is room, we decide at once when a trial arrives, as all
-    stopping variants do; ceil lets the first trial at a rung pass and no more than one of the first eta; a value that is
+    Departures: the paper promotes from a rung when there is room, we decide when a trial arrives, as all stopping
+    variants do; ceil lets the first trial at a rung pass and no more than one of the first eta; a value that is
     not finite stops the trial and does not count as a rival.
     """
 

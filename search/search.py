@@ -1,4 +1,4 @@
-"""A search: the record, and the projections that decide by it. No Ray, no torch, no clock but for the record's stamps."""
+"""A search: the record, and the projections that decide by it. No Ray, no torch, no clock."""
 
 from __future__ import annotations
 

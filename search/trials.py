@@ -84,9 +84,7 @@ class Trials:
             self._trials[event.trial] = Trial(event.trial, body["point"], body["origin"], event.at)
         elif event.kind == "epoch":
             self[event.trial].epochs.append(
-                EpochRow(
-                    body["epoch"], body["metrics"], body["seconds"], body["checkpoint"], body["sha256"], event.at
-                )
+                EpochRow(body["epoch"], body["metrics"], body["seconds"], body["checkpoint"], body["sha256"], event.at)
             )
         elif event.kind == "ended":
             trial = self[event.trial]
@@ -122,7 +120,9 @@ class Trials:
         Complete trials come before all others, and of the others those that got further: values after different
         numbers of epochs are not comparable.
         """
-        worth = [trial for trial in self if self.objective.better(trial.best_value(self.objective), self.objective.worst)]
+        worth = [
+            trial for trial in self if self.objective.better(trial.best_value(self.objective), self.objective.worst)
+        ]
         sign = -1 if self.objective.mode == "max" else 1
 
         def key(trial: Trial) -> tuple[Any, ...]:

@@ -6,10 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from search import checkpoints
+from search import checkpoints, tracking
+from search.display import Display
 from search.errors import SearchFailed
+from search.preflight import Prepared
 from search.search import Search
-from search.trials import Trial
+from search.trials import State, Trial
 from trainables.classifier import load_classifier
 from trainables.data import Split
 from trainables.datasets import Source
@@ -34,7 +36,8 @@ def winner(search: Search) -> Trial:
 def measure(search: Search, trial: Trial, source: Source, root: Path) -> float | None:
     """The test accuracy of the best epoch of `trial`, written into the record; None if the data has no test part."""
     row = trial.best_epoch(search.study.objective)
-    assert row.checkpoint is not None and row.sha256 is not None
+    assert row.checkpoint is not None
+    assert row.sha256 is not None
     folder = checkpoints.verified(root, row.checkpoint, row.sha256)
     if source.test is None:
         return None
@@ -50,3 +53,44 @@ def measure(search: Search, trial: Trial, source: Source, root: Path) -> float |
     }
     search.note("tested", told, trial.number)
     return metrics["val_accuracy"]
+
+
+def crown(
+    prepared: Prepared,
+    search: Search,
+    tracker: tracking.Tracker,
+    root: Path,
+    about: dict[str, Any],
+    display: Display,
+) -> dict[str, Any]:
+    """Measure the winner on the test set, log and register its model, and return where all that is in MLflow.
+
+    Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint or the model MLflow gives back is bad.
+    """
+    from search.registry import Registry, Winner
+
+    best = winner(search)
+    if best.state is not State.COMPLETE:
+        display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
+    display.say(f"measuring trial {best.number} on the test set, once")
+    accuracy = measure(search, best, prepared.source, root)
+    if not tracker.flush(tracking.PATIENCE_SECONDS):
+        display.warn("MLflow does not answer, so the model is not registered; its checkpoint is kept")
+        return tracker.place
+    row = best.best_epoch(search.study.objective)
+    assert row.checkpoint is not None
+    model = Winner(
+        study=search.study.name,
+        search=about["name"],
+        checkpoint=root / row.checkpoint,
+        config={**search.study.fixed, **best.point},
+        metrics=row.metrics,
+        test_accuracy=accuracy,
+        data_digest=about["digest"],
+        classes=tuple(about["classes"]),
+    )
+    registry, place = Registry(prepared.settings.tracking), tracker.place
+    run_id = place["parent_run_id"]
+    logged = registry.log(model, run_id, place["experiment_id"], prepared.data.val)
+    registered = {} if about["stand_in"] else registry.register(model, logged, run_id)
+    return {**place, "model_uri": logged, **registered}

@@ -56,7 +56,8 @@ def _load_file(path: Path) -> Study:
     if not path.is_file():
         raise UnknownStudy(f"no study file {str(path)!r}; give a name ({', '.join(names())}) or the path of a .py file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Registered under its name, so that functions defined in it can be sent to other processes.
     sys.modules.setdefault(path.stem, module)

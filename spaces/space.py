@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
@@ -73,7 +73,9 @@ class Choice:
         if not values:
             raise SpaceError("Choice needs at least one value, as in Choice('sgd', 'adam')")
         for value in values:
-            if not isinstance(value, (bool, int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
+            if not isinstance(value, (bool, int, float, str)) or (
+                isinstance(value, float) and not math.isfinite(value)
+            ):
                 raise SpaceError(f"Choice takes strings, finite numbers and truth values, but got {value!r}")
         if len({(type(value), value) for value in values}) < len(values):
             raise SpaceError(f"the values of a Choice must differ, but got {values}")
@@ -176,7 +178,7 @@ def parse(text: str) -> Range | Value:
     kind, arguments = call[1], [_literal(part) for part in call[2].split(",") if part.strip()]
     if kind == "choice":
         return Choice(*arguments)
-    makers = {
+    makers: dict[str, Callable[..., Range]] = {
         "log": lambda low, high: Float(float(low), float(high), log=True),
         "uniform": lambda low, high: Float(float(low), float(high)),
         "int": Int,

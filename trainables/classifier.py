@@ -29,7 +29,9 @@ class Classifier(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float], *, mirror: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, mean: Sequence[float], std: Sequence[float], *, mirror: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
         self.mirror = mirror
@@ -86,9 +88,7 @@ def load_classifier(folder: Path) -> tuple[Architecture, Classifier]:
     from safetensors.torch import load_file
 
     stored = json.loads((folder / ARCHITECTURE).read_text())
-    architecture = Architecture(
-        stored["family"], tuple(stored["shape"]), tuple(stored["classes"]), stored["arguments"]
-    )
+    architecture = Architecture(stored["family"], tuple(stored["shape"]), tuple(stored["classes"]), stored["arguments"])
     model = architecture.build()
     model.load_state_dict(load_file(folder / WEIGHTS))
     return architecture, model.eval()

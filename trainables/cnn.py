@@ -50,9 +50,9 @@ def network(
 
     `depth` (>= 1) stages of convolution (odd `kernel`), max pool, batch norm and activation. The first has `width`
     channels, each further one `growth` times as many, as long as pooling halves the image; after that (see
-    `SMALLEST_SIDE`) stages keep size and channels. With `residual`, each stage ends in one more convolution around which
-    a shortcut leads. Then `hidden_depth` fully connected layers of `hidden_width` units; `dropout` in [0, 1) before each
-    linear layer.
+    SMALLEST_SIDE) stages keep size and channels. With `residual`, each stage ends in one more convolution with a
+    shortcut around it. Then `hidden_depth` fully connected layers of `hidden_width` units; `dropout` in [0, 1) before
+    each linear layer.
 
     Pooling comes before batch norm and activation: for the monotone activations that are usual, and a positive scale,
     the result is the same, and they then run on a quarter of the pixels (1.25 times the images/s on one CPU thread).

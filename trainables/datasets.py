@@ -51,12 +51,14 @@ class Known:
 
 KNOWN: Mapping[str, Known] = {
     "fashion_mnist": Known(
-        "FashionMNIST", (1, 28, 28),
+        "FashionMNIST",
+        (1, 28, 28),
         ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
     "mnist": Known("MNIST", (1, 28, 28), tuple("0123456789")),
     "cifar10": Known(
-        "CIFAR10", (3, 32, 32),
+        "CIFAR10",
+        (3, 32, 32),
         ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     ),
 }
@@ -128,7 +130,11 @@ def stand_in(name: str) -> Source:
         return scaled.expand(-1, channels, -1, -1).contiguous(), labels
 
     return Source(
-        name, "scikit-learn's digits, scaled", tuple("0123456789"), partial(part, "train"), partial(part, "test"),
+        name,
+        "scikit-learn's digits, scaled",
+        tuple("0123456789"),
+        partial(part, "train"),
+        partial(part, "test"),
         stand_in=True,
     )
 
@@ -176,10 +182,13 @@ def _npz(name: str, path: Path, known: Known | None) -> Source:
 
     def part(which: str) -> Part:
         wanted = labels if which == "train" else test_labels
+        assert wanted is not None
         return _checked_images(path, _member(path, f"x_{which}"), f"x_{which}", wanted), wanted
 
     classes = known.classes if known else tuple(str(index) for index in range(count))
-    return Source(name, str(path), classes, partial(part, "train"), partial(part, "test") if test_labels is not None else None)
+    return Source(
+        name, str(path), classes, partial(part, "train"), partial(part, "test") if test_labels is not None else None
+    )
 
 
 def _member(path: Path, key: str) -> Any:
@@ -205,17 +214,21 @@ def _checked_labels(path: Path, array: Any, key: str, classes: int | None) -> Te
         raise DataError(f"{path}: {key} has labels from {labels.min()} to {labels.max()}, allowed are {allowed}")
     if classes is None:
         if labels.max() > len(labels):
-            raise DataError(f"{path}: {key} has label {labels.max()} but only {len(labels)} images; number classes from 0")
+            raise DataError(
+                f"{path}: {key} has label {labels.max()} but only {len(labels)} images; number classes from 0"
+            )
         counts = torch.bincount(labels)
         empty = (counts == 0).nonzero().flatten().tolist()
         if empty:
-            raise DataError(f"{path}: no image has label {empty[0]}; number the classes 0 to {len(counts) - 1 - len(empty)}")
+            raise DataError(
+                f"{path}: no image has label {empty[0]}; number the classes 0 to {len(counts) - 1 - len(empty)}"
+            )
         if len(counts) < 2:
             raise DataError(f"{path}: {key} has one class only; at least two are needed")
     return labels
 
 
-def _checked_images(path: Path, array: Any, key: str, labels: Tensor | None) -> Tensor:
+def _checked_images(path: Path, array: Any, key: str, labels: Tensor) -> Tensor:
     if array is None:
         raise DataError(f"{path} lacks {key}")
     shape = "N×H×W or N×H×W×C"
@@ -223,8 +236,8 @@ def _checked_images(path: Path, array: Any, key: str, labels: Tensor | None) -> 
         raise DataError(f"{path}: {key} must hold uint8 grey levels 0 to 255, but holds {array.dtype}")
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)):
         raise DataError(f"{path}: {key} must have shape {shape} with C of 1 or 3, but has {array.shape}")
-    if labels is None or len(array) != len(labels):
-        raise DataError(f"{path}: {key} has {len(array)} images for {0 if labels is None else len(labels)} labels")
+    if len(array) != len(labels):
+        raise DataError(f"{path}: {key} has {len(array)} images for {len(labels)} labels")
     images = torch.from_numpy(array)
     return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
 
@@ -275,7 +288,9 @@ def _read_folder(folder: Path, classes: list[str]) -> Part:
                 raise DataError(f"{file} is no readable image ({_one_line(error)})") from None
             first = first or (array.shape, grey)
             if array.shape != first[0]:
-                raise DataError(f"{file} is {array.shape[:2]}, but the first image is {first[0][:2]}; make all one size")
+                raise DataError(
+                    f"{file} is {array.shape[:2]}, but the first image is {first[0][:2]}; make all one size"
+                )
             images.append(array)
             labels.append(label)
     stacked = torch.from_numpy(np.stack(images))

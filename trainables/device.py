@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import nn
@@ -46,7 +46,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-@lru_cache(maxsize=None)
+@cache
 def probe(device: torch.device, *, convolutional: bool) -> Mode:
     """The fastest mode of `device`, by timing a few steps of a small network; about 0.1 s, once per process.
 

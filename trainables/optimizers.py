@@ -88,15 +88,15 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 """Factor on the peak learning rate after `progress`, the share of all steps done, in [0, 1).
 
-`one_cycle` rises for the first 30 % and falls to zero (Smith & Topin 2018; both halves are cosines as in torch's OneCycleLR);
-`step` divides by ten at a half and at three quarters.
+`one_cycle` rises for the first 30 % and falls to zero (Smith & Topin 2018; two half cosines, as in
+torch's OneCycleLR); `step` divides by ten at a half and at three quarters.
 """
 
 
 def learning_rates(*, schedule: str, lr: float, steps: int, warmup: float = 0.0) -> Callable[[int], float]:
     """The learning rate of each step `0 .. steps - 1`.
 
-    `lr` is the peak. The first `warmup` (share of all steps, in [0, 1)) rise linearly to it; the schedule spans the rest.
+    `lr` is the peak. The first `warmup` (share of all steps, in [0, 1)) rise to it; the schedule spans the rest.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; known are {', '.join(SCHEDULES)}")

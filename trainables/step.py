@@ -35,7 +35,9 @@ def eager_step(model: nn.Module, optimizer: Optimizer, loss: Loss, mode: Mode) -
     return step
 
 
-def graphed_step(model: nn.Module, optimizer: Optimizer, loss: Loss, mode: Mode, images: Tensor, labels: Tensor) -> Step:
+def graphed_step(
+    model: nn.Module, optimizer: Optimizer, loss: Loss, mode: Mode, images: Tensor, labels: Tensor
+) -> Step:
     """The eager step or its captured graph, whichever is faster for batches like `images` and `labels` on a GPU.
 
     The optimizer must have been made with `graph=True`. Weights and optimizer state are as before afterwards.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.augmentation import flipped, shifted
-from trainables.classifier import WEIGHTS, Architecture
+from trainables.classifier import WEIGHTS, Architecture, Classifier
 from trainables.data import Data, Split
 from trainables.device import Mode, pick_device, probe, release, seeded
 from trainables.epoch import Diverged, Epoch
@@ -32,7 +32,7 @@ OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
 
 LOOK_EVERY = 64
-"""Steps between looks at the loss on a GPU, where each look waits for the device; on the CPU every step is looked at."""
+"""Steps between looks at the loss on a GPU, where a look waits for the device; on the CPU every step is looked at."""
 
 
 def train(
@@ -56,7 +56,7 @@ def train(
     resume: Path | None = None,
     **optimizer_options: Any,
 ) -> Iterator[Epoch]:
-    """Train a fresh network for `epochs` epochs and yield after each: `train_loss`, `val_loss`, `val_accuracy` in [0, 1].
+    """Train a fresh network; each of `epochs` epochs yields `train_loss`, `val_loss` and `val_accuracy` (0 to 1).
 
     `batch_size` images a step; what is left at the end of an epoch, less than a batch, waits for the next shuffle. `lr`
     is the peak of `schedule`, which spans all `epochs`, after a `warmup` (share of the steps). `label_smoothing` in
@@ -107,8 +107,11 @@ def train(
     if resume is not None:
         first = 1 + _restore(resume, model, smoothed, optim)
 
+    def judged() -> Classifier:
+        return smoothed.module if smoothed else model  # type: ignore[return-value]
+
     def save(folder: Path, number: int) -> None:
-        architecture.save(folder, smoothed.module if smoothed else model)
+        architecture.save(folder, judged())
         _save_progress(folder, number, model if smoothed else None, optim)
 
     def run() -> Iterator[Epoch]:
@@ -129,7 +132,7 @@ def train(
                         if not on_gpu or index % LOOK_EVERY == 0:
                             _finite(value, number, index)
                 metrics = {"train_loss": _finite(total, number, steps - 1) / steps}
-                metrics |= evaluate(smoothed.module if smoothed else model, data.val)
+                metrics |= evaluate(judged(), data.val)
                 if not math.isfinite(metrics["val_loss"]):
                     raise Diverged(number, steps, metrics["val_loss"])
                 yield Epoch(number, metrics, lambda folder, number=number: save(folder, number))  # type: ignore[misc]

@@ -1,0 +1,95 @@
+"""MLflow's store: how our processes talk to it, whether it can be used, and how to look at it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from search.errors import EnvironmentFault
+from search.settings import masked
+
+PROBE_SECONDS = 8.0
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # The defaults block a call for four minutes where the server refuses and twenty where it stalls.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+def prepare_environment() -> None:
+    """Settings that MLflow reads from the environment; those the user made stand."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def probe(uri: str) -> None:
+    """Raise EnvironmentFault if MLflow's store at `uri` can clearly not be used; answers within ten seconds.
+
+    SQLite files and HTTP servers are checked without importing MLflow, which takes seconds.
+    """
+    if uri.startswith("sqlite:///"):
+        _probe_file(Path(uri.removeprefix("sqlite:///")))
+    elif uri.startswith(("http://", "https://")):
+        _probe_server(uri.rstrip("/"))
+    elif "://" not in uri or uri.startswith("file:"):
+        raise EnvironmentFault(
+            f"MLflow keeps no runs in plain folders any more, but the tracking URI is {uri}; "
+            "use sqlite:////absolute/path/mlflow.db or the address of a server"
+        )
+
+
+def _probe_file(path: Path) -> None:
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(15) != b"SQLite format 3":
+                raise EnvironmentFault(
+                    f"MLflow's store {path} is no SQLite file; move it away or set MLFLOW_TRACKING_URI"
+                )
+    folder = next((parent for parent in path.parents if parent.exists()), path.parent)
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise EnvironmentFault(f"MLflow's store {path} cannot be written; set MLFLOW_TRACKING_URI to another place")
+
+
+def _probe_server(uri: str) -> None:
+    shown = masked(uri)
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=PROBE_SECONDS):
+            return
+    except urllib.error.HTTPError as error:
+        if error.code == 403:
+            raise EnvironmentFault(
+                f"the MLflow server at {shown} refuses this host name (403); start it with --allowed-hosts"
+            ) from None
+        if error.code >= 500:
+            raise EnvironmentFault(f"the MLflow server at {shown} answers {error.code}; look at its log") from None
+    except (OSError, ValueError) as error:
+        raise EnvironmentFault(
+            f"no MLflow server answers at {shown} ({error}); start it, or unset MLFLOW_TRACKING_URI to use a local file"
+        ) from None
+
+
+def serve(uri: str, port: int, say: Callable[[str], None]) -> int:
+    """Run MLflow's server on the store at `uri`, bound to this machine, until it ends; return its exit code."""
+    if uri.startswith(("http://", "https://")):
+        say(f"MLflow runs already, at {masked(uri)}")
+        return 0
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise EnvironmentFault(f"nothing is kept at {uri} yet; run a search first, or say where with --runs")
+    artifacts = Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns"
+    say(f"http://127.0.0.1:{port}   (Ctrl-C ends it)")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", uri, "--default-artifact-root", artifacts.as_uri()]
+    # Its job runner starts seven more processes, which nothing here needs.
+    environment = {**os.environ, **ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    try:
+        return subprocess.run(command, env=environment).returncode
+    except KeyboardInterrupt:
+        return 0

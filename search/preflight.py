@@ -1,0 +1,142 @@
+"""All that can be checked before Ray starts; nothing here writes anything."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import spaces
+from search import cluster, environment, mlflow_store
+from search import settings as choices
+from search.display import Display
+from search.errors import BadInput, EnvironmentFault, NameInUse
+from search.samplers import SAMPLERS
+from search.schedulers import SCHEDULERS
+from search.settings import Settings
+from spaces.space import SpaceError, parse
+from spaces.study import Study
+from trainables import datasets
+from trainables.data import Data, part
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that could be checked before Ray starts."""
+
+    study: Study
+    settings: Settings
+    source: datasets.Source
+    data: Data
+    about: dict[str, Any]
+
+
+def prepare(name: str, settings: Settings, display: Display) -> Prepared:
+    """Check all that can be checked without Ray; writes nothing. Raises SearchError."""
+    study = adapted(name, settings)
+    if settings.name and (settings.runs / settings.name).exists():
+        raise NameInUse(
+            f"a search named {settings.name} exists in {settings.runs}; choose another --name, or remove that folder"
+        )
+    _writable(settings.runs)
+    cluster.available_locally(settings)
+    mlflow_store.probe(settings.tracking)
+    try:
+        source = datasets.find(study.dataset, settings.data, warn=display.warn)
+        if source.stand_in and not settings.stand_in:
+            raise EnvironmentFault(
+                f"{study.dataset} is not at hand and cannot be downloaded; put {study.dataset}.npz into SEARCH_DATA_DIR"
+            )
+        train_part = source.train()
+        data = part(*train_part, source.classes, val_fraction=study.val_fraction, seed=study.split_seed)
+    except datasets.DataError as error:
+        raise BadInput(str(error)) from None
+    if source.stand_in:
+        display.warn(
+            f"STAND-IN DATA: {study.dataset.upper()} COULD NOT BE HAD. THIS RUNS ON {source.where.upper()}, "
+            f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. For the real thing put {study.dataset}.npz into SEARCH_DATA_DIR."
+        )
+    _rehearse(study, data)
+    budget = settings.time_budget or study.time_budget
+    rungs = SCHEDULERS[settings.scheduler](study).rungs
+    about = {
+        "study": study.name,
+        "about": study.about,
+        "experiment": study.name + ("-stand-in" if source.stand_in else ""),
+        "dataset": source.name,
+        "where": source.where,
+        "stand_in": source.stand_in,
+        "digest": datasets.digest(train_part),
+        "train_images": len(data.train),
+        "val_images": len(data.val),
+        "classes": list(data.classes),
+        "shape": list(data.shape),
+        "objective": {"metric": study.objective.metric, "mode": study.objective.mode},
+        "space": {key: str(range_) for key, range_ in study.ranges.items()},
+        "fixed": dict(study.fixed),
+        "start": [dict(point) for point in study.start],
+        "epochs": study.epochs,
+        "rungs": list(rungs),
+        "trials": settings.trials or study.trials,
+        "time_budget": budget,
+        "seed": settings.seed,
+        "sampler": settings.sampler,
+        "scheduler": settings.scheduler,
+        "cpus": settings.cpus,
+        "gpus": settings.gpus,
+        "concurrent": settings.concurrent or "as many as fit",
+        "tracking_uri": choices.masked(settings.tracking),
+        "command": settings.command,
+        "user": environment.user(),
+        "versions": environment.versions(),
+        "commit": environment.commit(),
+        "code": environment.code_digest(),
+    }
+    return Prepared(study, settings, source, data, about)
+
+
+def adapted(name: str, settings: Settings) -> Study:
+    """The study called `name`, changed as the settings say. Raises BadInput."""
+    try:
+        study = spaces.load(name)
+        study = replace(study, epochs=settings.epochs or study.epochs)
+        changes = {key: parse(text) for key, text in settings.changes.items()}
+        study = study.changed(changes)
+    except spaces.UnknownStudy as error:
+        raise BadInput(str(error)) from None
+    except SpaceError as error:
+        raise BadInput(str(error)) from None
+    for kind, asked, table in (("sampler", settings.sampler, SAMPLERS), ("scheduler", settings.scheduler, SCHEDULERS)):
+        if asked not in table:
+            raise BadInput(choices.nearest(kind, asked, sorted(table)))
+    return study
+
+
+def _rehearse(study: Study, data: Data) -> None:
+    """Call the trainable at the start points and the corners of the space, without training: bad values show now."""
+    points = [*study.start, study.ranges.corner(high=False), study.ranges.corner(high=True)]
+    for point in points:
+        config = {**study.full_config(point, seed=0), "train/device": "cpu", "train/precision": "float32"}
+        try:
+            study.trainable(config, data)
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"{study.name} cannot run with {_short(point)}: {error}") from None
+
+
+def _short(point: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in point.items()) or "its fixed values"
+
+
+def _writable(runs: Path) -> None:
+    existing = next(folder for folder in [runs, *runs.resolve().parents] if folder.exists())
+    if not existing.is_dir():
+        raise EnvironmentFault(f"{existing} is no folder, so no runs can be kept there; choose another with --runs")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise EnvironmentFault(
+            f"no runs can be kept in {runs} ({error.strerror}); choose another with --runs"
+        ) from None

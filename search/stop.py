@@ -1,0 +1,46 @@
+"""When a search must end: its time is up, or a signal came."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+def ending_seconds(budget: float) -> float:
+    """What is kept of a time budget for the end: stopping workers, the test set, MLflow."""
+    return min(16.0, 0.25 * budget)
+
+
+class Stop:
+    """Why the search should end now; set by the clock or a signal."""
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+        self.signal: signal.Signals | None = None
+
+    def __call__(self) -> str:
+        """The reason, or "" to go on."""
+        if self.signal is not None:
+            return f"stopped by {self.signal.name}"
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            return "the time budget is spent"
+        return ""
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Inside, SIGINT and SIGTERM ask for the end; a second one raises KeyboardInterrupt at once."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.signal is not None:
+                raise KeyboardInterrupt
+            self.signal = signal.Signals(number)
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,61 @@
+"""Fashion-MNIST with a CNN: how wide, how deep, how hard to push in ten minutes on two cores."""
+
+from spaces.study import Choice, Float, Int, Study
+from trainables.cnn import train_cnn
+
+STUDY = Study(
+    trainable=train_cnn,
+    dataset="fashion_mnist",
+    epochs=10,
+    space={
+        "model/depth": Int(2, 4),
+        "model/width": Int(8, 32, log=True),
+        "model/residual": Choice(True, False),
+        "model/activation": Choice("relu", "gelu", "silu"),
+        "model/dropout": Float(0.0, 0.5),
+        "train/optimizer": Choice("sgd", "adamw"),
+        "train/lr": Float(1e-3, 0.5, log=True),
+        "train/momentum": Float(0.8, 0.98, when={"train/optimizer": "sgd"}),
+        "train/beta1": Float(0.8, 0.98, when={"train/optimizer": "adamw"}),
+        "train/batch_size": Choice(64, 128, 256),
+        "train/weight_decay": Float(1e-5, 1e-1, log=True),
+        "train/label_smoothing": Float(0.0, 0.2),
+    },
+    fixed={
+        "train/schedule": "one_cycle",
+        "train/flip": True,
+        "train/average": 0.995,
+        "model/mirror": True,
+    },
+    start=[
+        {
+            "model/depth": 3,
+            "model/width": 16,
+            "model/residual": True,
+            "model/activation": "relu",
+            "model/dropout": 0.1,
+            "train/optimizer": "sgd",
+            "train/lr": 0.1,
+            "train/momentum": 0.9,
+            "train/batch_size": 128,
+            "train/weight_decay": 5e-4,
+            "train/label_smoothing": 0.05,
+        },
+        {
+            "model/depth": 3,
+            "model/width": 16,
+            "model/residual": True,
+            "model/activation": "silu",
+            "model/dropout": 0.1,
+            "train/optimizer": "adamw",
+            "train/lr": 0.005,
+            "train/beta1": 0.9,
+            "train/batch_size": 128,
+            "train/weight_decay": 5e-2,
+            "train/label_smoothing": 0.05,
+        },
+    ],
+    trials=64,
+    time_budget=570,
+    first_rung=2,
+)
