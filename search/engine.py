@@ -6,10 +6,12 @@ import contextlib
 import io
 import json
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -39,6 +41,7 @@ class Engine:
     def run(self, task: Task, settings: Settings, *, concurrent: int, folder: Path) -> str:
         """Run, and return why it ended: "" if there was nothing left to do. Trials still running are interrupted."""
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        _send_along(task.trainable)
         trainable = tune.with_resources(as_ray_function(task), {"cpu": settings.cpus, "gpu": settings.gpus})
         tuner = tune.Tuner(
             trainable,
@@ -110,6 +113,13 @@ class Engine:
         except BaseException as error:
             self.fault = error
             return otherwise
+
+
+def _send_along(trainable: Callable[..., Any]) -> None:
+    """Let a trainable from a user's own study file travel with its code: no worker could import that file."""
+    module = sys.modules[trainable.__module__]
+    if module.__name__.partition(".")[0] not in ("search", "spaces", "trainables"):
+        ray.cloudpickle.register_pickle_by_value(module)
 
 
 class _Stateless:

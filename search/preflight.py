@@ -56,9 +56,10 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     if source.stand_in:
         display.warn(
             f"STAND-IN DATA: {study.dataset.upper()} COULD NOT BE HAD. THIS RUNS ON {source.where.upper()}, "
-            f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. For the real thing put {study.dataset}.npz into SEARCH_DATA_DIR."
+            f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. "
+            f"For the real thing put {study.dataset}.npz into SEARCH_DATA_DIR."
         )
-    _rehearse(study, data)
+    study = _rehearsed(study, data, settings)
     budget = settings.time_budget or study.time_budget
     rungs = SCHEDULERS[settings.scheduler](study).rungs
     about = {
@@ -114,15 +115,25 @@ def adapted(name: str, settings: Settings) -> Study:
     return study
 
 
-def _rehearse(study: Study, data: Data) -> None:
-    """Call the trainable at the start points and the corners of the space, without training: bad values show now."""
-    points = [*study.start, study.ranges.corner(high=False), study.ranges.corner(high=True)]
-    for point in points:
-        config = {**study.full_config(point, seed=0), "train/device": "cpu", "train/precision": "float32"}
+def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
+    """Call the trainable at the start points and the corners of the space, without training: bad values show now.
+
+    Returns the study with what "auto" comes to on this machine's processor fixed, so that all trials compute alike,
+    here and after a resume; on GPUs each worker finds out for its own.
+    """
+    import torch
+
+    resolved: Mapping[str, Any] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(settings.cpus)))  # as in a worker, where the answer is to hold
+    for point in [*study.start, study.ranges.corner(high=False), study.ranges.corner(high=True)]:
+        config = {**study.full_config(point, seed=0), **resolved, "train/device": "cpu"}
         try:
-            study.trainable(config, data)
+            resolved = getattr(study.trainable(config, data), "resolved", {})
         except (TypeError, ValueError) as error:
             raise BadInput(f"{study.name} cannot run with {_short(point)}: {error}") from None
+    torch.set_num_threads(threads)
+    return study if settings.gpus else replace(study, fixed={**resolved, **study.fixed})
 
 
 def _short(point: Mapping[str, Any]) -> str:

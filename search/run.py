@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -30,6 +32,8 @@ def run(prepared: Prepared, display: Display, *, began: float) -> tuple[dict[str
     budget = prepared.about["time_budget"]
     if budget is not None:
         stop.deadline = began + budget - ending_seconds(budget)
+    # Ray's start is mostly waiting; importing Tune takes a second that fits into it.
+    threading.Thread(target=importlib.import_module, args=("search.engine",), daemon=True).start()
     with cluster.ray_running(settings), stop.on_signals():
         folder = _new_folder(settings, prepared.study.name)
         about = {

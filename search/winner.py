@@ -12,7 +12,7 @@ from search.errors import SearchFailed
 from search.preflight import Prepared
 from search.search import Search
 from search.trials import State, Trial
-from trainables.classifier import load_classifier
+from trainables.classifier import ARCHITECTURE, load_classifier
 from trainables.data import Split
 from trainables.datasets import Source
 from trainables.training import evaluate
@@ -72,13 +72,16 @@ def crown(
     best = winner(search)
     if best.state is not State.COMPLETE:
         display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
+    row = best.best_epoch(search.study.objective)
+    assert row.checkpoint is not None
+    if not (root / row.checkpoint / ARCHITECTURE).is_file():
+        display.warn("the winner's checkpoint holds no classifier, so it is neither tested nor registered")
+        return tracker.place
     display.say(f"measuring trial {best.number} on the test set, once")
     accuracy = measure(search, best, prepared.source, root)
     if not tracker.flush(tracking.PATIENCE_SECONDS):
         display.warn("MLflow does not answer, so the model is not registered; its checkpoint is kept")
         return tracker.place
-    row = best.best_epoch(search.study.objective)
-    assert row.checkpoint is not None
     model = Winner(
         study=search.study.name,
         search=about["name"],

@@ -52,16 +52,18 @@ def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
 def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What to report for the trial in `config`: `trial` (its number), `config`, `resume` (folder or None)."""
     import torch
+    import torch._dynamo  # every optimizer imports it at its first step, for a second or more; not on a trial's clock
 
     from trainables.epoch import Diverged
 
     torch.set_num_threads(max(1, int(task.cpus)))
+    data = _data(task)
     place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
     number = config["trial"]
     try:
         resume = Path(config["resume"]) if config.get("resume") else None
         start = time.perf_counter()
-        epochs = task.trainable(config["config"], _data(task), resume=resume)
+        epochs = task.trainable(config["config"], data, resume=resume)
         for epoch in epochs:
             seconds = time.perf_counter() - start
             name, sha256 = checkpoints.write(task.checkpoints, number, epoch.number, epoch.save)

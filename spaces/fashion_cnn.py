@@ -22,9 +22,10 @@ STUDY = Study(
         "train/label_smoothing": Float(0.0, 0.2),
     },
     fixed={
-        "train/schedule": "one_cycle",
+        "train/schedule": "linear",
+        "train/warmup": 0.15,
         "train/flip": True,
-        "train/average": 0.995,
+        "train/average": 0.98,
         "model/mirror": True,
     },
     start=[

@@ -21,9 +21,10 @@ STUDY = Study(
         "train/weight_decay": Float(1e-5, 1e-1, log=True),
     },
     fixed={
-        "train/schedule": "one_cycle",
+        "train/schedule": "linear",
+        "train/warmup": 0.15,
         "train/flip": True,
-        "train/average": 0.995,
+        "train/average": 0.98,
         "model/mirror": True,
     },
     start=[

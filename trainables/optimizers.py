@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 from math import cos, pi
 from typing import Any
 
@@ -37,6 +38,16 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for an unknown optimizer `name`, TypeError for one of `options` that it does not have."""
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown train/optimizer {name!r}; known are {', '.join(OPTIMIZERS)}")
+    known = [key for key, kind in signature(OPTIMIZERS[name]).parameters.items() if kind.kind is kind.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise TypeError(f"train/{option} is unknown under train/optimizer={name}, which has {', '.join(known)}")
+
+
 def make_optimizer(
     name: str, model: nn.Module, *, lr: float, weight_decay: float = 0.0, graph: bool = False, **options: Any
 ) -> Optimizer:
@@ -44,11 +55,9 @@ def make_optimizer(
 
     `weight_decay` is L2 regularisation, except for adamw, where it is decoupled (Loshchilov & Hutter 2019). It acts on
     matrices and kernels only, not on biases and batch norm. With `graph` the learning rate lives on the device and all
-    state with it, as a captured CUDA graph needs. Raises ValueError for an unknown name, TypeError for an option that
-    this optimizer does not have.
+    state with it, as a captured CUDA graph needs. Raises as `check_options` does.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}; known are {', '.join(OPTIMIZERS)}")
+    check_options(name, options)
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
     groups: Groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -57,10 +66,7 @@ def make_optimizer(
         device = next(model.parameters()).device
         common = {"lr": torch.tensor(lr, device=device)}
         common |= {"capturable": True, "foreach": True} if name != "sgd" else {"fused": True}
-    try:
-        return OPTIMIZERS[name]([group for group in groups if group["params"]], **common, **options)
-    except TypeError as error:
-        raise TypeError(f"train/optimizer={name} has no such option: {error}") from None
+    return OPTIMIZERS[name]([group for group in groups if group["params"]], **common, **options)
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:

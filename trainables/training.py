@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from trainables.augmentation import flipped, shifted
 from trainables.classifier import WEIGHTS, Architecture, Classifier
@@ -20,13 +22,14 @@ from trainables.device import Mode, pick_device, probe, release, seeded
 from trainables.epoch import Diverged, Epoch
 from trainables.layers import at_least
 from trainables.optimizers import (
+    check_options,
     learning_rates,
     load_state_tensors,
     make_optimizer,
     set_learning_rate,
     state_tensors,
 )
-from trainables.step import eager_step, graphed_step
+from trainables.step import Step, eager_step, graphed_step
 
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
@@ -53,21 +56,22 @@ def train(
     average: float = 0.0,
     device: str = "auto",
     precision: str = "auto",
+    channels_last: bool | None = None,
     resume: Path | None = None,
     **optimizer_options: Any,
-) -> Iterator[Epoch]:
+) -> Training:
     """Train a fresh network; each of `epochs` epochs yields `train_loss`, `val_loss` and `val_accuracy` (0 to 1).
 
     `batch_size` images a step; what is left at the end of an epoch, less than a batch, waits for the next shuffle. `lr`
     is the peak of `schedule`, which spans all `epochs`, after a `warmup` (share of the steps). `label_smoothing` in
     [0, 1). `flip` mirrors at random, `shift` moves by up to that many pixels. `average` in [0, 1) is the decay per step
     of an exponential moving average of the weights, which is then what is validated and saved (0 is none).
-    `precision` is "float32", "bfloat16" or "auto", which asks a short probe. `optimizer_options` are those of
-    `trainables.optimizers`.
+    `precision` is "float32", "bfloat16" or "auto", which asks a short probe, as None does for `channels_last`.
+    `optimizer_options` are those of `trainables.optimizers`.
 
     Every draw comes from `seed` and the number of the epoch, so training goes on from a checkpoint as if it had never
     stopped; on one CPU thread bit for bit. Raises ValueError or TypeError for hyperparameters that cannot be, before
-    the first step, and `Diverged` at the first loss that is not finite.
+    anything is trained, and `Diverged` at the first loss that is not finite.
     """
     at_least("train/epochs", epochs, 1)
     at_least("train/batch_size", batch_size, 1)
@@ -79,67 +83,128 @@ def train(
         raise ValueError(f"train/lr must be a finite number above 0, but got {lr}")
     if batch_size > len(data.train):
         raise ValueError(f"train/batch_size={batch_size} is more than the {len(data.train)} training images")
-
-    where = pick_device(device)
-    mode = probe(where, convolutional=architecture.family == "cnn") if precision == "auto" else _mode(precision)
-    data = data.to(where)
-    with seeded(seed, where):
-        model = architecture.build(data.mean, data.std)
-    model = model.to(where)
-    if mode.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    on_gpu = where.type == "cuda"
-    optim = make_optimizer(optimizer, model, lr=lr, weight_decay=weight_decay, graph=on_gpu, **optimizer_options)
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"train/precision must be auto, float32 or bfloat16, but got {precision!r}")
+    check_options(optimizer, optimizer_options)
     steps = len(data.train) // batch_size
     rate = learning_rates(schedule=schedule, lr=lr, steps=steps * epochs, warmup=warmup)
-    smoothed = average_of(model, average) if average else None
+    where = pick_device(device)
+    mode = Mode(precision, bool(channels_last))
+    if precision == "auto" or channels_last is None:
+        probed = probe(where, convolutional=architecture.family == "cnn")
+        mode = Mode(
+            probed.precision if precision == "auto" else precision,
+            probed.channels_last if channels_last is None else channels_last,
+        )
+    with seeded(seed, where):
+        model = architecture.build(data.mean, data.std)
+
+    def optimizer_of(model: nn.Module) -> Optimizer:
+        graph = where.type == "cuda"
+        return make_optimizer(optimizer, model, lr=lr, weight_decay=weight_decay, graph=graph, **optimizer_options)
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
-    if on_gpu:
-        batch = Split(data.train.images[:batch_size], data.train.labels[:batch_size])
-        step = graphed_step(model.train(), optim, loss, mode, batch.images, batch.labels)
-    else:
-        step = eager_step(model, optim, loss, mode)
+    loop = _Loop(
+        architecture, model, data, optimizer_of, loss, rate, mode, where, batch_size, flip, shift, average, seed
+    )
+    return Training(
+        loop.epochs(epochs, resume), {"train/precision": mode.precision, "train/channels_last": mode.channels_last}
+    )
 
-    first = 1
-    if resume is not None:
-        first = 1 + _restore(resume, model, smoothed, optim)
 
-    def judged() -> Classifier:
-        return smoothed.module if smoothed else model  # type: ignore[return-value]
+class Training(Iterator[Epoch]):
+    """The epochs of one training; nothing is trained before the first is asked for.
 
-    def save(folder: Path, number: int) -> None:
-        architecture.save(folder, judged())
-        _save_progress(folder, number, model if smoothed else None, optim)
+    `resolved` has what "auto" came to on this machine, by the names of the hyperparameters.
+    """
 
-    def run() -> Iterator[Epoch]:
+    def __init__(self, epochs: Iterator[Epoch], resolved: Mapping[str, Any]) -> None:
+        self._epochs, self.resolved = epochs, resolved
+
+    def __next__(self) -> Epoch:
+        return next(self._epochs)
+
+
+class _Loop:
+    """One network in training: the weights, the optimizer, and where the learning rate stands."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        model: Classifier,
+        data: Data,
+        optimizer_of: Callable[[nn.Module], Optimizer],
+        loss: Callable[[Tensor, Tensor], Tensor],
+        rate: Callable[[int], float],
+        mode: Mode,
+        device: torch.device,
+        batch_size: int,
+        flip: bool,
+        shift: int,
+        average: float,
+        seed: int,
+    ) -> None:
+        self.architecture, self.model, self.data = architecture, model, data
+        self.optimizer_of, self.loss, self.rate, self.mode, self.device = optimizer_of, loss, rate, mode, device
+        self.batch_size, self.flip, self.shift, self.average, self.seed = batch_size, flip, shift, average, seed
+        self.steps = len(data.train) // batch_size
+
+    def epochs(self, last: int, resume: Path | None) -> Iterator[Epoch]:
         try:
-            for number in range(first, epochs + 1):
-                generator = torch.Generator(where).manual_seed(_mix(seed, number))
-                batches = _shuffled(data.train, flip=flip, shift=shift, generator=generator)
-                model.train()
-                total = torch.zeros((), device=where)
-                with seeded(_mix(seed, -number), where):
-                    for index in range(steps):
-                        part = slice(index * batch_size, (index + 1) * batch_size)
-                        set_learning_rate(optim, rate((number - 1) * steps + index))
-                        value = step(batches.images[part], batches.labels[part])
-                        if smoothed:
-                            smoothed.update_parameters(model)
-                        total += value
-                        if not on_gpu or index % LOOK_EVERY == 0:
-                            _finite(value, number, index)
-                metrics = {"train_loss": _finite(total, number, steps - 1) / steps}
-                metrics |= evaluate(judged(), data.val)
+            first = self._start(resume)
+            for number in range(first, last + 1):
+                metrics = {"train_loss": self._train_epoch(number), **evaluate(self.judged, self.data.val)}
                 if not math.isfinite(metrics["val_loss"]):
-                    raise Diverged(number, steps, metrics["val_loss"])
-                yield Epoch(number, metrics, lambda folder, number=number: save(folder, number))  # type: ignore[misc]
+                    raise Diverged(number, self.steps, metrics["val_loss"])
+                yield Epoch(number, metrics, partial(self._save, number))
         finally:
-            release(where)
+            release(self.device)
 
-    return run()
+    @property
+    def judged(self) -> Classifier:
+        """The weights that are validated and served: their average if there is one."""
+        return self.smoothed.module if self.smoothed else self.model  # type: ignore[return-value]
+
+    def _start(self, resume: Path | None) -> int:
+        self.data = self.data.to(self.device)
+        self.model = self.model.to(self.device)
+        if self.mode.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = self.optimizer_of(self.model)
+        self.step = self._make_step()
+        self.smoothed = average_of(self.model, self.average) if self.average else None
+        return 1 if resume is None else 1 + _restore(resume, self.model, self.smoothed, self.optimizer)
+
+    def _make_step(self) -> Step:
+        if self.device.type != "cuda":
+            return eager_step(self.model, self.optimizer, self.loss, self.mode)
+        images, labels = self.data.train.images[: self.batch_size], self.data.train.labels[: self.batch_size]
+        return graphed_step(self.model.train(), self.optimizer, self.loss, self.mode, images, labels)
+
+    def _train_epoch(self, number: int) -> float:
+        """Take all steps of epoch `number` and return the mean loss."""
+        generator = torch.Generator(self.device).manual_seed(_mix(self.seed, number))
+        shuffled = _shuffled(self.data.train, flip=self.flip, shift=self.shift, generator=generator)
+        batches = zip(shuffled.images.split(self.batch_size), shuffled.labels.split(self.batch_size), strict=True)
+        look_every = LOOK_EVERY if self.device.type == "cuda" else 1
+        total = torch.zeros((), device=self.device)
+        self.model.train()
+        with seeded(_mix(self.seed, -number), self.device):
+            for index, (images, labels) in zip(range(self.steps), batches, strict=False):
+                set_learning_rate(self.optimizer, self.rate((number - 1) * self.steps + index))
+                loss = self.step(images, labels)
+                if self.smoothed:
+                    self.smoothed.update_parameters(self.model)
+                total += loss
+                if index % look_every == 0:
+                    _finite(loss, number, index)
+        return _finite(total, number, self.steps - 1) / self.steps
+
+    def _save(self, number: int, folder: Path) -> None:
+        self.architecture.save(folder, self.judged)
+        _save_progress(folder, number, self.model if self.smoothed else None, self.optimizer)
 
 
 def evaluate(model: nn.Module, split: Split) -> dict[str, float]:
@@ -170,12 +235,6 @@ def average_of(model: nn.Module, decay: float) -> torch.optim.swa_utils.Averaged
     )
 
 
-def _mode(precision: str) -> Mode:
-    if precision not in ("float32", "bfloat16"):
-        raise ValueError(f"train/precision must be auto, float32 or bfloat16, but got {precision!r}")
-    return Mode(precision)
-
-
 def _mix(seed: int, number: int) -> int:
     return random.Random(f"{seed}/{number}").getrandbits(63)
 
@@ -197,7 +256,7 @@ def _shuffled(split: Split, *, flip: bool, shift: int, generator: torch.Generato
     return Split(images, split.labels[order])
 
 
-def _save_progress(folder: Path, number: int, raw: nn.Module | None, optimizer: torch.optim.Optimizer) -> None:
+def _save_progress(folder: Path, number: int, raw: nn.Module | None, optimizer: Optimizer) -> None:
     from safetensors.torch import save_file
 
     tensors = {f"optimizer/{name}": value for name, value in state_tensors(optimizer).items()}
@@ -207,7 +266,7 @@ def _save_progress(folder: Path, number: int, raw: nn.Module | None, optimizer: 
     (folder / PROGRESS).write_text(json.dumps({"epoch": number}))
 
 
-def _restore(folder: Path, model: nn.Module, smoothed: Any, optimizer: torch.optim.Optimizer) -> int:
+def _restore(folder: Path, model: nn.Module, smoothed: Any, optimizer: Optimizer) -> int:
     from safetensors.torch import load_file
 
     tensors = load_file(folder / OPTIMIZER)

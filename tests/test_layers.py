@@ -1,0 +1,87 @@
+"""The packages import one way, and only the files named here know Ray, MLflow and the test set."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(file for folder in ("search", "spaces", "trainables") for file in (ROOT / folder).glob("*.py"))
+MAY_IMPORT = {
+    "ray": {"cluster.py", "engine.py", "worker.py"},
+    "mlflow": {"tracking.py", "registry.py", "served_model.py"},
+    "optuna": {"samplers.py"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Every module that `file` imports anywhere, also inside functions."""
+    modules = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return modules
+
+
+def packages(file: Path) -> set[str]:
+    return {module.partition(".")[0] for module in imported(file)}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_imports_point_from_search_to_spaces_to_trainables(file):
+    forbidden = {"trainables": {"spaces", "search"}, "spaces": {"search"}, "search": set()}[file.parent.name]
+    assert not packages(file) & forbidden
+
+
+@pytest.mark.parametrize("library", MAY_IMPORT)
+def test_only_a_handful_of_files_know_each_big_library(library):
+    users = {file.name for file in FILES if library in packages(file)}
+    assert users == MAY_IMPORT[library]
+
+
+def test_trainables_need_torch_alone_until_they_read_or_write_files():
+    for file in FILES:
+        if file.parent.name == "trainables":
+            top = {
+                name.partition(".")[0]
+                for node in ast.parse(file.read_text()).body
+                if isinstance(node, (ast.Import, ast.ImportFrom))
+                for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [n.name for n in node.names])
+            }
+            assert not top & {"numpy", "torchvision", "sklearn", "safetensors", "PIL"}, file
+
+
+def test_only_one_file_opens_the_test_set():
+    openers = {file.name for file in FILES if ".test()" in file.read_text()}
+    assert openers == {"winner.py"}
+
+
+def test_no_module_imports_another_in_a_ring():
+    graph = {
+        f"{file.parent.name}.{file.stem}": {
+            module for module in imported(file) if module.partition(".")[0] in ("search", "spaces", "trainables")
+        }
+        for file in FILES
+    }
+    # The families are built by name (trainables/classifier.py), so no ring shows in the imports themselves.
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path, module))
+        if module in done or module not in graph:
+            return
+        for other in graph[module]:
+            visit(other, (*path, module))
+        done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_nothing_reads_a_pickle_from_disk():
+    for file in FILES:
+        text = file.read_text()
+        for forbidden in ("pickle.load", "torch.load(", "yaml.load(", "allow_pickle=True"):
+            assert forbidden not in text, f"{file} has {forbidden}"
