@@ -147,12 +147,16 @@ def run_study(study: str, **options: Any) -> None:
 @JSON
 def list_searches(runs: Path, as_json: bool) -> None:
     """List the searches in the runs folder."""
+    from search.errors import EnvironmentFault
     from search.record import FILE
     from search.summary import summarize
 
-    summaries = [
-        summarize(file.parent) for file in sorted(runs.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime)
-    ]
+    summaries = []
+    for file in sorted(runs.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime):
+        try:
+            summaries.append(summarize(file.parent))
+        except EnvironmentFault as error:  # one damaged record must not hide the others
+            click.echo(f"warning: {error}", err=True)
     if as_json:
         click.echo(json.dumps(summaries, indent=1))
         return

@@ -167,7 +167,7 @@ def plan(study: Study, about: dict[str, Any]) -> str:
         ),
         ("mlflow", about["tracking_uri"]),
     ]
-    width = max(len(name) for name in [*study.ranges, "hyperparameter"])
+    width = max(len(name) for name in [*study.ranges, *study.fixed])
     lines = [f"{name:<10} {text}" for name, text in rows]
     lines.append("space")
     lines += [f"  {name:<{width}}  {range_}{_when(range_)}" for name, range_ in study.ranges.items()]

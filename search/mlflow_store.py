@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -28,6 +29,8 @@ def prepare_environment() -> None:
     """Settings that MLflow reads from the environment; those the user made stand."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    for name in ("mlflow.store.db.utils", "alembic"):  # tell of every table they make
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def probe(uri: str) -> None:

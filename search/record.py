@@ -123,9 +123,12 @@ class Record:
 
 
 def read(path: Path) -> Sequence[Event]:
-    """All events of the record at `path`, which another process may be writing."""
+    """All events of the record at `path`, which another process may be writing; the first one is `search`."""
     with Record(path) as record:
-        return list(record.events())
+        events = list(record.events())
+    if not events:
+        raise EnvironmentFault(f"the record {path} is empty: that search never began; its folder can be removed")
+    return events
 
 
 def _checksum(id_: int, kind: str, text: str) -> int:

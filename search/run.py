@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import threading
 import time
 import uuid
@@ -42,6 +43,8 @@ def run(prepared: Prepared, display: Display, *, began: float) -> tuple[dict[str
             "id": uuid.uuid4().hex,
             "concurrent": cluster.slots(settings),
             "cores": cluster.cores(),
+            "pid": os.getpid(),
+            "node": os.uname().nodename,
             "started_at": time.time() - (time.monotonic() - began),
         }
         display.say(f"{folder.name}\n{plan(prepared.study, about)}")

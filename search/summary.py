@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
     return {
         "name": about["name"],
         "study": about["study"],
-        "state": finished.get("state", "running"),
+        "state": finished.get("state") or ("running" if alive(about) else "interrupted"),
         "why": finished.get("why", ""),
         "dataset": about["dataset"],
         "stand_in": about["stand_in"],
@@ -48,7 +49,21 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "run_dir": str(folder.resolve()),
         "mlflow": last(events, "published") or {"tracking_uri": about["tracking_uri"]},
         "command": about["command"],
+        "resume": None,
     }
+
+
+def alive(about: Mapping[str, Any]) -> bool:
+    """Whether the process that writes the record still runs; of another machine's we assume so."""
+    if about["node"] != os.uname().nodename:
+        return True
+    try:
+        os.kill(about["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:

@@ -278,7 +278,9 @@ class _Runs:
         if self._uri.startswith("sqlite:///"):
             # MLflow's default is relative to the working folder, and a reader may stand elsewhere.
             location = (Path(self._uri.removeprefix("sqlite:///")).resolve().parent / "mlruns" / name).as_uri()
-        return str(self._client.create_experiment(name, artifact_location=location))
+        # MLflow's pages take an experiment for one of language models unless they are told.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
     def _found(self, filter_string: str) -> list[Any]:
         return list(self._client.search_runs([self.experiment_id or ""], filter_string=filter_string, max_results=1))

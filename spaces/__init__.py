@@ -10,6 +10,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ _NOT_STUDIES = {"__init__", "space", "study"}
 
 
 class UnknownStudy(LookupError):
-    """No study of that name; the message offers those there are, the nearest first."""
+    """No study of that name, or a file that defines none; the message offers the nearest, or says what is wrong."""
 
 
 def names() -> list[str]:
@@ -61,7 +62,13 @@ def _load_file(path: Path) -> Study:
     module = importlib.util.module_from_spec(spec)
     # Registered under its name, so that functions defined in it can be sent to other processes.
     sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UnknownStudy(f"{path}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        raise UnknownStudy(f"{path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {error}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise UnknownStudy(f"{path} defines no STUDY = Study(…)")

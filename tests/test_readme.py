@@ -1,0 +1,55 @@
+"""The README tells the truth: its files exist, its options are the command's, its example is a study."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import spaces
+from search.__main__ import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_ci_runs_exactly_the_command_that_the_readme_gives():
+    command = "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest"
+    assert command in README
+    assert command in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("folder", ["trainables", "spaces", "search"])
+def test_every_file_is_explained_and_every_explained_file_exists(folder):
+    rows = README.split(f"**{folder}/**", 1)[1].split("**", 1)[0]
+    explained = set(re.findall(r"`(\w+\.py)`", rows))
+    assert explained == {file.name for file in (ROOT / folder).glob("*.py")} - {"__init__.py"}
+
+
+def test_every_option_of_the_command_is_explained_and_no_other():
+    options = {name for parameter in cli.commands["run"].params for name in parameter.opts if name.startswith("--")}
+    table = README.split("| option | meaning |", 1)[1].split("\n\n", 1)[0]
+    assert set(re.findall(r"--[a-z][a-z-]*", table)) == options
+
+
+def test_every_verb_is_listed_and_no_other():
+    line = next(line for line in README.splitlines() if line.startswith("python -m search list"))
+    verbs = {word.split()[0] for word in line.removeprefix("python -m search ").split(" | ")}
+    assert verbs == set(cli.commands) - {"run"}
+
+
+def test_every_picture_exists():
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / picture).is_file(), picture
+
+
+def test_the_study_in_the_readme_can_be_searched(tmp_path):
+    example = next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "STUDY = " in code)
+    (tmp_path / "mine.py").write_text(example)
+    study = spaces.load(str(tmp_path / "mine.py"))
+    assert study.name == "mine"
+    assert study.start
+
+
+def test_every_study_is_named():
+    for name in spaces.names():
+        assert f"{name}" in README

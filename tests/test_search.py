@@ -1,0 +1,497 @@
+"""A whole search without Ray: made-up curves in place of training, everything else as it is."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.record import FILE, Event, Record, read
+from search.samplers import SAMPLERS
+from search.schedulers import SCHEDULERS
+from search.search import FAILURES_IN_A_ROW, Search
+from search.summary import leaderboard, summarize
+from search.trials import State, Trial, Trials, replayed
+from spaces.study import Objective, Study
+
+Outcome = float | None | State
+"""What an epoch gives: a value, no value at all, or the end of the trial."""
+
+Curve = Callable[[dict[str, Any], int], Outcome]
+
+ABOUT = {
+    "name": "tiny-1",
+    "node": os.uname().nodename,
+    "pid": os.getpid(),
+    "study": "tiny",
+    "dataset": "digits",
+    "stand_in": False,
+    "seed": 0,
+    "cpus": 1,
+    "cores": 2,
+    "started_at": 0.0,
+    "tracking_uri": "sqlite:///mlflow.db",
+    "command": "search tiny",
+    "fixed": {"train/batch_size": 16},
+    "objective": {"metric": "val_accuracy", "mode": "max"},
+    "space": {},
+}
+
+PLACE = {"pid": 1, "node": "here", "began": 2.5}
+
+
+def searching(study: Study, record: Record, past: Sequence[Event] = (), **changes: Any) -> Search:
+    setting = {"sampler": "tpe", "scheduler": "asha", "seed": 0, "trials": 12, **changes}
+    return Search(
+        study,
+        record,
+        SAMPLERS[setting["sampler"]](study, setting["seed"]),
+        SCHEDULERS[setting["scheduler"]](study),
+        seed=setting["seed"],
+        trials=setting["trials"],
+        past=past,
+    )
+
+
+@pytest.fixture
+def search(tiny_study: Study, tmp_path: Path) -> Search:
+    """A search of `tiny_study` whose record is `record.db` in `tmp_path`."""
+    return searching(tiny_study, Record(tmp_path / FILE, create=True))
+
+
+def ask(search: Search) -> Trial:
+    trial = search.ask()
+    assert trial is not None
+    return trial
+
+
+def report(search: Search, trial: int, epoch: int, value: float) -> bool:
+    return search.report(trial, epoch, {"val_accuracy": value, "val_loss": 1.0}, seconds=1.0, place=PLACE)
+
+
+def work(search: Search, trial: Trial, curve: Curve) -> None:
+    """Train `trial` from where it stands to its end."""
+    config = search.config(trial)
+    for epoch in range(len(trial.epochs) + 1, search.study.epochs + 1):
+        outcome = curve(config, epoch)
+        if isinstance(outcome, State):
+            return search.end(trial.number, outcome, "made up")
+        metrics = {"val_loss": 1.0} | ({} if outcome is None else {"val_accuracy": outcome})
+        if not search.report(trial.number, epoch, metrics, seconds=1.0, place=PLACE):
+            return None
+    return None
+
+
+def drive(search: Search, curve: Curve) -> list[int]:
+    """Work on one trial after the other until there is none; the number of events after each step of the search.
+
+    A step is written in one transaction, so these are the places where a kill can cut the record.
+    """
+    steps = [search.record.last_id()]
+    append = search.record.append
+
+    def noting(*events: Any) -> list[Event]:
+        written = append(*events)
+        steps.append(search.record.last_id())
+        return written
+
+    search.record.append = noting  # type: ignore[method-assign]
+    for trial in search.trials.running():
+        work(search, trial, curve)
+    while (trial := search.ask()) is not None:
+        work(search, trial, curve)
+    return steps
+
+
+def told(events: Sequence[Event]) -> list[tuple[str, int | None, str]]:
+    """The events without their times; as text, in which NaN equals itself."""
+    return [(event.kind, event.trial, repr(sorted(event.body.items()))) for event in events]
+
+
+def made_up(config: dict[str, Any], epoch: int) -> Outcome:
+    """A curve that rises with the epochs, best where lr is near 0.03; now and then a trial ends otherwise."""
+    chance = random.Random(f"{config['train/seed']} {epoch}").random()
+    if chance < 0.1:
+        return random.Random(config["train/seed"]).choice([State.FAILED, State.DIVERGED, State.OUT_OF_MEMORY, math.nan])
+    near = 1 / (1 + abs(math.log10(config["train/lr"] / 0.03)))
+    return near * (1 - 0.7**epoch) + 0.02 * chance
+
+
+# What is asked
+
+
+def test_start_points_are_tried_first_and_in_order(search: Search) -> None:
+    trials = [ask(search) for _ in range(4)]
+    assert [trial.origin for trial in trials] == ["start point 0", "start point 1", "sampler", "sampler"]
+    assert [dict(trial.point) for trial in trials[:2]] == list(search.study.start)
+    for trial in trials:
+        search.study.ranges.check_point(trial.point)
+
+
+def test_no_more_trials_are_asked_than_were_wanted(tiny_study: Study, tmp_path: Path) -> None:
+    with Record(tmp_path / FILE, create=True) as record:
+        search = searching(tiny_study, record, trials=3)
+        assert [ask(search).number for _ in range(3)] == [0, 1, 2]
+        assert search.ask() is None
+        assert search.ask() is None
+
+
+def test_the_seeds_of_trials_differ_and_are_those_of_the_search(tiny_study: Study, tmp_path: Path) -> None:
+    def seeds(name: str, seed: int) -> list[int]:
+        with Record(tmp_path / name, create=True) as record:
+            search = searching(tiny_study, record, seed=seed)
+            return [search.config(ask(search))["train/seed"] for _ in range(12)]
+
+    first = seeds("first", 0)
+    assert len(set(first)) == 12
+    assert seeds("again", 0) == first
+    assert not set(seeds("other", 1)) & set(first)
+
+
+def test_a_config_holds_all_that_the_trainable_needs(search: Search) -> None:
+    trial = ask(search)
+    config = search.config(trial)
+    assert config == {**search.study.fixed, **trial.point, "train/epochs": 9, "train/seed": config["train/seed"]}
+
+
+# What is reported
+
+
+def test_a_trial_that_reaches_the_budget_is_complete(search: Search) -> None:
+    ask(search)
+    assert [report(search, 0, epoch, epoch / 10) for epoch in range(1, 10)] == [True] * 8 + [False]
+    trial = search.trials[0]
+    assert (trial.state, trial.why) == (State.COMPLETE, "reached the full budget")
+    assert trial.values(search.study.objective) == [epoch / 10 for epoch in range(1, 10)]
+
+
+def test_a_trial_without_promise_is_stopped_and_says_what_was_needed(search: Search) -> None:
+    ask(search)
+    ask(search)
+    assert report(search, 0, 1, 0.9)
+    assert not report(search, 1, 1, 0.3)
+    assert search.trials[1].state is State.STOPPED
+    assert search.trials[1].why == "0.3000 after 1 epochs, 0.9000 was needed"
+    assert not report(search, 1, 2, 0.99)
+    assert len(search.trials[1].epochs) == 1
+
+
+def test_a_trial_is_judged_by_its_best_epoch(search: Search) -> None:
+    ask(search)
+    ask(search)
+    for epoch, value in enumerate([0.1, 0.5, 0.5], start=1):
+        assert report(search, 0, epoch, value)
+    assert report(search, 1, 1, 0.2)
+    assert report(search, 1, 2, 0.6)
+    assert report(search, 1, 3, 0.4)
+    decided = [event.body["value"] for event in search.record.events() if event.kind == "decided" and event.trial == 1]
+    assert decided == [0.2, 0.6]
+
+
+def test_a_trial_that_was_stopped_is_never_best_over_a_complete_one(search: Search) -> None:
+    for _ in range(2):
+        ask(search)
+    for epoch in range(1, 10):
+        report(search, 0, epoch, 0.5 if epoch < 3 else 0.6)
+    report(search, 1, 1, 0.55)
+    report(search, 1, 2, 0.99)
+    search.end(1, State.STOPPED, "made up")
+    best = search.trials.best()
+    assert best is not None
+    assert best.number == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("epoch", [1, 2, 9])
+def test_a_value_that_is_not_finite_ends_the_trial_as_diverged(value: float, epoch: int, search: Search) -> None:
+    ask(search)
+    for earlier in range(1, epoch):
+        assert report(search, 0, earlier, 0.5)
+    assert not report(search, 0, epoch, value)
+    assert search.trials[0].state is State.DIVERGED
+    assert search.trials[0].why == f"val_accuracy is {value} after epoch {epoch}; reported were: val_accuracy, val_loss"
+    assert search.trials.best() is None
+    assert ask(search).number == 1
+
+
+def test_a_missing_metric_ends_the_trial_and_names_those_there_are(search: Search) -> None:
+    ask(search)
+    assert not search.report(0, 1, {"val_loss": 0.3, "accuracy": 0.9}, seconds=1.0)
+    assert search.trials[0].state is State.DIVERGED
+    assert search.trials[0].why == "val_accuracy is nan after epoch 1; reported were: accuracy, val_loss"
+    assert search.trials.best() is None
+    assert ask(search).number == 1
+
+
+def test_a_record_with_a_missing_metric_can_be_read_and_summarized(search: Search, tmp_path: Path) -> None:
+    search.note("search", ABOUT)
+    ask(search)
+    search.report(0, 1, {"val_loss": 0.3}, seconds=1.0, place=PLACE)
+    assert summarize(tmp_path)["trials"] == {"diverged": 1}
+    (row,) = leaderboard(read(tmp_path / FILE))
+    assert row["value"] is None
+
+
+def test_an_epoch_that_is_known_changes_nothing(search: Search) -> None:
+    ask(search)
+    assert report(search, 0, 1, 0.5)
+    assert report(search, 0, 2, 0.6)
+    before = told(list(search.record.events()))
+    assert report(search, 0, 1, 0.1)
+    assert report(search, 0, 2, math.nan)
+    assert told(list(search.record.events())) == before
+    assert search.trials[0].values(search.study.objective) == [0.5, 0.6]
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.RUNNING])
+def test_a_trial_ends_once(state: State, search: Search) -> None:
+    ask(search)
+    report(search, 0, 1, 0.5)
+    search.end(0, state, "the first")
+    search.end(0, State.FAILED, "the second")
+    assert not report(search, 0, 2, 0.5)
+    assert (search.trials[0].state, search.trials[0].why) == (state, "the first")
+    assert [event.kind for event in search.record.events()].count("ended") == 1
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.RUNNING])
+def test_a_trial_may_end_before_its_first_epoch(state: State, search: Search) -> None:
+    ask(search)
+    search.end(0, state, "made up")
+    assert search.trials.best() is None
+    assert ask(search).number == 1
+
+
+def test_five_failures_in_a_row_are_hopeless(search: Search) -> None:
+    for _ in range(FAILURES_IN_A_ROW):
+        assert not search.hopeless()
+        search.end(ask(search).number, State.FAILED, "made up")
+    assert search.hopeless()
+    assert search.ask() is None
+
+
+@pytest.mark.parametrize("state", [State.DIVERGED, State.OUT_OF_MEMORY, State.STOPPED, State.INTERRUPTED])
+def test_failures_with_another_end_between_them_are_not_hopeless(state: State, search: Search) -> None:
+    for number in range(FAILURES_IN_A_ROW + 4):
+        assert not search.hopeless()
+        search.end(ask(search).number, state if number == 3 else State.FAILED, "made up")
+    # As many again after the other end.
+    assert search.hopeless()
+
+
+def test_the_order_of_ends_counts_not_that_of_numbers(search: Search) -> None:
+    trials = [ask(search) for _ in range(6)]
+    for trial in trials[1:5]:
+        search.end(trial.number, State.FAILED, "made up")
+    search.end(5, State.DIVERGED, "made up")
+    search.end(0, State.FAILED, "made up")
+    assert not search.hopeless()
+
+
+def test_a_note_changes_nothing_but_the_record(search: Search) -> None:
+    ask(search)
+    search.note("tested", {"test_accuracy": 0.9}, trial=0)
+    event = list(search.record.events())[-1]
+    assert (event.kind, event.trial, dict(event.body)) == ("tested", 0, {"test_accuracy": 0.9})
+    assert search.trials[0].state is State.RUNNING
+
+
+# From the record
+
+
+@pytest.mark.parametrize(
+    ("setting", "mode"),
+    [
+        ({"sampler": "tpe", "scheduler": "asha"}, "max"),
+        ({"sampler": "tpe", "scheduler": "none"}, "max"),
+        ({"sampler": "random", "scheduler": "asha"}, "max"),
+        ({"sampler": "tpe", "scheduler": "asha"}, "min"),
+    ],
+    ids=["tpe-asha", "tpe-none", "random-asha", "tpe-asha-min"],
+)
+def test_a_search_killed_anywhere_goes_on_as_if_it_had_not_been(
+    setting: dict[str, str], mode: str, tiny_study: Study, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    study = replace(tiny_study, objective=Objective(mode=mode))
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with Record(folder / FILE, create=True) as record:
+        undisturbed = searching(study, record, **setting)
+        steps = drive(undisturbed, made_up)
+        winner = undisturbed.trials.best()
+    events = read(folder / FILE)
+    assert len(undisturbed.trials) == 12
+    assert len({trial.state for trial in undisturbed.trials}) >= 3
+    assert winner is not None
+
+    @settings(max_examples=12)
+    @given(step=st.integers(0, len(steps) - 1))
+    def killed_after(step: int) -> None:
+        past = events[: steps[step]]
+        path = tmp_path_factory.mktemp("killed") / FILE
+        with Record(path, create=True) as record:
+            record.append(*((event.kind, event.trial, event.body) for event in past))
+            again = searching(study, record, past=list(record.events()), **setting)
+            drive(again, made_up)
+            best = again.trials.best()
+        assert told(read(path)) == told(events)
+        assert best is not None
+        assert best.number == winner.number
+        assert best.best_value(study.objective) == winner.best_value(study.objective)
+
+    killed_after()
+
+
+def test_two_searches_of_one_seed_are_the_same(tiny_study: Study, tmp_path: Path) -> None:
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        with Record(tmp_path / name, create=True) as record:
+            drive(searching(tiny_study, record, seed=seed), made_up)
+    first, again, other = (told(read(tmp_path / name)) for name in ("first", "again", "other"))
+    assert first == again
+    assert first != other
+
+
+def test_the_trials_of_a_record_are_those_of_the_search(search: Search, tmp_path: Path) -> None:
+    drive(search, made_up)
+    again = replayed(read(tmp_path / FILE), search.study.objective)
+    first, second = (
+        json.dumps([asdict(trial) for trial in trials], sort_keys=True) for trials in (again, search.trials)
+    )
+    assert first == second
+    assert again.counts() == search.trials.counts()
+
+
+def test_all_is_written_before_it_is_acted_upon(search: Search) -> None:
+    # A reader of the record never knows less than the search.
+    ask(search)
+    with Record(search.record.path) as reader:
+        assert [event.kind for event in reader.events()] == ["asked"]
+        report(search, 0, 1, 0.5)
+        assert [event.kind for event in reader.events()] == ["asked", "epoch", "decided"]
+
+
+# Trials and summaries
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(list(State)),
+            st.lists(st.sampled_from([0.1, 0.5, 0.9, math.nan, math.inf]), max_size=4),
+        ),
+        max_size=8,
+    ),
+    st.sampled_from(["max", "min"]),
+)
+def test_the_ranking_holds_for_any_mixture_of_trials(told: list[tuple[State, list[float]]], mode: str) -> None:
+    objective = Objective(mode=mode)
+    trials = Trials(objective)
+    for number, (state, curve) in enumerate(told):
+        trials.apply(Event(1, 0.0, "asked", number, {"point": {}, "origin": "sampler"}))
+        for epoch, value in enumerate(curve, start=1):
+            row = {"epoch": epoch, "metrics": {"val_accuracy": value}, "seconds": 1.0, "checkpoint": None}
+            trials.apply(Event(1, 0.0, "epoch", number, {**row, "sha256": None}))
+        if state is not State.RUNNING:
+            trials.apply(Event(1, 0.0, "ended", number, {"state": str(state), "why": ""}))
+    ranking = trials.ranking()
+    spoilt = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
+    assert {trial.number for trial in ranking} == {
+        trial.number
+        for trial in trials
+        if trial.state not in spoilt and any(math.isfinite(value) for value in trial.values(objective))
+    }
+    for first, second in pairwise(ranking):
+        assert first.state is State.COMPLETE or second.state is not State.COMPLETE
+        values = first.best_value(objective), second.best_value(objective)
+        if (first.state is State.COMPLETE) == (second.state is State.COMPLETE) and (
+            first.state is State.COMPLETE or len(first.epochs) == len(second.epochs)
+        ):
+            assert not objective.better(values[1], values[0])
+            assert values[0] != values[1] or first.number < second.number
+    assert trials.best() is (ranking[0] if ranking else None)
+    for trial in ranking:
+        assert trial.best_epoch(objective).metrics["val_accuracy"] == trial.best_value(objective)
+    assert sum(trials.counts().values()) == len(told)
+
+
+def test_summaries_count_states_epochs_and_seconds(search: Search, tmp_path: Path) -> None:
+    search.note("search", ABOUT)
+    for _ in range(6):
+        ask(search)
+    for epoch in range(1, 10):
+        report(search, 0, epoch, epoch / 10)
+    report(search, 1, 1, 0.01)
+    report(search, 2, 1, math.nan)
+    search.end(3, State.FAILED, "RuntimeError: made up")
+    search.end(4, State.OUT_OF_MEMORY, "made up")
+    search.note("finished", {"state": "done", "why": "", "wall_s": 30.0})
+    summary = summarize(tmp_path)
+    assert summary["trials"] == {
+        "running": 1,
+        "complete": 1,
+        "stopped": 1,
+        "diverged": 1,
+        "out of memory": 1,
+        "failed": 1,
+    }
+    assert (summary["epochs"], summary["training_s"], summary["wall_s"], summary["state"]) == (11, 11.0, 30.0, "done")
+    assert summary["first_step_s"] == 2.5
+    assert summary["best"]["trial"] == 0
+    assert summary["best"]["epoch"] == 9
+    assert summary["best"]["complete"] is True
+    assert summary["best"]["val_accuracy"] == 0.9
+    assert summary["best"]["test_accuracy"] is None
+    assert summary["best"]["config"] == {"train/batch_size": 16, **search.study.start[0]}
+
+
+def test_a_summary_without_any_result_has_no_best(search: Search, tmp_path: Path) -> None:
+    search.note("search", ABOUT)
+    search.end(ask(search).number, State.FAILED, "made up")
+    summary = summarize(tmp_path)
+    assert summary["best"] is None
+
+
+def test_a_search_is_running_as_long_as_its_process(search: Search, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    search.note("search", {**ABOUT, "pid": process.pid})
+    assert summarize(tmp_path)["state"] == "interrupted"
+    events = read(tmp_path / FILE)
+    assert summarize(tmp_path, [replace(events[0], body=ABOUT)])["state"] == "running"
+
+
+def test_the_test_metrics_are_those_of_the_best_trial_only(search: Search, tmp_path: Path) -> None:
+    search.note("search", ABOUT)
+    for number in range(2):
+        work(search, ask(search), lambda config, epoch, number=number: 0.5 + number / 10)  # type: ignore[misc]
+    search.note("tested", {"trial": 0, "test_accuracy": 0.4, "images": 100}, trial=0)
+    assert summarize(tmp_path)["best"]["test_accuracy"] is None
+    search.note("tested", {"trial": 1, "test_accuracy": 0.6, "images": 100}, trial=1)
+    assert summarize(tmp_path)["best"]["test_accuracy"] == 0.6
+
+
+def test_the_leaderboard_has_every_trial_the_best_first_and_failures_with_their_reason(
+    search: Search, tmp_path: Path
+) -> None:
+    search.note("search", ABOUT)
+    drive(search, made_up)
+    rows = leaderboard(read(tmp_path / FILE))
+    assert sorted(row["trial"] for row in rows) == list(range(12))
+    best = search.trials.best()
+    assert best is not None
+    assert rows[0]["trial"] == best.number
+    ranked = [trial.number for trial in search.trials.ranking()]
+    assert [row["trial"] for row in rows][: len(ranked)] == ranked
+    assert all(row["why"] for row in rows)
+    assert all(row["epochs"] == len(row["curve"]) for row in rows)

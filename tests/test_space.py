@@ -1,0 +1,453 @@
+"""Ranges, spaces made of them, and how both are read from the command line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, check_name, parse
+
+numbers = st.floats(-1e9, 1e9)
+not_finite = st.sampled_from([math.nan, math.inf, -math.inf])
+scalars = st.one_of(st.booleans(), st.integers(-9, 9), st.floats(allow_nan=False, allow_infinity=False), st.text())
+NAMES = ("model/depth", "model/width", "train/lr", "train/optimizer", "train/momentum")
+
+NESTED = {
+    "train/optimizer": Choice("sgd", "adam"),
+    "train/momentum": Float(0.5, 0.9, when={"train/optimizer": "sgd"}),
+    "train/nesterov": Choice(False, True, when={"train/optimizer": "sgd"}),
+    "train/lr": Float(1e-4, 1.0, log=True),
+}
+
+
+@st.composite
+def ranges(draw: st.DrawFn) -> Range:
+    """A range that can be; half of the numeric ones are logarithmic."""
+    kind = draw(st.sampled_from(["float", "int", "choice"]))
+    if kind == "choice":
+        return Choice(
+            *draw(st.lists(st.sampled_from(["sgd", "adam", 1, 2, 0.5, True, False]), min_size=1, unique=True))
+        )
+    log = draw(st.booleans())
+    lowest = 1e-9 if log else -1e9
+    bounds = st.integers(1 if log else -99, 99) if kind == "int" else st.floats(lowest, 1e9)
+    low, high = sorted([draw(bounds), draw(bounds)])
+    return Int(low, high, log) if kind == "int" else Float(low, high, log)
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> Space:
+    """A space that can be, in which about half of the ranges depend on those before them."""
+    made: dict[str, Range] = {}
+    for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
+        range_ = draw(ranges())
+        parents = [parent for parent, values in made.items() if isinstance(values, Choice)]
+        if parents and draw(st.booleans()):
+            parent = draw(st.sampled_from(parents))
+            values = made[parent]
+            assert isinstance(values, Choice)
+            wanted = draw(st.sampled_from([values.values[0], values.values[:2]]))
+            made[name] = with_condition(range_, {parent: wanted})
+        else:
+            made[name] = range_
+    return Space(made)
+
+
+def with_condition(range_: Range, when: dict[str, Any]) -> Range:
+    if isinstance(range_, Choice):
+        return Choice(*range_.values, when=when)
+    return type(range_)(range_.low, range_.high, range_.log, when)  # type: ignore[arg-type]
+
+
+@st.composite
+def spaces_with_points(draw: st.DrawFn) -> tuple[Space, Config]:
+    space = draw(spaces())
+    point: Config = {}
+    for name, range_ in space.items():
+        if space.active(name, point):
+            if isinstance(range_, Choice):
+                point[name] = draw(st.sampled_from(range_.values))
+            elif isinstance(range_, Int):
+                point[name] = draw(st.integers(range_.low, range_.high))
+            else:
+                point[name] = draw(st.floats(range_.low, range_.high))
+    return space, point
+
+
+# Ranges
+
+
+@given(low=numbers, high=numbers)
+def test_both_ends_and_all_between_are_in_a_float(low: float, high: float) -> None:
+    assume(low <= high)
+    range_ = Float(low, high)
+    assert low in range_
+    assert high in range_
+    assert low + (high - low) / 2 in range_
+    assert math.nextafter(low, -math.inf) not in range_
+    assert math.nextafter(high, math.inf) not in range_
+
+
+@given(low=st.integers(-99, 99), size=st.integers(0, 9), value=st.integers(-120, 120))
+def test_a_whole_number_is_in_an_int_between_its_ends_both_included(low: int, size: int, value: int) -> None:
+    assert (value in Int(low, low + size)) == (low <= value <= low + size)
+
+
+@pytest.mark.parametrize("value", [True, "3", None, [3], math.nan, math.inf, -math.inf], ids=repr)
+@pytest.mark.parametrize("range_", [Float(0, 9), Int(0, 9)], ids=["float", "int"])
+def test_what_is_no_number_is_in_no_numeric_range(value: object, range_: Range) -> None:
+    assert value not in range_
+
+
+def test_a_fraction_is_in_no_int_even_where_it_is_whole() -> None:
+    assert 3.0 not in Int(0, 9)
+    assert 3 in Float(0, 9)
+
+
+def test_a_choice_tells_numbers_from_truth_values_and_whole_numbers_from_fractions() -> None:
+    assert True not in Choice(0, 1)
+    assert 1 not in Choice(False, True)
+    assert 1.0 not in Choice(1, 2)
+    assert "1" not in Choice(1, 2)
+    assert 1 in Choice(1, 2)
+
+
+@given(low=numbers, high=numbers)
+def test_inverted_bounds_are_refused(low: float, high: float) -> None:
+    assume(low > high)
+    with pytest.raises(SpaceError, match=r"Float needs low <= high, but got low=.*swap them"):
+        Float(low, high)
+
+
+@given(low=st.integers(), high=st.integers(), log=st.booleans())
+def test_inverted_whole_bounds_are_refused(low: int, high: int, log: bool) -> None:
+    assume(high < low <= 2**1000)
+    with pytest.raises(SpaceError, match=r"Int needs low <= high, but got low=.*swap them"):
+        Int(low, high, log)
+
+
+@given(bound=not_finite, other=numbers, first=st.booleans())
+def test_bounds_that_are_not_finite_are_refused(bound: float, other: float, first: bool) -> None:
+    with pytest.raises(SpaceError, match=rf"Float needs finite bounds, but got (low|high)={bound}"):
+        Float(*((bound, other) if first else (other, bound)))
+
+
+@given(low=st.floats(-1e9, 0), log=st.just(True))
+@example(low=-0.0, log=True)
+def test_a_logarithm_from_0_or_below_is_refused(low: float, log: bool) -> None:
+    with pytest.raises(SpaceError, match="Float with log needs low above 0, but got low="):
+        Float(low, 1.0, log)
+    with pytest.raises(SpaceError, match="Int with log needs low above 0, but got low="):
+        Int(math.ceil(low), 1, log)
+
+
+@pytest.mark.parametrize("bound", [True, "0.1", None, [1], 1j], ids=repr)
+def test_bounds_that_are_no_numbers_are_refused(bound: Any) -> None:
+    with pytest.raises(SpaceError, match="Float needs finite bounds, but got low="):
+        Float(bound, 1.0)
+    with pytest.raises(SpaceError, match="Int needs whole numbers, but got high="):
+        Int(0, bound)
+
+
+def test_fractions_are_refused_as_bounds_of_an_int() -> None:
+    with pytest.raises(SpaceError, match=r"Int needs whole numbers, but got low=1\.0"):
+        Int(1.0, 2)  # type: ignore[arg-type]
+
+
+def test_a_bound_too_large_for_any_float_is_refused() -> None:
+    with pytest.raises(SpaceError, match="Int needs finite bounds, but got high="):
+        Int(1, 10**400)
+
+
+def test_an_empty_choice_is_refused() -> None:
+    with pytest.raises(SpaceError, match="Choice needs at least one value"):
+        Choice()
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, (1, 2), [1], {}], ids=repr)
+def test_a_choice_of_anything_but_words_numbers_and_truth_values_is_refused(value: Any) -> None:
+    with pytest.raises(SpaceError, match="Choice takes strings, finite numbers and truth values, but got"):
+        Choice("sgd", value)
+
+
+@given(values=st.lists(scalars, min_size=1, max_size=4))
+def test_a_value_twice_is_refused(values: list[Any]) -> None:
+    with pytest.raises(SpaceError, match="the values of a Choice must differ, but got"):
+        Choice(*values, values[0])
+
+
+# Spaces
+
+
+@pytest.mark.parametrize("name", ["lr", "train/", "/lr", "Train/lr", "train/lr/x", "train lr", "train/LR", "", 3])
+def test_a_name_must_have_a_section(name: Any) -> None:
+    with pytest.raises(SpaceError, match="must be named section/name, as in train/lr"):
+        check_name(name)
+    with pytest.raises(SpaceError, match="must be named section/name, as in train/lr"):
+        Space({name: Float(0, 1)})
+
+
+@pytest.mark.parametrize("range_", [0.1, (0, 1), "log(1, 2)", None], ids=repr)
+def test_a_space_takes_ranges_only(range_: Any) -> None:
+    with pytest.raises(SpaceError, match="train/lr must be a Float, Int or Choice, but got"):
+        Space({"train/lr": range_})
+
+
+def test_a_condition_needs_its_parent_before_it() -> None:
+    backwards = dict(reversed(NESTED.items()))
+    with pytest.raises(SpaceError, match="train/nesterov exists when train/optimizer is 'sgd', but no train/optimizer"):
+        Space(backwards)
+    with pytest.raises(SpaceError, match="but no train/momentum stands before it"):
+        Space({"train/momentum": Float(0, 1, when={"train/momentum": 0.5})})
+
+
+def test_a_condition_that_can_never_hold_is_refused() -> None:
+    with pytest.raises(SpaceError, match=r"exists when train/optimizer is 'sdg', which sgd \| adam never is"):
+        Space({**NESTED, "train/momentum": Float(0.5, 0.9, when={"train/optimizer": ("sgd", "sdg")})})
+
+
+@pytest.mark.parametrize("when", [{"train/optimizer": "sgd"}, {"train/optimizer": ("sgd", "adam")}], ids=str)
+def test_a_hyperparameter_exists_where_its_condition_holds(when: dict[str, Any]) -> None:
+    space = Space({"train/optimizer": Choice("sgd", "adam", "lion"), "train/momentum": Float(0, 1, when=when)})
+    wanted = when["train/optimizer"]
+    for value in ("sgd", "adam", "lion"):
+        assert space.active("train/momentum", {"train/optimizer": value}) == (value in wanted)
+    assert not space.active("train/momentum", {})
+
+
+@given(spaces_with_points())
+def test_a_point_of_the_space_passes(made: tuple[Space, Config]) -> None:
+    space, point = made
+    space.check_point(point)
+
+
+@given(spaces_with_points(), st.data())
+def test_a_point_that_lacks_a_value_is_refused(made: tuple[Space, Config], data: st.DataObject) -> None:
+    space, point = made
+    assume(point)
+    # The last one, because those after a missing parent would not exist either.
+    name = next(reversed(point))
+    del point[name]
+    with pytest.raises(SpaceError, match=f"start point 3 lacks {name}; give it a value in"):
+        space.check_point(point, "start point 3")
+
+
+@given(spaces_with_points())
+def test_a_point_with_a_value_that_is_not_searched_is_refused(made: tuple[Space, Config]) -> None:
+    space, point = made
+    with pytest.raises(SpaceError, match="start point sets train/lrr, which is not searched; searched are"):
+        space.check_point({**point, "train/lrr": 0.1})
+
+
+@given(spaces_with_points(), st.data())
+def test_a_point_with_a_value_outside_its_range_is_refused(made: tuple[Space, Config], data: st.DataObject) -> None:
+    space, point = made
+    assume(point)
+    name = data.draw(st.sampled_from(sorted(point)))
+    outside = data.draw(st.sampled_from(["no such word", 10**12, -(10**12), math.nan, math.inf, None]))
+    # A condition on the value that is now outside no longer holds, which is another fault.
+    assume(not any(name in range_.when for range_ in space.values()))
+    with pytest.raises(SpaceError, match=rf"start point has {name}=.*, which lies outside"):
+        space.check_point({**point, name: outside})
+
+
+def test_a_point_with_a_value_that_does_not_exist_is_refused() -> None:
+    point: Config = {"train/optimizer": "adam", "train/momentum": 0.6, "train/lr": 0.1}
+    with pytest.raises(SpaceError, match=r"start point sets train/momentum, which exists only when .*'sgd'"):
+        Space(NESTED).check_point(point)
+
+
+@given(spaces(), st.booleans())
+def test_corners_are_points_at_the_ends(space: Space, high: bool) -> None:
+    corner = space.corner(high=high)
+    space.check_point(corner)
+    for name, value in corner.items():
+        range_ = space[name]
+        if isinstance(range_, Choice):
+            assert value is range_.values[-1 if high else 0]
+        else:
+            assert value == (range_.high if high else range_.low)
+
+
+@given(spaces_with_points(), st.data())
+def test_what_is_left_of_a_point_is_a_point_of_what_is_left_of_the_space(
+    made: tuple[Space, Config], data: st.DataObject
+) -> None:
+    space, point = made
+    names = data.draw(st.lists(st.sampled_from(sorted(point)), unique=True)) if point else []
+    fixed = {name: point[name] for name in names}
+    rest = space.without(fixed)
+    assert not set(rest) & set(fixed)
+    rest.check_point({name: value for name, value in point.items() if name not in fixed})
+
+
+def test_fixing_a_parent_resolves_the_conditions_on_it() -> None:
+    with_sgd, with_adam = (Space(NESTED).without({"train/optimizer": value}) for value in ("sgd", "adam"))
+    assert list(with_sgd) == ["train/momentum", "train/nesterov", "train/lr"]
+    assert not with_sgd.conditional
+    assert with_sgd["train/momentum"] == Float(0.5, 0.9)
+    assert list(with_adam) == ["train/lr"]
+
+
+def test_what_depends_on_something_that_no_longer_exists_goes_too() -> None:
+    chain = {**NESTED, "train/dampening": Float(0, 1, when={"train/nesterov": False})}
+    assert list(Space(chain).without({"train/optimizer": "adam"})) == ["train/lr"]
+    assert list(Space(chain).without({"train/optimizer": "sgd"})) == [
+        "train/momentum",
+        "train/nesterov",
+        "train/lr",
+        "train/dampening",
+    ]
+
+
+def test_conditions_on_what_stays_open_are_kept() -> None:
+    both = Float(0, 1, when={"train/optimizer": "sgd", "train/nesterov": True})
+    rest = Space({**NESTED, "train/dampening": both}).without({"train/optimizer": "sgd"})
+    assert dict(rest["train/dampening"].when) == {"train/nesterov": True}
+
+
+# Anything at all
+
+odd = st.one_of(scalars, not_finite, st.none(), st.lists(scalars, max_size=2), st.complex_numbers())
+odd_conditions = st.dictionaries(st.sampled_from([*NAMES, "lr"]), st.one_of(odd, st.tuples(odd, odd)), max_size=2)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*NAMES, "lr", "", "train/LR", 3]),
+            st.sampled_from(["float", "int", "choice", "value"]),
+            st.tuples(odd, odd),
+            st.booleans(),
+            odd_conditions,
+        ),
+        max_size=4,
+    )
+)
+def test_a_space_of_anything_is_built_or_refused_as_a_space(parts: list[Any]) -> None:
+    def build() -> Space:
+        made: dict[Any, Any] = {}
+        for name, kind, (low, high), log, when in parts:
+            made[name] = {
+                "float": lambda low=low, high=high, log=log, when=when: Float(low, high, log, when),
+                "int": lambda low=low, high=high, log=log, when=when: Int(low, high, log, when),
+                "choice": lambda low=low, high=high, when=when: Choice(low, high, when=when),
+                "value": lambda low=low: low,
+            }[kind]()
+        return Space(made)
+
+    try:
+        space = build()
+    except SpaceError as error:
+        assert str(error)  # noqa: PT017
+    else:
+        for high in (False, True):
+            space.check_point(space.corner(high=high))
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.1", 0.1),
+        ("1e-3", 1e-3),
+        ("-2.5", -2.5),
+        (" 3 ", 3),
+        ("true", True),
+        ("False", False),
+        ("adam", "adam"),
+        ("'adam'", "adam"),
+        ("one_cycle", "one_cycle"),
+        ("log(1e-4, 1e-1)", Float(1e-4, 1e-1, log=True)),
+        ("log(1, 10)", Float(1.0, 10.0, log=True)),
+        ("uniform(0, 0.5)", Float(0.0, 0.5)),
+        ("uniform(-1,1)", Float(-1.0, 1.0)),
+        ("int(1,4)", Int(1, 4)),
+        ("intlog(16, 256)", Int(16, 256, log=True)),
+        (" int ( 1 , 4 ) ", Int(1, 4)),
+        ("choice(32, 64)", Choice(32, 64)),
+        ("choice(sgd, adam)", Choice("sgd", "adam")),
+        ("choice('sgd', \"adam\")", Choice("sgd", "adam")),
+        ("choice(true, false)", Choice(True, False)),
+        ("choice(0.1)", Choice(0.1)),
+    ],
+)
+def test_values_and_ranges_read_as_they_are_written(text: str, expected: object) -> None:
+    read = parse(text)
+    assert read == expected
+    assert type(read) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "cannot read ''"),
+        ("nan", "cannot read 'nan'; write a number, true, false, a word, or a range"),
+        ("NaN", "cannot read 'NaN'"),
+        ("inf", "cannot read 'inf'"),
+        ("-inf", "cannot read '-inf'"),
+        ("+inf", r"cannot read '\+inf'"),
+        ("-nan", "cannot read '-nan'"),
+        ("infinity", "cannot read 'infinity'"),
+        ("-Infinity", "cannot read '-Infinity'"),
+        ("1e999", "cannot read '1e999'"),
+        pytest.param("9" * 400, "cannot read '999", id="400 digits"),
+        ("1j", "cannot read '1j'"),
+        ("None", "cannot read 'None'"),
+        ("[1, 2]", "cannot read"),
+        ("{[]: 1}", "cannot read"),
+        ("{{}}", "cannot read"),
+        ("two words", "cannot read 'two words'"),
+        ("__import__('os')", "cannot read"),
+        ("os.system('true')", "cannot read"),
+        ("log(0,1)", "Float with log needs low above 0, but got low=0"),
+        ("log(1, 0.1)", r"Float needs low <= high, but got low=1.0 and high=0\.1"),
+        ("log(0.1)", r"log\(…\) takes two numbers, low and high, but got 'log\(0\.1\)'"),
+        ("int(1, 2, 3)", r"int\(…\) takes two numbers"),
+        ("int(1, x)", r"int\(…\) takes two numbers"),
+        ("int(1, true)", r"int\(…\) takes two numbers"),
+        ("int(0.5, 2)", r"Int needs whole numbers, but got low=0\.5"),
+        ("uniform(0, inf)", "cannot read 'inf'"),
+        ("choice()", "Choice needs at least one value"),
+        ("choice(1, 1)", "the values of a Choice must differ"),
+        ("choice(1, nan)", "cannot read 'nan'"),
+        ("choice(__import__('os'), 2)", "cannot read"),
+        ("foo(1,2)", r"unknown range foo\(…\); known are log, uniform, int, intlog, choice"),
+        ("log(1e-4, 1e-1", "cannot read"),
+        ("\0", "cannot read"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(text: str, match: str) -> None:
+    with pytest.raises(SpaceError, match=match):
+        parse(text)
+
+
+@given(ranges())
+def test_a_range_written_as_on_the_command_line_reads_back(range_: Range) -> None:
+    if isinstance(range_, Choice):
+        text = f"choice({', '.join(map(str, range_.values))})"
+    else:
+        names = {(Float, False): "uniform", (Float, True): "log", (Int, False): "int", (Int, True): "intlog"}
+        text = f"{names[type(range_), range_.log]}({range_.low!r}, {range_.high!r})"
+    assert parse(text) == range_
+
+
+@given(st.one_of(st.text(), st.text(alphabet="(){}[],'\"1e.-+ inalogtchoj_\\")))
+@example("{[]: 1}")
+@example("'\\d'")
+@example("1if 2 else 3")
+@example("(" * 300)
+def test_any_text_is_read_or_refused_as_a_space(text: str) -> None:
+    try:
+        read = parse(text)
+    except SpaceError:
+        return
+    if isinstance(read, float):
+        assert math.isfinite(read)
+    assert isinstance(read, (bool, int, float, str, Float, Int, Choice))

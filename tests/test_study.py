@@ -1,0 +1,301 @@
+"""Studies: what is refused at birth, what follows a change, and every file of spaces/."""
+
+from __future__ import annotations
+
+import ast
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import spaces
+from spaces.space import SpaceError
+from spaces.study import Choice, Float, Int, Objective, Study
+
+floats = st.floats()
+finite = st.floats(allow_nan=False, allow_infinity=False)
+modes = st.sampled_from(["max", "min"])
+every_study = pytest.mark.parametrize("name", spaces.names())
+
+
+# Objectives
+
+
+@given(value=floats, than=floats, mode=modes)
+def test_only_a_finite_value_is_better_and_it_is_better_than_none(value: float, than: float, mode: str) -> None:
+    objective = Objective(mode=mode)
+    if not math.isfinite(value):
+        assert not objective.better(value, than)
+    elif not math.isfinite(than):
+        assert objective.better(value, than)
+    else:
+        assert objective.better(value, than) == (value > than if mode == "max" else value < than)
+
+
+@given(value=finite, mode=modes)
+def test_a_value_is_not_better_than_itself_and_better_than_the_worst(value: float, mode: str) -> None:
+    objective = Objective(mode=mode)
+    assert not objective.better(value, value)
+    assert objective.better(value, objective.worst)
+
+
+@given(values=st.lists(floats), mode=modes)
+def test_the_best_is_the_extreme_of_the_finite_values(values: list[float], mode: str) -> None:
+    objective, usable = Objective(mode=mode), [value for value in values if math.isfinite(value)]
+    expected = (max if mode == "max" else min)(usable, default=objective.worst)
+    assert objective.best(values) == expected
+
+
+def test_a_mode_is_max_or_min() -> None:
+    with pytest.raises(SpaceError, match="mode must be max or min, but got 'maximum'"):
+        Objective(mode="maximum")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"fixed": {"train/lr": 0.1}}, "train/lr cannot be searched and fixed at once; keep one"),
+        ({"fixed": {"lr": 0.1}}, "'lr' must be named section/name"),
+        ({"fixed": {"train/warmup": math.nan}}, "train/warmup is fixed at nan, which is no finite number"),
+        ({"fixed": {"train/warmup": math.inf}}, "train/warmup is fixed at inf, which is no finite number"),
+        ({"fixed": {"train/epochs": 3}}, "train/epochs is given by the study"),
+        ({"fixed": {"train/seed": 3}}, r"train/seed is given by .* the trial \(seed\); leave it out"),
+        ({"space": {"train/epochs": Int(1, 9)}, "start": ()}, "train/epochs is given by the study"),
+        ({"space": {"train/seed": Int(1, 9)}, "start": ()}, "train/seed is given by the study"),
+        ({"space": {"train/lr": 0.1}, "start": ()}, "train/lr must be a Float, Int or Choice"),
+        ({"start": [{}]}, "start point 0 lacks model/depth; give it a value in"),
+        ({"epochs": 0}, "epochs must be at least 1, but got 0"),
+        ({"trials": 0}, "trials must be at least 1, but got 0"),
+        ({"time_budget": 0}, "time_budget must be more than 0 seconds, but got 0"),
+        ({"time_budget": math.nan}, "time_budget must be more than 0 seconds, but got nan"),
+        ({"first_rung": 0}, "first_rung must be at least 1 epoch, but got 0"),
+        ({"reduction_factor": 1}, "reduction_factor must be at least 2, but got 1"),
+        ({"val_fraction": 0.0}, "val_fraction must lie between 0 and 1, but got 0"),
+        ({"val_fraction": 1.0}, "val_fraction must lie between 0 and 1, but got 1"),
+        ({"val_fraction": math.nan}, "val_fraction must lie between 0 and 1, but got nan"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_searched_is_refused(changes: dict[str, Any], match: str, tiny_study: Study) -> None:
+    with pytest.raises(SpaceError, match=match):
+        replace(tiny_study, **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"train/lr": 2.0}, r"start point 1 has train/lr=2\.0, which lies outside"),
+        ({"train/lr": math.nan}, "start point 1 has train/lr=nan, which lies outside"),
+        ({"train/momentum": 0.9}, "start point 1 sets train/momentum, which exists only when"),
+        ({"train/batch_size": 16}, "start point 1 sets train/batch_size, which is not searched"),
+    ],
+    ids=str,
+)
+def test_a_start_point_outside_the_space_is_refused(change: dict[str, Any], match: str, tiny_study: Study) -> None:
+    first, second = tiny_study.start
+    with pytest.raises(SpaceError, match=match):
+        replace(tiny_study, start=[first, {**second, **change}])
+
+
+def test_a_config_holds_what_is_fixed_the_point_the_epochs_and_the_seed(tiny_study: Study) -> None:
+    assert tiny_study.full_config({"train/lr": 0.1}, seed=7) == {
+        "train/batch_size": 16,
+        "train/lr": 0.1,
+        "train/epochs": 9,
+        "train/seed": 7,
+    }
+
+
+# Changes
+
+
+def test_no_change_changes_nothing(tiny_study: Study) -> None:
+    same = tiny_study.changed({})
+    assert list(same.space.items()) == list(tiny_study.space.items())
+    assert list(same.start) == list(tiny_study.start)
+    assert same.fixed == tiny_study.fixed
+
+
+def test_a_value_that_is_now_fixed_leaves_space_and_start_points(tiny_study: Study) -> None:
+    changed = tiny_study.changed({"train/lr": 0.05})
+    assert "train/lr" not in changed.space
+    assert changed.fixed["train/lr"] == 0.05
+    assert [len(point) for point in changed.start] == [5, 4]
+    assert not any("train/lr" in point for point in changed.start)
+
+
+def test_a_fixed_value_can_be_fixed_anew(tiny_study: Study) -> None:
+    changed = tiny_study.changed({"train/batch_size": 32})
+    assert changed.fixed == {"train/batch_size": 32}
+    assert list(changed.start) == list(tiny_study.start)
+
+
+def test_a_fixed_value_can_be_searched_and_points_that_lack_it_are_dropped(tiny_study: Study) -> None:
+    changed = tiny_study.changed({"train/batch_size": Choice(16, 32)})
+    assert changed.space["train/batch_size"] == Choice(16, 32)
+    assert changed.fixed == {}
+    assert changed.start == ()
+
+
+def test_start_points_outside_a_new_range_are_dropped(tiny_study: Study) -> None:
+    changed = tiny_study.changed({"train/lr": Float(0.05, 1.0, log=True)})
+    assert changed.space["train/lr"] == Float(0.05, 1.0, log=True)
+    assert list(changed.start) == [tiny_study.start[0]]
+
+
+def test_start_points_that_have_become_equal_are_tried_once(tiny_study: Study) -> None:
+    changed = tiny_study.changed({"train/optimizer": "adam", "train/lr": 0.01})
+    assert list(changed.start) == [{"model/depth": 1, "model/width": 16, "model/batch_norm": True}]
+
+
+def test_fixing_the_optimizer_removes_what_only_another_has(tiny_study: Study) -> None:
+    changed = tiny_study.changed({"train/optimizer": "adam"})
+    assert "train/momentum" not in changed.space
+    assert not any("train/momentum" in point for point in changed.start)
+    assert "train/momentum" not in changed.full_config(changed.start[0], seed=0)
+    assert not changed.ranges.conditional
+
+
+def test_fixing_the_optimizer_keeps_what_it_has(tiny_study: Study) -> None:
+    changed = tiny_study.changed({"train/optimizer": "sgd"})
+    assert changed.space["train/momentum"] == Float(0.5, 0.99)
+    assert list(changed.start) == [{k: v for k, v in tiny_study.start[0].items() if k != "train/optimizer"}]
+
+
+def test_a_new_range_exists_under_the_condition_of_the_old(tiny_study: Study) -> None:
+    changed = tiny_study.changed({"train/momentum": Float(0.8, 0.95)})
+    assert changed.space["train/momentum"] == Float(0.8, 0.95, when={"train/optimizer": "sgd"})
+    assert list(changed.start) == list(tiny_study.start)
+
+
+def test_a_value_fixed_is_given_only_to_trials_in_which_it_exists(tiny_study: Study) -> None:
+    # adam has no momentum: its trials would all fail.
+    changed = tiny_study.changed({"train/momentum": 0.8})
+    configs = [changed.full_config(point, seed=0) for point in changed.start]
+    assert {config["train/optimizer"]: config.get("train/momentum") for config in configs} == {"sgd": 0.8, "adam": None}
+
+
+def test_narrowing_a_choice_removes_what_can_no_longer_exist(tiny_study: Study) -> None:
+    changed = tiny_study.changed({"train/optimizer": Choice("adam", "adamw")})
+    assert "train/momentum" not in changed.space
+    assert list(changed.start) == [tiny_study.start[1]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"lr": 0.1}, "'lr' must be named section/name"),
+        ({"train/epochs": 3}, "train/epochs is given by the study"),
+        ({"train/seed": Int(1, 2)}, "train/seed is given by the study"),
+        ({"train/warmup": math.inf}, "train/warmup is fixed at inf"),
+    ],
+    ids=str,
+)
+def test_a_change_that_cannot_be_is_refused(settings: Mapping[str, Any], match: str, tiny_study: Study) -> None:
+    with pytest.raises(SpaceError, match=match):
+        tiny_study.changed(settings)
+
+
+# The files of spaces/
+
+
+def test_there_are_studies_and_their_names_are_sorted() -> None:
+    assert {"digits_mlp", "digits_cnn", "fashion_mlp", "fashion_cnn"} <= set(spaces.names())
+    assert spaces.names() == sorted(spaces.names())
+
+
+@every_study
+def test_every_study_says_in_one_line_what_it_is(name: str) -> None:
+    study = spaces.load(name)
+    assert study.name == name
+    assert study.about == spaces.describe(name)
+    assert 20 <= len(study.about) <= 120
+    assert ast.get_docstring(ast.parse(Path(sys.modules[f"spaces.{name}"].__file__ or "").read_text())) == study.about
+
+
+@every_study
+def test_every_studys_start_points_and_corners_are_in_its_space(name: str) -> None:
+    study = spaces.load(name)
+    assert study.start
+    for point in [*study.start, study.ranges.corner(high=False), study.ranges.corner(high=True)]:
+        study.ranges.check_point(point)
+
+
+@every_study
+def test_every_name_in_every_study_is_in_a_section_that_trainables_know(name: str) -> None:
+    study = spaces.load(name)
+    assert {key.split("/")[0] for key in [*study.space, *study.fixed]} <= {"model", "train"}
+
+
+def test_studies_are_listed_without_importing_torch() -> None:
+    # Listing must not take the seconds that torch takes.
+    code = "import sys, spaces; [spaces.describe(name) for name in spaces.names()]; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_an_unknown_study_offers_the_nearest() -> None:
+    with pytest.raises(spaces.UnknownStudy, match=r"no study named 'digit_mlp'; .* did you mean digits_mlp\?"):
+        spaces.load("digit_mlp")
+
+
+def test_a_study_far_from_all_offers_all() -> None:
+    with pytest.raises(spaces.UnknownStudy, match=r"no study named 'qqq'; there are .*digits_cnn, .*fashion_mlp$"):
+        spaces.load("qqq")
+
+
+@pytest.mark.parametrize("name", ["space", "study", "__init__"])
+def test_what_is_in_the_folder_but_no_study_is_unknown(name: str) -> None:
+    with pytest.raises(spaces.UnknownStudy, match=f"no study named '{name}'"):
+        spaces.load(name)
+
+
+MINE = '''"""My own search.
+
+More of it.
+"""
+
+from spaces.study import Float, Study
+from trainables.mlp import train_mlp
+
+STUDY = Study(trainable=train_mlp, dataset="digits", epochs=3, space={"train/lr": Float(0.01, 0.1, log=True)})
+'''
+
+
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_a_study_in_a_file_loads_by_its_path(relative: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_own_study.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_own_study", raising=False)
+    study = spaces.load("my_own_study.py" if relative else str(tmp_path / "my_own_study.py"))
+    assert (study.name, study.about, study.epochs) == ("my_own_study", "My own search.", 3)
+    monkeypatch.delitem(sys.modules, "my_own_study", raising=False)
+
+
+def test_an_edited_study_in_a_file_loads_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "edited_study.py"
+    for epochs in (3, 12):
+        file.write_text(MINE.replace("epochs=3", f"epochs={epochs}"))
+        assert spaces.load(str(file)).epochs == epochs
+    monkeypatch.delitem(sys.modules, "edited_study", raising=False)
+
+
+def test_a_study_file_that_is_not_there_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(spaces.UnknownStudy, match=r"no study file .*absent\.py.*; give a name \(.*digits_mlp"):
+        spaces.load(str(tmp_path / "absent.py"))
+
+
+def test_a_file_without_a_study_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "no_study.py").write_text("STUDY = 3\n")
+    with pytest.raises(spaces.UnknownStudy, match=r"no_study\.py defines no STUDY = Study"):
+        spaces.load(str(tmp_path / "no_study.py"))
+    monkeypatch.delitem(sys.modules, "no_study", raising=False)

@@ -1,0 +1,319 @@
+"""The training loop: what goes on from a checkpoint, what is refused, and that every study can be trained."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import spaces
+from spaces.study import Choice, Study
+from trainables.cnn import train_cnn
+from trainables.data import Data
+from trainables.epoch import Diverged, Epoch
+from trainables.mlp import train_mlp
+from trainables.optimizers import OPTIMIZERS
+
+EPOCHS = 4
+
+# Not `auto`, which measures what is faster: a busy machine may answer either.
+PLAIN = {
+    "train/channels_last": False,
+    "train/device": "cpu",
+    "train/precision": "float32",
+    "train/epochs": EPOCHS,
+    "train/batch_size": 16,
+}
+
+FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "mlp": (train_mlp, {"model/depth": 2, "model/width": 12, "model/batch_norm": True, "model/dropout": 0.3}),
+    "cnn": (train_cnn, {"model/depth": 2, "model/width": 4, "model/residual": True, "model/dropout": 0.2}),
+}
+
+# All that draws at random or keeps a state from step to step.
+EVERYTHING = {
+    "train/flip": True,
+    "train/shift": 1,
+    "train/label_smoothing": 0.1,
+    "train/average": 0.9,
+    "train/weight_decay": 1e-3,
+    "train/warmup": 0.2,
+}
+LEARNING_RATES = {"sgd": 0.1, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.003}
+
+
+def config_for(family: str, **changes: Any) -> dict[str, Any]:
+    """`config_for("mlp", lr=0.1)` is the family's configuration with train/lr=0.1."""
+    return {**PLAIN, **FAMILIES[family][1], **{f"train/{name}": value for name, value in changes.items()}}
+
+
+def start(family: str, data: Data, *, resume: Path | None = None, **changes: Any) -> Iterator[Epoch]:
+    return FAMILIES[family][0](config_for(family, **changes), data, resume=resume)
+
+
+def curve(epochs: Iterator[Epoch]) -> list[Mapping[str, float]]:
+    return [epoch.metrics for epoch in epochs]
+
+
+def saved_curve(epochs: Iterator[Epoch], folder: Path) -> dict[int, Mapping[str, float]]:
+    """The metrics of each epoch, and a checkpoint of each in `folder/<number>`."""
+    metrics = {}
+    for epoch in epochs:
+        (folder / str(epoch.number)).mkdir(parents=True)
+        epoch.save(folder / str(epoch.number))
+        metrics[epoch.number] = epoch.metrics
+    return metrics
+
+
+def same_files(first: Path, second: Path) -> bool:
+    """Whether two checkpoints hold the same tensors, bit for bit."""
+    for name in ("weights.safetensors", "optimizer.safetensors"):
+        one, other = load_file(first / name), load_file(second / name)
+        if one.keys() != other.keys() or not all(torch.equal(one[key], other[key]) for key in one):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("optimizer", "extra"),
+    [
+        *((name, {}) for name in OPTIMIZERS),
+        ("sgd", {"momentum": 0.0}),
+        ("rmsprop", {"momentum": 0.9}),
+        ("adamw", {"average": 0.0, "schedule": "cosine"}),
+        ("sgd", {"precision": "bfloat16", "channels_last": True}),
+        ("adam", {"precision": "bfloat16", "channels_last": True}),
+    ],
+    ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value,
+)
+def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(
+    family: str, optimizer: str, extra: dict[str, Any], tiny_data: Data, tmp_path: Path
+) -> None:
+    setting = {name.removeprefix("train/"): value for name, value in EVERYTHING.items()}
+    setting |= {"optimizer": optimizer, "lr": LEARNING_RATES[optimizer], "seed": 5, **extra}
+    whole = saved_curve(start(family, tiny_data, **setting), tmp_path / "whole")
+    assert list(whole) == list(range(1, EPOCHS + 1))
+    for done in range(1, EPOCHS):
+        torch.manual_seed(random.Random(done).getrandbits(32))
+        torch.rand(done)
+        resumed = start(family, tiny_data, resume=tmp_path / "whole" / str(done), **setting)
+        rest = saved_curve(resumed, tmp_path / f"from-{done}")
+        assert rest == {number: metrics for number, metrics in whole.items() if number > done}
+        assert same_files(tmp_path / f"from-{done}" / str(EPOCHS), tmp_path / "whole" / str(EPOCHS))
+
+
+def test_a_training_resumed_twice_is_the_uninterrupted_one(tiny_data: Data, tmp_path: Path) -> None:
+    whole = saved_curve(start("mlp", tiny_data, average=0.9), tmp_path / "whole")
+    first = start("mlp", tiny_data, average=0.9, resume=tmp_path / "whole" / "1")
+    second = next(first)
+    (tmp_path / "second").mkdir()
+    second.save(tmp_path / "second")
+    assert curve(start("mlp", tiny_data, average=0.9, resume=tmp_path / "second")) == [whole[3], whole[4]]
+
+
+def test_a_finished_training_has_nothing_to_resume(tiny_data: Data, tmp_path: Path) -> None:
+    saved_curve(start("mlp", tiny_data), tmp_path)
+    assert curve(start("mlp", tiny_data, resume=tmp_path / str(EPOCHS))) == []
+
+
+def test_saving_changes_nothing(tiny_data: Data, tmp_path: Path) -> None:
+    assert curve(start("mlp", tiny_data)) == list(saved_curve(start("mlp", tiny_data), tmp_path).values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_seed_gives_the_same_curve_and_another_seed_another(family: str, tiny_data: Data) -> None:
+    torch.manual_seed(1)
+    first = curve(start(family, tiny_data, seed=1))
+    torch.manual_seed(2)
+    assert curve(start(family, tiny_data, seed=1)) == first
+    other = curve(start(family, tiny_data, seed=2))
+    assert all(ours["train_loss"] != theirs["train_loss"] for ours, theirs in zip(first, other, strict=True))
+
+
+def test_trainings_side_by_side_do_not_disturb_each_other(tiny_data: Data) -> None:
+    alone = curve(start("mlp", tiny_data, seed=1))
+    beside = [first.metrics for first, _ in zip(*(start("mlp", tiny_data, seed=s) for s in (1, 2)), strict=True)]
+    assert beside == alone
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_torchs_own_random_state_is_as_before(family: str, tiny_data: Data) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    epochs = start(family, tiny_data, flip=True, shift=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    for _ in epochs:
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_torchs_own_random_state_is_as_before_when_training_diverges(tiny_data: Data) -> None:
+    before = torch.get_rng_state()
+    with pytest.raises(Diverged, match="the loss became"):
+        curve(start("mlp", tiny_data, lr=1e30, schedule="constant"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_network_learns_64_images_by_heart(family: str, tiny_data: Data) -> None:
+    config = {**config_for(family, epochs=15, lr=0.1), "model/dropout": 0.0}
+    last = curve(FAMILIES[family][0](config, tiny_data))[-1]
+    assert last["train_loss"] < 0.05
+    assert last["val_accuracy"] == 1.0
+
+
+def test_metrics_are_named_finite_and_in_range(tiny_data: Data) -> None:
+    for number, epoch in enumerate(start("mlp", tiny_data), start=1):
+        assert epoch.number == number
+        assert set(epoch.metrics) == {"train_loss", "val_loss", "val_accuracy"}
+        assert 0 <= epoch.metrics["val_accuracy"] <= 1
+        assert min(epoch.metrics["train_loss"], epoch.metrics["val_loss"]) > 0
+
+
+def test_an_average_of_the_weights_is_what_is_validated_and_saved(tiny_data: Data, tmp_path: Path) -> None:
+    plain = saved_curve(start("mlp", tiny_data), tmp_path / "plain")
+    averaged = saved_curve(start("mlp", tiny_data, average=0.9), tmp_path / "averaged")
+    for number in plain:
+        assert plain[number]["train_loss"] == averaged[number]["train_loss"]
+        assert plain[number]["val_loss"] != averaged[number]["val_loss"]
+    weights = [load_file(tmp_path / name / "4" / "weights.safetensors") for name in ("plain", "averaged")]
+    assert not torch.equal(*(tensors["network.1.weight"] for tensors in weights))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_loss_that_is_not_finite_ends_training_at_once(family: str, optimizer: str, tiny_data: Data) -> None:
+    epochs = start(family, tiny_data, optimizer=optimizer, lr=1e30, schedule="constant")
+    with pytest.raises(Diverged, match=r"the loss became (nan|inf) at step [2-4] of epoch 1") as caught:
+        next(epochs)
+    assert caught.value.epoch == 1
+    assert 2 <= caught.value.step <= 4
+
+
+def test_divergence_names_the_epoch_and_step_in_which_it_happened(tiny_data: Data) -> None:
+    # The rate warms up to its absurd peak over two epochs of four steps.
+    epochs = start("mlp", tiny_data, lr=1e30, schedule="constant", warmup=0.5)
+    with pytest.raises(Diverged, match=r"at step 2 of epoch 1"):
+        curve(epochs)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "match"),
+    [
+        ("batch_size", 65, "train/batch_size=65 is more than the 64 training images"),
+        ("batch_size", 0, "train/batch_size must be at least 1, but got 0"),
+        ("lr", float("nan"), "train/lr must be a finite number above 0, but got nan"),
+        ("lr", float("inf"), "train/lr must be a finite number above 0, but got inf"),
+        ("lr", 0.0, "train/lr must be a finite number above 0, but got 0"),
+        ("lr", -0.1, "train/lr must be a finite number above 0, but got -0.1"),
+        ("epochs", 0, "train/epochs must be at least 1, but got 0"),
+        ("precision", "float16", "train/precision must be auto, float32 or bfloat16, but got 'float16'"),
+        ("optimizer", "sdg", "unknown train/optimizer 'sdg'; known are sgd"),
+        ("schedule", "cosin", "unknown schedule 'cosin'; known are constant"),
+        ("warmup", 1.0, "train/warmup must be a share from 0 to below 1, but got 1.0"),
+        ("weight_decay", -1e-4, "train/weight_decay must be at least 0, but got -0.0001"),
+        ("label_smoothing", 1.0, "train/label_smoothing must be between 0 and 0.99, but got 1.0"),
+        ("shift", 8, "train/shift must be between 0 and 7, but got 8"),
+        ("average", 1.0, "train/average must be between 0 and 0.99999, but got 1.0"),
+        ("momentum", -0.5, r"train/momentum must be .* but got -0\.5"),
+        ("momentum", 1.5, r"train/momentum must be .* but got 1\.5"),
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_be_is_refused_before_the_first_step(
+    setting: str, value: object, match: str, tiny_data: Data
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        start("mlp", tiny_data, **{setting: value})
+
+
+@pytest.mark.parametrize(("setting", "value"), [("batch_size", 16.5), ("epochs", 2.5), ("shift", 1.5)])
+def test_half_a_number_is_refused_before_the_first_step(setting: str, value: float, tiny_data: Data) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"train/{setting} .*{value}"):
+        start("mlp", tiny_data, **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (
+            {"optimizer": "adam", "momentum": 0.9},
+            "train/momentum is unknown under train/optimizer=adam, which has beta1, beta2",
+        ),
+        ({"lrr": 0.1}, "train/lrr is unknown under train/optimizer=sgd, which has momentum, nesterov"),
+    ],
+    ids=["option of another optimizer", "misspelt"],
+)
+def test_an_unknown_hyperparameter_is_refused_before_the_first_step(
+    changes: dict[str, Any], match: str, tiny_data: Data
+) -> None:
+    with pytest.raises(TypeError, match=match):
+        start("mlp", tiny_data, **changes)
+
+
+def test_an_unknown_model_hyperparameter_is_refused_before_the_first_step(tiny_data: Data) -> None:
+    with pytest.raises(TypeError, match=r"the mlp has no such hyperparameter: .*kernel"):
+        train_mlp({**PLAIN, "model/kernel": 3}, tiny_data)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_largest_batch_is_all_images(family: str, tiny_data: Data) -> None:
+    assert len(curve(start(family, tiny_data, batch_size=64))) == EPOCHS
+
+
+def test_training_runs_in_bfloat16_too(tiny_data: Data) -> None:
+    first = curve(start("mlp", tiny_data, precision="bfloat16"))
+    assert first == curve(start("mlp", tiny_data, precision="bfloat16"))
+    assert first != curve(start("mlp", tiny_data))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_auto_came_to_can_be_asked_for_and_gives_the_same(family: str, tiny_data: Data) -> None:
+    chosen = start(family, tiny_data, precision="auto", channels_last=None)
+    assert set(chosen.resolved) == {"train/precision", "train/channels_last"}  # type: ignore[attr-defined]
+    asked = {name.removeprefix("train/"): value for name, value in chosen.resolved.items()}  # type: ignore[attr-defined]
+    assert curve(start(family, tiny_data, **asked)) == curve(chosen)
+
+
+def test_what_was_asked_for_is_not_measured(tiny_data: Data) -> None:
+    told = start("cnn", tiny_data, precision="bfloat16", channels_last=True).resolved  # type: ignore[attr-defined]
+    assert told == {"train/precision": "bfloat16", "train/channels_last": True}
+
+
+def choice_values() -> Iterator[Any]:
+    """Every value of every Choice of every study: a new study is tested by existing."""
+    for name in spaces.names():
+        for hyperparameter, range_ in spaces.load(name).ranges.items():
+            if isinstance(range_, Choice):
+                for value in range_.values:
+                    yield pytest.param(name, hyperparameter, value, id=f"{name}-{hyperparameter}={value}")
+
+
+def point_with(study: Study, hyperparameter: str, value: Any) -> dict[str, Any]:
+    """The first start point with `hyperparameter` set to `value`; what then exists anew gets its lower end."""
+    wanted = {**(study.start[0] if study.start else {}), hyperparameter: value}
+    for parent, values in study.ranges[hyperparameter].when.items():
+        wanted[parent] = values[0] if isinstance(values, tuple) else values
+    lowest: dict[str, Any] = {}
+    for name, range_ in study.ranges.items():
+        if study.ranges.active(name, lowest):
+            lowest[name] = wanted.get(name, range_.values[0] if isinstance(range_, Choice) else range_.low)
+    study.ranges.check_point(lowest)
+    return lowest
+
+
+@pytest.mark.parametrize(("name", "hyperparameter", "value"), [*choice_values()])
+def test_every_choice_of_every_study_trains(
+    name: str, hyperparameter: str, value: object, made_up: Callable[..., Data]
+) -> None:
+    study = spaces.load(name)
+    point = point_with(study, hyperparameter, value)
+    config = {**PLAIN, "train/batch_size": 32, **study.fixed, **point, "train/epochs": 1}
+    (epoch,) = study.trainable(config, made_up(300, 50))
+    assert study.objective.metric in epoch.metrics
