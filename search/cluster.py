@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from search.errors import EnvironmentFault
@@ -49,9 +50,10 @@ def available_locally(settings: Settings) -> None:
 
 
 @contextmanager
-def ray_running(settings: Settings) -> Iterator[None]:
+def ray_running(settings: Settings, meanwhile: Callable[[], object]) -> Iterator[None]:
     """Ray, started for this process alone or joined at `settings.ray_address`; left or ended on the way out.
 
+    Ray's start is mostly waiting, so `meanwhile` is called beside it, on another thread.
     Raises EnvironmentFault if it cannot be reached or started, or has not the resources for one trial.
     """
     # Processes that this one starts inherit its environment; a runtime_env would cost each worker a second or more.
@@ -59,6 +61,7 @@ def ray_running(settings: Settings) -> Iterator[None]:
         os.environ.setdefault(name, value)
     import ray
 
+    threading.Thread(target=meanwhile, daemon=True).start()
     try:
         ray.init(
             # "local": never join what somebody's `ray start` left on this machine, unless asked to.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
-import threading
 import time
 import uuid
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,8 @@ def run(prepared: Prepared, display: Display, *, began: float) -> tuple[dict[str
     budget = prepared.about["time_budget"]
     if budget is not None:
         stop.deadline = began + budget - ending_seconds(budget)
-    # Ray's start is mostly waiting; importing Tune takes a second that fits into it.
-    threading.Thread(target=importlib.import_module, args=("search.engine",), daemon=True).start()
-    with cluster.ray_running(settings), stop.on_signals():
+    # Importing Tune takes a second, which fits into Ray's start.
+    with cluster.ray_running(settings, meanwhile=partial(import_module, "search.engine")), stop.on_signals():
         folder = _new_folder(settings, prepared.study.name)
         about = {
             **prepared.about,

@@ -8,9 +8,10 @@ from typing import Any
 
 from search import checkpoints, tracking
 from search.display import Display
-from search.errors import SearchFailed
+from search.errors import EnvironmentFault, SearchError, SearchFailed
 from search.preflight import Prepared
 from search.search import Search
+from search.settings import masked
 from search.trials import State, Trial
 from trainables.classifier import ARCHITECTURE, load_classifier
 from trainables.data import Split
@@ -92,8 +93,15 @@ def crown(
         data_digest=about["digest"],
         classes=tuple(about["classes"]),
     )
-    registry, place = Registry(prepared.settings.tracking), tracker.place
+    place = tracker.place
     run_id = place["parent_run_id"]
-    logged = registry.log(model, run_id, place["experiment_id"], prepared.data.val)
-    registered = {} if about["stand_in"] else registry.register(model, logged, run_id)
+    try:
+        registry = Registry(prepared.settings.tracking)
+        logged = registry.log(model, run_id, place["experiment_id"], prepared.data.val)
+        registered = {} if about["stand_in"] else registry.register(model, logged, run_id)
+    except SearchError:
+        raise
+    except Exception as error:  # MLflow, its store or the disk; the search itself has succeeded
+        why = " ".join(masked(str(error)).split())[:300]
+        raise EnvironmentFault(f"MLflow did not take the model ({why}); its checkpoint is kept in {root}") from error
     return {**place, "model_uri": logged, **registered}
