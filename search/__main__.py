@@ -13,7 +13,7 @@ BEGAN = time.monotonic()
 
 import click  # noqa: E402
 
-from search.errors import BadInput, SearchError  # noqa: E402
+from search.errors import BadInput, EnvironmentFault, SearchError  # noqa: E402
 
 EXAMPLES = """
 \b
@@ -31,8 +31,18 @@ class Commands(click.Group):
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
         """Insert the verb `run` before a study."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
+            self._check_verb(args[0])
             args = ["run", *args]
         return super().resolve_command(context, args)
+
+    def _check_verb(self, word: str) -> None:
+        import difflib
+
+        import spaces
+
+        near = difflib.get_close_matches(word, self.commands, n=1)
+        if near and word not in spaces.names() and not word.endswith(".py") and "/" not in word:
+            raise click.UsageError(f"no command or study {word!r}; did you mean {near[0]}?")
 
     def list_commands(self, context: click.Context) -> list[str]:
         """The verbs, in the order in which one needs them."""
@@ -147,7 +157,6 @@ def run_study(study: str, **options: Any) -> None:
 @JSON
 def list_searches(runs: Path, as_json: bool) -> None:
     """List the searches in the runs folder."""
-    from search.errors import EnvironmentFault
     from search.record import FILE
     from search.summary import summarize
 

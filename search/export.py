@@ -26,7 +26,10 @@ def export_search(run: Path, folder: Path) -> list[Path]:
         raise BadInput(f"{folder} exists and is not empty; give the name of a new folder")
     events = read(run / FILE)
     summary, trials = summarize(run, events), replayed(events, objective_of(events))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be made ({error.strerror}); give another folder") from None
     rows = leaderboard(events)
     names = list(events[0].body["space"])
     fields = ["trial", "state", "why", "origin", "epochs", "value"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +19,7 @@ from search.errors import EnvironmentFault
 from search.settings import masked
 
 PROBE_SECONDS = 8.0
+SCHEMES = ("http", "sqlite", "postgresql", "mysql", "mssql", "databricks", "uc")
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -44,12 +49,18 @@ def probe(uri: str) -> None:
         _probe_server(uri.rstrip("/"))
     elif "://" not in uri or uri.startswith("file:"):
         raise EnvironmentFault(
-            f"MLflow keeps no runs in plain folders any more, but the tracking URI is {uri}; "
+            f"MLflow keeps no runs in plain folders any more, but the tracking URI is {masked(uri)}; "
             "use sqlite:////absolute/path/mlflow.db or the address of a server"
+        )
+    elif not uri.startswith(SCHEMES):
+        raise EnvironmentFault(
+            f"MLflow has no store for the tracking URI {masked(uri)}; it begins with one of {', '.join(SCHEMES)}"
         )
 
 
 def _probe_file(path: Path) -> None:
+    if path.is_dir():
+        raise EnvironmentFault(f"MLflow's store {path} is a folder; name a file in it, such as {path}/mlflow.db")
     if path.exists() and path.stat().st_size:
         with path.open("rb") as file:
             if file.read(15) != b"SQLite format 3":
@@ -57,25 +68,43 @@ def _probe_file(path: Path) -> None:
                     f"MLflow's store {path} is no SQLite file; move it away or set MLFLOW_TRACKING_URI"
                 )
     folder = next((parent for parent in path.parents if parent.exists()), path.parent)
-    if not os.access(path if path.exists() else folder, os.W_OK):
+    try:
+        # SQLite writes its journal beside the file. Asking beats os.access, which says yes to root everywhere.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        writable = not path.exists() or os.access(path, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
         raise EnvironmentFault(f"MLflow's store {path} cannot be written; set MLFLOW_TRACKING_URI to another place")
 
 
 def _probe_server(uri: str) -> None:
     shown = masked(uri)
     try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=PROBE_SECONDS):
+        # urllib takes user:password@host for the host, so they go into the header that they become anyway.
+        parts = urllib.parse.urlsplit(uri)
+        user, at, host = parts.netloc.rpartition("@")
+        headers = {}
+        if at:
+            headers["Authorization"] = "Basic " + base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+        health = urllib.request.Request(parts._replace(netloc=host).geturl() + "/health", headers=headers)
+        with urllib.request.urlopen(health, timeout=PROBE_SECONDS):
             return
     except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 401:
+            raise EnvironmentFault(f"the MLflow server at {shown} wants another user name or password (401)") from None
         if error.code == 403:
             raise EnvironmentFault(
                 f"the MLflow server at {shown} refuses this host name (403); start it with --allowed-hosts"
             ) from None
         if error.code >= 500:
             raise EnvironmentFault(f"the MLflow server at {shown} answers {error.code}; look at its log") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise EnvironmentFault(
-            f"no MLflow server answers at {shown} ({error}); start it, or unset MLFLOW_TRACKING_URI to use a local file"
+            f"no MLflow server answers at {shown} ({masked(str(error))}); start it, "
+            "or unset MLFLOW_TRACKING_URI to use a local file"
         ) from None
 
 

@@ -17,9 +17,10 @@ from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.settings import Settings
 from spaces.space import SpaceError, parse
-from spaces.study import Study
+from spaces.study import Choice, Study
 from trainables import datasets
 from trainables.data import Data, part
+from trainables.device import pick_device
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,23 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
     resolved: Mapping[str, Any] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(settings.cpus)))  # as in a worker, where the answer is to hold
-    for point in [*study.start, study.ranges.corner(high=False), study.ranges.corner(high=True)]:
-        config = {**study.full_config(point, seed=0), **resolved, "train/device": "cpu"}
-        try:
-            resolved = getattr(study.trainable(config, data), "resolved", {})
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"{study.name} cannot run with {_short(point)}: {error}") from None
-    torch.set_num_threads(threads)
+    points = [*study.start, study.ranges.corner(high=False), study.ranges.corner(high=True)]
+    for name, range_ in study.ranges.items():
+        if isinstance(range_, Choice):
+            points += [study.ranges.corner(high=True, pinned={name: value}) for value in range_.values]
+    try:
+        for point in points:
+            config = {**study.full_config(point, seed=0), **resolved}
+            # Weights are made on the processor; the device is only asked whether there is such a one.
+            pick_device(str(config.get("train/device", "cpu")))
+            try:
+                resolved = getattr(study.trainable({**config, "train/device": "cpu"}, data), "resolved", {})
+            except (TypeError, ValueError, OverflowError) as error:
+                raise BadInput(f"{study.name} cannot run with {_short(point)}: {error}") from None
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    finally:
+        torch.set_num_threads(threads)
     return study if settings.gpus else replace(study, fixed={**resolved, **study.fixed})
 
 
@@ -141,7 +152,10 @@ def _short(point: Mapping[str, Any]) -> str:
 
 
 def _writable(runs: Path) -> None:
-    existing = next(folder for folder in [runs, *runs.resolve().parents] if folder.exists())
+    try:
+        existing = next(folder for folder in [runs, *runs.resolve().parents] if folder.exists())
+    except OSError as error:  # a name too long
+        raise EnvironmentFault(f"no runs can be kept in {runs} ({error.strerror}); choose another --runs") from None
     if not existing.is_dir():
         raise EnvironmentFault(f"{existing} is no folder, so no runs can be kept there; choose another with --runs")
     try:

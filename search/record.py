@@ -66,11 +66,11 @@ class Record:
                 self._db.execute(f"PRAGMA user_version={SCHEMA}")
             self._db.execute("PRAGMA synchronous=FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            self._next = 1 + (self.last_id() if version == SCHEMA else 0)
         except sqlite3.DatabaseError as error:
             raise EnvironmentFault(f"the record {path} cannot be opened: {error}") from None
         if version != SCHEMA:
             raise EnvironmentFault(f"the record {path} has version {version}, this code reads version {SCHEMA}")
-        self._next = 1 + self.last_id()
 
     def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
         """Add `(kind, trial, body)` of each event, all of them or none, and return them as they were written."""

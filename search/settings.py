@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ class Settings:
             value = getattr(self, option)
             if value is not None and value < 1:
                 raise BadInput(f"--{option} must be at least 1, but got {value}")
-        if self.cpus < 0 or self.gpus < 0 or self.cpus + self.gpus == 0:
+        if not (self.cpus >= 0 and self.gpus >= 0 and self.cpus + self.gpus > 0):  # so NaN is refused too
             raise BadInput(f"--cpus and --gpus must not be negative or both 0, but got {self.cpus:g} and {self.gpus:g}")
         if self.seed < 0:
             raise BadInput(f"--seed must be 0 or more, but got {self.seed}")
@@ -66,7 +67,7 @@ def check_name(name: str) -> None:
 def seconds(text: str) -> float:
     """Read a duration: 90, 90s, 10m, 1.5h or 1d. Raises BadInput."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
-    if match is None or float(match[1]) == 0:
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise BadInput(f"--time-budget must be a time such as 90s, 10m or 2h, but got {text!r}")
     return float(match[1]) * UNITS[match[2] or "s"]
 
@@ -78,8 +79,8 @@ def nearest(kind: str, asked: str, known: list[str]) -> str:
 
 
 def masked(uri: str) -> str:
-    """`uri` without a user name and password."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+    """`uri` without user name, password and query, which may hold them too; also for a text with addresses in it."""
+    return re.sub(r"(://[^\s?]*)\?\S*", r"\1?***", re.sub(r"//\S*@", "//***@", uri))
 
 
 def from_environment() -> dict[str, Any]:

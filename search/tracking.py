@@ -99,7 +99,7 @@ class Tracker:
             except Exception as error:  # whatever MLflow raises, training goes on and the record keeps all
                 if not self._warned:
                     self._warned = True
-                    text = " ".join(masked(str(error)).split())[:200]
+                    text = masked(" ".join(str(error).split()))[:200]
                     self._warn(f"MLflow does not take the runs at present ({text}); they are kept and written later")
                 pause = min(30.0, pause * 2)
             self._wake.wait(pause)

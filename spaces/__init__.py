@@ -57,8 +57,8 @@ def _load_file(path: Path) -> Study:
     if not path.is_file():
         raise UnknownStudy(f"no study file {str(path)!r}; give a name ({', '.join(names())}) or the path of a .py file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise UnknownStudy(f"{path} is no .py file, so it is no study")
     module = importlib.util.module_from_spec(spec)
     # Registered under its name, so that functions defined in it can be sent to other processes.
     sys.modules.setdefault(path.stem, module)

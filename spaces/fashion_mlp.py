@@ -6,7 +6,7 @@ from trainables.mlp import train_mlp
 STUDY = Study(
     trainable=train_mlp,
     dataset="fashion_mnist",
-    epochs=10,
+    epochs=18,
     space={
         "model/depth": Int(1, 4),
         "model/width": Int(64, 1024, log=True),

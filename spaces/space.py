@@ -148,12 +148,14 @@ class Space(dict[str, Range]):
             kept[name] = _with_when(range_, open_) if decided else range_
         return Space(kept)
 
-    def corner(self, *, high: bool) -> Config:
+    def corner(self, *, high: bool, pinned: Mapping[str, Value] | None = None) -> Config:
         """The point with every numeric hyperparameter at its upper (or lower) end, and the last (first) choice."""
         point: Config = {}
         for name, range_ in self.items():
             if self.active(name, point):
-                if isinstance(range_, Choice):
+                if pinned and name in pinned:
+                    point[name] = pinned[name]
+                elif isinstance(range_, Choice):
                     point[name] = range_.values[-1 if high else 0]
                 else:
                     point[name] = range_.high if high else range_.low
@@ -199,9 +201,13 @@ def _literal(text: str) -> Value:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    if isinstance(value, str) and re.fullmatch(r"[\w.+-]+", value) and value.lower() not in ("nan", "inf", "-inf"):
+    if (
+        isinstance(value, str)
+        and re.fullmatch(r"[\w.+-]+", value)
+        and value.lower().lstrip("+-") not in ("nan", "inf", "infinity")
+    ):
         return value
-    if isinstance(value, (int, float)) and math.isfinite(value):
+    if isinstance(value, (int, float)) and _is_finite(value):
         return value
     raise SpaceError(f"cannot read {text!r}; write a number, true, false, a word, or a range such as log(1e-4, 1e-1)")
 
@@ -220,10 +226,17 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
+
+
 def _check_bounds(range_: Float | Int) -> None:
     kind, low, high = type(range_).__name__, range_.low, range_.high
     for name, bound in (("low", low), ("high", high)):
-        if not _is_number(bound) or not math.isfinite(bound):
+        if not _is_number(bound) or not _is_finite(bound):
             raise SpaceError(f"{kind} needs finite bounds, but got {name}={bound!r}")
     if low > high:
         raise SpaceError(f"{kind} needs low <= high, but got low={low!r} and high={high!r}; swap them")

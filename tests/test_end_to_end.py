@@ -89,8 +89,8 @@ def runs(finished, mlflow_server):
 
 def test_the_document_has_the_promised_keys(finished):
     _, document, _ = finished
-    promised = "name study state dataset stand_in seed trials epochs wall_s best run_dir mlflow".split()
-    assert set(promised) <= set(document)
+    assert {"name", "study", "state", "dataset", "stand_in", "seed", "trials", "epochs"} <= set(document)
+    assert {"wall_s", "best", "run_dir", "mlflow", "resume"} <= set(document)
     assert {"trial", "epoch", "config", "val_accuracy", "test_accuracy"} <= set(document["best"])
     assert {"tracking_uri", "experiment_id", "parent_run_id", "model_uri"} <= set(document["mlflow"])
     assert document["state"] == "done"

@@ -194,7 +194,7 @@ def test_swapped_rows_are_noticed(path: Path) -> None:
 
 
 def test_a_flipped_bit_anywhere_never_changes_or_drops_an_event_unnoticed(path: Path) -> None:
-    made(path, SOME * 4)
+    made(path, SOME * 6)
     whole, events = path.read_bytes(), read(path)
     page = 4096
     # All of the head of each page, where SQLite keeps how many rows there are; elsewhere a bit here and there.

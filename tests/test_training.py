@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 import spaces
 from spaces.study import Choice, Study
 from trainables.cnn import train_cnn
-from trainables.data import Data
+from trainables.data import Data, Split
 from trainables.epoch import Diverged, Epoch
 from trainables.mlp import train_mlp
 from trainables.optimizers import OPTIMIZERS
@@ -134,6 +135,20 @@ def test_the_same_seed_gives_the_same_curve_and_another_seed_another(family: str
     assert curve(start(family, tiny_data, seed=1)) == first
     other = curve(start(family, tiny_data, seed=2))
     assert all(ours["train_loss"] != theirs["train_loss"] for ours, theirs in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("drawn", [{"model/dropout": 0.5}, {"train/flip": True}, {"train/shift": 2}], ids=str)
+def test_every_epoch_draws_anew(drawn: dict[str, Any], tiny_data: Data) -> None:
+    # One image 64 times over and weights that hardly move: epochs differ by what is drawn in them, and by that alone.
+    same = Split(tiny_data.train.images[:1].repeat(64, 1, 1, 1), torch.zeros(64, dtype=torch.int64))
+    same.images[..., :3] = 0
+    config = {**config_for("mlp", lr=1e-12), "model/batch_norm": False, "model/dropout": 0.0}
+    losses = [
+        {round(metrics["train_loss"], 6) for metrics in curve(train_mlp(setting, replace(tiny_data, train=same)))}
+        for setting in (config, {**config, **drawn})
+    ]
+    assert len(losses[0]) == 1
+    assert len(losses[1]) > 1
 
 
 def test_trainings_side_by_side_do_not_disturb_each_other(tiny_data: Data) -> None:

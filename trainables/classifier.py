@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -67,10 +68,10 @@ class Architecture:
         network = importlib.import_module(f"trainables.{self.family}").network
         arguments = dict(self.arguments)
         mirror = bool(arguments.pop("mirror", False))
-        try:
-            body = network(self.shape, len(self.classes), **arguments)
-        except TypeError as error:
-            raise TypeError(f"the {self.family} has no such hyperparameter: {error}") from None
+        unknown = [name for name in arguments if name not in inspect.signature(network).parameters]
+        if unknown:
+            raise TypeError(f"the {self.family} has no hyperparameter model/{unknown[0]}")
+        body = network(self.shape, len(self.classes), **arguments)
         channels = self.shape[0]
         return Classifier(body, mean or [0.0] * channels, std or [1.0] * channels, mirror=mirror)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainables.classifier import Architecture
 from trainables.data import Data
-from trainables.epoch import Epoch, section
+from trainables.epoch import Epoch, check_sections, section
 from trainables.layers import activation as activation_layer
 from trainables.layers import at_least, hidden_layers
 from trainables.training import train
@@ -57,8 +57,8 @@ def network(
     Pooling comes before batch norm and activation: for the monotone activations that are usual, and a positive scale,
     the result is the same, and they then run on a quarter of the pixels (1.25 times the images/s on one CPU thread).
     """
-    at_least("model/depth", depth, 1)
-    at_least("model/width", width, 1)
+    at_least("model/depth", depth, 1, whole=True)
+    at_least("model/width", width, 1, whole=True)
     at_least("model/growth", growth, 0.1, 8)
     at_least("model/hidden_depth", hidden_depth, 0)
     at_least("model/hidden_width", hidden_width, 1)
@@ -103,5 +103,6 @@ def network(
 
 def train_cnn(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
     """Train a convolutional network; `model/*` are the arguments of `network`, `train/*` those of `training.train`."""
+    check_sections(config)
     architecture = Architecture("cnn", data.shape, data.classes, section(config, "model"))
     return train(architecture, data, resume=resume, **section(config, "train"))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,25 +82,33 @@ def find(name: str, data: Path | None = None, *, warn: Callable[[str], None] = l
     if data is not None and (data / "train").is_dir():
         return _image_folder(data)
     if name == "digits":
+        if data is not None:
+            raise DataError(f"{data} is no image folder (train/<class>/*.png) and no .npz; leave --data out for digits")
         return digits()
     if name not in KNOWN:
         raise DataError(f"unknown data set {name!r}; known are {', '.join(names())}, or give --data PATH")
     given = os.environ.get("SEARCH_DATA_DIR")
-    if data is None and given:
+    given_by_environment = data is None and bool(given)
+    if given_by_environment:
+        assert given is not None
         data = Path(given)
         if not data.is_dir():
             warn(f"SEARCH_DATA_DIR={given} is no folder")
-    for folder in [data] if data is not None else []:
-        found = _in_folder(name, folder)
+    named = data is not None and not given_by_environment
+    if data is not None:
+        found = _in_folder(name, data)
         if found:
             return found
-        warn(f"{folder} holds neither {name}.npz nor {KNOWN[name].torchvision}/")
+        lacks = f"{data} holds neither {name}.npz nor {KNOWN[name].torchvision}/"
+        if named:
+            raise DataError(f"{lacks}; put one there, or leave --data out")
+        warn(lacks)
     cache = cache_folder()
-    found = _in_folder(name, cache)
-    if found:
-        return found
+    if (cache / f"{name}.npz").is_file():
+        return _npz(name, cache / f"{name}.npz", KNOWN[name])
     try:
-        return _torchvision(name, cache, download=True)
+        with _patience():
+            return _torchvision(name, cache, download=True)
     except DataError:
         raise
     except Exception as error:  # torchvision raises RuntimeError, URLError, OSError and others
@@ -185,19 +192,34 @@ def _npz(name: str, path: Path, known: Known | None) -> Source:
         assert wanted is not None
         return _checked_images(path, _member(path, f"x_{which}"), f"x_{which}", wanted), wanted
 
+    if test_labels is None and _member(path, "x_test") is not None:
+        raise DataError(f"{path} has x_test but lacks y_test; give both or neither")
+    train = part("train")
+    if test_labels is not None:
+        _same_shape(train, part("test"), f"{path}: x_test")
     classes = known.classes if known else tuple(str(index) for index in range(count))
-    return Source(
-        name, str(path), classes, partial(part, "train"), partial(part, "test") if test_labels is not None else None
-    )
+    return Source(name, str(path), classes, lambda: train, partial(part, "test") if test_labels is not None else None)
+
+
+def _same_shape(train: Part, test: Part, where: str) -> None:
+    """Check the test part before hours are spent on the train part; nothing of it is kept."""
+    shapes = [tuple(images.shape[1:]) for images, _ in (train, test)]
+    if shapes[0] != shapes[1]:
+        raise DataError(f"{where} holds images of (C, H, W) {shapes[1]}, the train part of {shapes[0]}")
 
 
 def _member(path: Path, key: str) -> Any:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive[key] if key in archive.files else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, AttributeError) as error:
+        # Opened here, because np.load leaves a file that is no archive open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
+            with archive:
+                return archive[key] if key in archive.files else None
+    except Exception as error:  # zipfile alone raises seven kinds for damaged files
         raise DataError(f"{path} cannot be read as .npz ({_one_line(error)}); copy or save it again") from None
 
 
@@ -236,6 +258,8 @@ def _checked_images(path: Path, array: Any, key: str, labels: Tensor) -> Tensor:
         raise DataError(f"{path}: {key} must hold uint8 grey levels 0 to 255, but holds {array.dtype}")
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)):
         raise DataError(f"{path}: {key} must have shape {shape} with C of 1 or 3, but has {array.shape}")
+    if 0 in array.shape[1:]:
+        raise DataError(f"{path}: {key} holds images without pixels: {array.shape}")
     if len(array) != len(labels):
         raise DataError(f"{path}: {key} has {len(array)} images for {len(labels)} labels")
     images = torch.from_numpy(array)
@@ -251,7 +275,13 @@ def _torchvision(name: str, root: Path, *, download: bool) -> Source:
             f"or put {name}.npz into SEARCH_DATA_DIR"
         ) from None
     make = getattr(datasets, KNOWN[name].torchvision)
-    make(root, train=True, download=download)
+    try:
+        make(root, train=True, download=download)
+        make(root, train=False, download=False)
+    except Exception as error:
+        if download:
+            raise
+        raise DataError(f"{name} in {root} cannot be read ({_one_line(error)}); copy it again") from None
 
     def part(train: bool) -> Part:
         dataset = make(root, train=train, download=False)
@@ -267,7 +297,10 @@ def _image_folder(root: Path) -> Source:
     if len(classes) < 2:
         raise DataError(f"{root}/train has {len(classes)} class folders; at least two are needed, each with images")
     test = partial(_read_folder, root / "test", classes) if (root / "test").is_dir() else None
-    return Source(root.name, str(root), tuple(classes), partial(_read_folder, root / "train", classes), test)
+    train = _read_folder(root / "train", classes)
+    if test is not None:
+        _same_shape(train, test(), str(root / "test"))
+    return Source(root.name, str(root), tuple(classes), lambda: train, test)
 
 
 def _read_folder(folder: Path, classes: list[str]) -> Part:
@@ -283,8 +316,10 @@ def _read_folder(folder: Path, classes: list[str]) -> Part:
             try:
                 with Image.open(file) as picture:
                     grey = picture.mode in ("1", "L", "I;16") if first is None else first[1]
+                    if picture.mode.startswith(("I", "F")):
+                        raise OSError(f"its mode is {picture.mode}; save it with 8 bits per channel")
                     array = np.asarray(picture.convert("L" if grey else "RGB"))
-            except (UnidentifiedImageError, OSError) as error:
+            except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
                 raise DataError(f"{file} is no readable image ({_one_line(error)})") from None
             first = first or (array.shape, grey)
             if array.shape != first[0]:
@@ -296,6 +331,19 @@ def _read_folder(folder: Path, classes: list[str]) -> Part:
     stacked = torch.from_numpy(np.stack(images))
     stacked = stacked.unsqueeze(1) if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
     return stacked, torch.tensor(labels)
+
+
+@contextmanager
+def _patience(seconds: float = 10.0) -> Iterator[None]:
+    """Inside, a server that does not answer is given up; torchvision itself waits without end."""
+    import socket
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _one_line(error: BaseException) -> str:

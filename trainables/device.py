@@ -26,7 +26,10 @@ class Mode:
 def pick_device(name: str = "auto") -> torch.device:
     """The device `name`; "auto" is the GPU that this process sees, else Apple's mps, else the CPU."""
     if name != "auto":
-        return torch.device(name)
+        try:
+            return torch.device(name)
+        except RuntimeError:
+            raise ValueError(f"unknown train/device {name!r}; known are auto, cpu, cuda, mps") from None
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     if torch.backends.mps.is_available():

@@ -48,3 +48,10 @@ def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The keyword arguments of one section: `{"train/lr": 0.1}` gives `{"lr": 0.1}` for `train`."""
     prefix = f"{name}/"
     return {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
+
+
+def check_sections(config: Mapping[str, Any], sections: tuple[str, ...] = ("model", "train")) -> None:
+    """Raise ValueError for a hyperparameter of another section, which nothing would ever read."""
+    for name in config:
+        if name.partition("/")[0] not in sections:
+            raise ValueError(f"unknown hyperparameter {name}; sections are {', '.join(sections)}")

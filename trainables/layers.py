@@ -43,8 +43,11 @@ def hidden_layers(
     return layers
 
 
-def at_least(name: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raise ValueError unless `low <= value <= high`."""
+def at_least(name: str, value: float, low: float, high: float = float("inf"), *, whole: bool = False) -> None:
+    """Raise ValueError unless `value` is a number with `low <= value <= high`; a whole one where `whole`."""
+    kinds = int if whole else (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a {'whole ' if whole else ''}number, but got {value!r}")
     if not low <= value <= high:
         allowed = f"at least {low}" if high == float("inf") else f"between {low} and {high}"
         raise ValueError(f"{name} must be {allowed}, but got {value}")

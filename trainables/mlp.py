@@ -11,7 +11,7 @@ from torch import nn
 
 from trainables.classifier import Architecture
 from trainables.data import Data
-from trainables.epoch import Epoch, section
+from trainables.epoch import Epoch, check_sections, section
 from trainables.layers import at_least, hidden_layers
 from trainables.training import train
 
@@ -30,8 +30,8 @@ def network(
 
     `depth` (>= 0) hidden layers of `width` (>= 1) units; `dropout` in [0, 1) after each. Depth 0 is softmax regression.
     """
-    at_least("model/depth", depth, 0)
-    at_least("model/width", width, 1)
+    at_least("model/depth", depth, 0, whole=True)
+    at_least("model/width", width, 1, whole=True)
     at_least("model/dropout", dropout, 0, 0.95)
     features = prod(shape)
     hidden = hidden_layers(
@@ -42,5 +42,6 @@ def network(
 
 def train_mlp(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
     """Train a perceptron; `model/*` are the arguments of `network`, `train/*` those of `training.train`."""
+    check_sections(config)
     architecture = Architecture("mlp", data.shape, data.classes, section(config, "model"))
     return train(architecture, data, resume=resume, **section(config, "train"))

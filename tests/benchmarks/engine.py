@@ -2,9 +2,9 @@
 
 `python -m tests.benchmarks.engine [--repeats 5] [--json]`
 
-The bare loop is what one writes by hand for this one network: tensors in memory, no checkpoint, no Ray. The stock loop is
-the tutorials': torchvision's dataset, a DataLoader, float32. All three train the same network at the same batch size,
-on one thread each, in turns.
+The bare loop is what one writes by hand for this one network: tensors in memory, no checkpoint, no Ray. The stock loop
+is the tutorials': torchvision's dataset, a DataLoader, float32. All three train the same network at the same batch
+size, on one thread each, in turns.
 """
 
 from __future__ import annotations
@@ -122,8 +122,7 @@ def service(family: str, folder: Path) -> float:
 def alone(what: str, family: str) -> float:
     """One measurement in a fresh process of one thread."""
     script = (
-        "import torch; torch.set_num_threads(1); from tests.benchmarks import engine; "
-        f"print(engine.{what}({family!r}))"
+        f"import torch; torch.set_num_threads(1); from tests.benchmarks import engine; print(engine.{what}({family!r}))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])

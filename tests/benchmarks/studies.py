@@ -29,9 +29,8 @@ def peer(script: Path, root: Path, folder: Path) -> dict:
     """Five minutes of a stock script."""
     out = folder / script.stem
     command = [sys.executable, str(script), "--root", str(root), "--trials", "40", "--epochs", "8"]
-    done = subprocess.run(
-        [*command, "--time-budget", "300", "--out", str(out)], capture_output=True, text=True, check=True, cwd=script.parent
-    )
+    command += ["--time-budget", "300", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
