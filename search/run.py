@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 import uuid
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
 from search.settings import Settings
-from search.stop import Stop, ending_seconds
+from search.stop import Stop
 from search.summary import summarize
 
 
@@ -29,10 +30,7 @@ def run(prepared: Prepared, display: Display, *, began: float) -> tuple[dict[str
 
     `began` is when the command started, on the monotonic clock: budgets count from there.
     """
-    settings, stop = prepared.settings, Stop()
-    budget = prepared.about["time_budget"]
-    if budget is not None:
-        stop.deadline = began + budget - ending_seconds(budget)
+    settings, stop = prepared.settings, Stop(began, prepared.about["time_budget"])
     # Importing Tune takes a second, which fits into Ray's start.
     with cluster.ray_running(settings, meanwhile=partial(import_module, "search.engine")), stop.on_signals():
         folder = _new_folder(settings, prepared.study.name)
@@ -44,28 +42,21 @@ def run(prepared: Prepared, display: Display, *, began: float) -> tuple[dict[str
             "cores": cluster.cores(),
             "pid": os.getpid(),
             "node": os.uname().nodename,
-            "started_at": time.time() - (time.monotonic() - began),
+            "started_at": time.time() - stop.elapsed(),
         }
         display.say(f"{folder.name}\n{plan(prepared.study, about)}")
         with Record(folder / FILE, create=True) as record:
-            fault = _searched(prepared, about, record, folder, stop, display, began)
+            fault = _searched(replace(prepared, about=about), record, folder, stop, display)
     return summarize(folder), fault, int(stop.signal or 0)
 
 
-def _searched(
-    prepared: Prepared,
-    about: dict[str, Any],
-    record: Record,
-    folder: Path,
-    stop: Stop,
-    display: Display,
-    began: float,
-) -> SearchError | None:
+def _searched(prepared: Prepared, record: Record, folder: Path, stop: Stop, display: Display) -> SearchError | None:
+    """Run the trials, crown the winner, and bring MLflow up to date; returns what failed at the end, if anything."""
     from search.engine import Engine
     from search.winner import crown
     from search.worker import Task, share
 
-    study, settings = prepared.study, prepared.settings
+    study, settings, about = prepared.study, prepared.settings, prepared.about
     search = Search(
         study,
         record,
@@ -96,13 +87,13 @@ def _searched(
     state, published = ("interrupted" if stop.signal else "done"), tracker.place
     if not stop.signal:
         try:
-            published = crown(prepared, search, tracker, root, about, display)
+            published = crown(prepared, search, tracker, root, display)
         except SearchFailed as error:
             fault, state, why = error, "failed", str(error)
         except EnvironmentFault as error:
             fault, why = error, str(error)
     search.note("published", published)
-    search.note("finished", {"state": state, "why": why, "wall_s": round(time.monotonic() - began, 1)})
+    search.note("finished", {"state": state, "why": why, "wall_s": round(stop.elapsed(), 1)})
     if not tracker.finish(tracking.PATIENCE_SECONDS):
         display.warn("MLflow has not taken all of the record; nothing is lost, the record is whole")
     return fault

@@ -15,11 +15,20 @@ def ending_seconds(budget: float) -> float:
 
 
 class Stop:
-    """Why the search should end now; set by the clock or a signal."""
+    """Why the search should end now: the clock or a signal.
 
-    def __init__(self) -> None:
-        self.deadline: float | None = None
+    `began` is when the command did, on the monotonic clock; `budget` counts from there, in seconds, None for no limit.
+    `deadline`, on the same clock, is when trials end, so that the end of the search fits into the budget.
+    """
+
+    def __init__(self, began: float, budget: float | None) -> None:
+        self._began = began
+        self.deadline = None if budget is None else began + budget - ending_seconds(budget)
         self.signal: signal.Signals | None = None
+
+    def elapsed(self) -> float:
+        """Seconds since the command began."""
+        return time.monotonic() - self._began
 
     def __call__(self) -> str:
         """The reason, or "" to go on."""

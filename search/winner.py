@@ -57,12 +57,7 @@ def measure(search: Search, trial: Trial, source: Source, root: Path) -> float |
 
 
 def crown(
-    prepared: Prepared,
-    search: Search,
-    tracker: tracking.Tracker,
-    root: Path,
-    about: dict[str, Any],
-    display: Display,
+    prepared: Prepared, search: Search, tracker: tracking.Tracker, root: Path, display: Display
 ) -> dict[str, Any]:
     """Measure the winner on the test set, log and register its model, and return where all that is in MLflow.
 
@@ -70,6 +65,7 @@ def crown(
     """
     from search.registry import Registry, Winner
 
+    about = prepared.about
     best = winner(search)
     if best.state is not State.COMPLETE:
         display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")

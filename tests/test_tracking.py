@@ -9,11 +9,20 @@ from search.tracking import Tracker
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 ABOUT = {
-    "id": "0f", "name": "s-1", "study": "s", "about": "A study.", "experiment": "s", "dataset": "digits",
-    "where": "scikit-learn", "stand_in": False, "digest": "ab" * 32,
-    "objective": {"metric": "val_accuracy", "mode": "max"}, "fixed": {"train/flip": True}, "seed": 0, "sampler": "tpe", "scheduler": "asha", "epochs": 3, "trials": 2,
-    "time_budget": None, "command": "python -m search s", "user": "me", "commit": "", "versions": {"python": "3"},
-}  # fmt: skip
+    "id": "0f",
+    "name": "s-1",
+    "study": "s",
+    "about": "A study.",
+    "experiment": "s",
+    "dataset": "digits",
+    "where": "scikit-learn",
+    "stand_in": False,
+    "digest": "ab" * 32,
+    "objective": {"metric": "val_accuracy", "mode": "max"},
+    "fixed": {"train/flip": True},
+    **{"seed": 0, "sampler": "tpe", "scheduler": "asha", "epochs": 3, "trials": 2, "time_budget": None},
+    **{"command": "python -m search s", "user": "me", "commit": "", "versions": {"python": "3"}},
+}
 
 
 def story():

@@ -273,7 +273,7 @@ def test_an_unknown_hyperparameter_is_refused_before_the_first_step(
 
 
 def test_an_unknown_model_hyperparameter_is_refused_before_the_first_step(tiny_data: Data) -> None:
-    with pytest.raises(TypeError, match=r"the mlp has no such hyperparameter: .*kernel"):
+    with pytest.raises(TypeError, match=r"the mlp has no hyperparameter model/kernel"):
         train_mlp({**PLAIN, "model/kernel": 3}, tiny_data)
 
 
