@@ -19,6 +19,7 @@ def write(root: Path, trial: int, epoch: int, save: Callable[[Path], None]) -> t
     """
     name = f"trial-{trial:04d}/epoch-{epoch:04d}"
     final, aside = root / name, root / f"{name}.{os.getpid()}.part"
+    shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         save(aside)
@@ -34,8 +35,8 @@ def write(root: Path, trial: int, epoch: int, save: Callable[[Path], None]) -> t
 def digest(folder: Path) -> str:
     """SHA-256 over the names and contents of the files in `folder`."""
     whole = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        whole.update(file.name.encode())
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(str(file.relative_to(folder)).encode())
         whole.update(hashlib.sha256(file.read_bytes()).digest())
     return whole.hexdigest()
 

@@ -22,7 +22,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,12 @@ class Record:
             self._db.execute("PRAGMA synchronous=FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             self._next = 1 + (self.last_id() if version == SCHEMA else 0)
-        except sqlite3.DatabaseError as error:
+            # A flipped bit in a page's head can hide the last rows without a trace; 6 ms for 10,000 events.
+            fault = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise EnvironmentFault(f"the record {path} cannot be opened: {error}") from None
+        if fault != "ok":
+            raise EnvironmentFault(f"the record {path} is damaged: {' '.join(fault.split())}")
         if version != SCHEMA:
             raise EnvironmentFault(f"the record {path} has version {version}, this code reads version {SCHEMA}")
 
@@ -79,12 +83,12 @@ class Record:
         rows = []
         for event in written:
             text = json.dumps(event.body, sort_keys=True)
-            rows.append((event.id, event.at, event.kind, event.trial, text, _checksum(event.id, event.kind, text)))
+            rows.append((event.id, event.at, event.kind, event.trial, text, _checksum(event, text)))
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
             self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if "full" in str(error):
@@ -100,10 +104,11 @@ class Record:
             for id_, at, kind, trial, text, crc in self._db.execute(
                 "SELECT id, at, kind, trial, body, crc FROM events WHERE id > ? ORDER BY id", (after,)
             ):
-                if id_ != expected or crc != _checksum(id_, kind, text):
+                event = Event(id_, at, kind, trial, {})
+                if id_ != expected or crc != _checksum(event, text):
                     raise EnvironmentFault(f"the record {self.path} is damaged at event {expected}")
                 expected += 1
-                yield Event(id_, at, kind, trial, json.loads(text))
+                yield replace(event, body=json.loads(text))
         except sqlite3.DatabaseError as error:
             raise EnvironmentFault(f"the record {self.path} is damaged after event {expected - 1}: {error}") from None
 
@@ -131,5 +136,5 @@ def read(path: Path) -> Sequence[Event]:
     return events
 
 
-def _checksum(id_: int, kind: str, text: str) -> int:
-    return zlib.crc32(f"{id_} {kind} {text}".encode())
+def _checksum(event: Event, text: str) -> int:
+    return zlib.crc32(f"{event.id} {event.at!r} {event.kind} {event.trial} {text}".encode())

@@ -83,9 +83,9 @@ class OptunaSampler:
         if state in (State.COMPLETE, State.STOPPED, State.INTERRUPTED):
             for epoch, value in enumerate(values, start=1):
                 trial.report(value, epoch)
-        if state is State.COMPLETE:
+        if state is State.COMPLETE and values:
             self.optuna_study.tell(number, values[-1])
-        elif state is State.FAILED:
+        elif state in (State.FAILED, State.COMPLETE):
             self.optuna_study.tell(number, state=TrialState.FAIL)
         else:
             self.optuna_study.tell(number, state=TrialState.PRUNED)

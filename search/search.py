@@ -38,6 +38,7 @@ class Search:
         self.study, self.record, self.sampler, self.scheduler = study, record, sampler, scheduler
         self.seed, self.max_trials = seed, trials
         self.trials = Trials(study.objective)
+        self._ends: list[State] = []
         for event in past:
             self._apply(event)
             if event.kind == "decided":
@@ -109,9 +110,8 @@ class Search:
 
     def hopeless(self) -> bool:
         """Whether the last trials failed one after the other, so that going on would only repeat it."""
-        ends = sorted((t for t in self.trials if t.ended is not None), key=lambda trial: trial.ended or 0)
-        last = ends[-FAILURES_IN_A_ROW:]
-        return len(last) == FAILURES_IN_A_ROW and all(trial.state is State.FAILED for trial in last)
+        last = self._ends[-FAILURES_IN_A_ROW:]
+        return len(last) == FAILURES_IN_A_ROW and all(state is State.FAILED for state in last)
 
     def note(self, kind: str, body: Mapping[str, Any], trial: int | None = None) -> None:
         """Write down an event that is not about the course of a trial."""
@@ -127,6 +127,7 @@ class Search:
             self.sampler.started(self._number(event), event.body["point"])
         elif event.kind == "ended":
             trial = self.trials[event.trial]
+            self._ends.append(trial.state)
             objective = self.study.objective
             values = [v for v in trial.values(objective) if math.isfinite(v)]
             running_best = [objective.best(values[: i + 1]) for i in range(len(values))]

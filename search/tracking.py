@@ -84,14 +84,17 @@ class Tracker:
         }
 
     def _loop(self) -> None:
+        with Record(self._path) as record:
+            self._follow(record)
+
+    def _follow(self, record: Record) -> None:
         pause = FLUSH_SECONDS
         while not self._ending.is_set():
             try:
                 if self._projection is None:
                     prepare_environment()
                     self._projection = _Runs(self._uri)
-                with Record(self._path) as record:
-                    events = list(record.events(after=self._projection.cursor))
+                events = list(record.events(after=self._projection.cursor))
                 if events:
                     with self._lock:
                         self._projection.write(events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ class Trial:
 
     def values(self, objective: Objective) -> list[float]:
         """The objective's metric after each epoch."""
-        return [row.metrics[objective.metric] for row in self.epochs]
+        return [row.metrics.get(objective.metric, math.nan) for row in self.epochs]
 
     def best_value(self, objective: Objective) -> float:
         """What the trial is worth: its best epoch."""
@@ -66,7 +67,7 @@ class Trial:
     def best_epoch(self, objective: Objective) -> EpochRow:
         """The first epoch with the best value; the trial must have a finite one."""
         best = self.best_value(objective)
-        return next(row for row in self.epochs if row.metrics[objective.metric] == best)
+        return next(row for row in self.epochs if row.metrics.get(objective.metric) == best)
 
 
 class Trials:

@@ -76,7 +76,7 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "place": place,
             }
             start = time.perf_counter()
-        yield {"end": State.COMPLETE, "why": "the trainable returned"}
+        yield {"end": State.FAILED, "why": "the trainable returned before its last epoch"}
     except Diverged as error:
         yield {"end": State.DIVERGED, "why": str(error)}
     except (MemoryError, torch.OutOfMemoryError) as error:

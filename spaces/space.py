@@ -73,9 +73,7 @@ class Choice:
         if not values:
             raise SpaceError("Choice needs at least one value, as in Choice('sgd', 'adam')")
         for value in values:
-            if not isinstance(value, (bool, int, float, str)) or (
-                isinstance(value, float) and not math.isfinite(value)
-            ):
+            if not isinstance(value, (bool, int, float, str)) or (isinstance(value, float) and not _is_finite(value)):
                 raise SpaceError(f"Choice takes strings, finite numbers and truth values, but got {value!r}")
         if len({(type(value), value) for value in values}) < len(values):
             raise SpaceError(f"the values of a Choice must differ, but got {values}")
@@ -144,8 +142,10 @@ class Space(dict[str, Range]):
             decided = {parent: wanted for parent, wanted in range_.when.items() if parent in fixed}
             if any(fixed[parent] not in _as_tuple(wanted) for parent, wanted in decided.items()):
                 continue
+            if any(parent not in kept and parent not in fixed for parent in range_.when):
+                continue
             open_ = {parent: wanted for parent, wanted in range_.when.items() if parent not in fixed}
-            kept[name] = _with_when(range_, open_) if decided else range_
+            kept[name] = with_when(range_, open_) if decided else range_
         return Space(kept)
 
     def corner(self, *, high: bool, pinned: Mapping[str, Value] | None = None) -> Config:
@@ -199,7 +199,7 @@ def _literal(text: str) -> Value:
         return text.lower() == "true"
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
     if (
         isinstance(value, str)
@@ -216,7 +216,23 @@ def _as_tuple(wanted: Any) -> tuple[Any, ...]:
     return tuple(wanted) if isinstance(wanted, (tuple, list)) else (wanted,)
 
 
-def _with_when(range_: Range, when: When) -> Range:
+def possible(ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """`ranges` without those whose condition no value of its parent can meet."""
+    kept: dict[str, Range] = {}
+    for name, range_ in ranges.items():
+        when: dict[str, Any] = {}
+        for parent, wanted in range_.when.items():
+            values = tuple(value for value in _as_tuple(wanted) if parent not in ranges or value in ranges[parent])
+            if not values or (parent in ranges and parent not in kept):
+                break
+            when[parent] = values if isinstance(wanted, (tuple, list)) else wanted
+        else:
+            kept[name] = with_when(range_, when) if when else range_
+    return kept
+
+
+def with_when(range_: Range, when: When) -> Range:
+    """`range_` under another condition."""
     if isinstance(range_, Choice):
         return Choice(*range_.values, when=when)
     return type(range_)(range_.low, range_.high, range_.log, when)  # type: ignore[arg-type]

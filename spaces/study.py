@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, Value, check_name
+from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, Value, check_name, possible, with_when
 from trainables.epoch import Trainable
 
 __all__ = ["Choice", "Float", "Int", "Objective", "Study"]
@@ -123,19 +123,24 @@ class Study:
         its new range drops the point. Raises SpaceError.
         """
         space, fixed = dict(self.space), dict(self.fixed)
+        held: dict[str, Value] = {}
         for name, setting in settings.items():
             check_name(name)
+            when = space[name].when if name in space else {}
             if isinstance(setting, (Float, Int, Choice)):
                 fixed.pop(name, None)
-                space[name] = setting
+                space[name] = with_when(setting, when) if when and not setting.when else setting
+            elif when:
+                # Fixed where it exists: a trial without it must not be given it.
+                space[name], held[name] = Choice(setting, when=when), setting
             else:
                 fixed[name] = setting
         now_fixed = {name: fixed[name] for name in space if name in fixed}
-        reduced = Space(space).without(now_fixed)
+        reduced = Space(possible(space)).without(now_fixed)
         # A hyperparameter whose condition can no longer hold is neither searched nor passed on.
         start = []
         for point in self.start:
-            kept = {name: value for name, value in point.items() if name in reduced}
+            kept = {name: held.get(name, value) for name, value in point.items() if name in reduced}
             kept = {name: value for name, value in kept.items() if reduced.active(name, kept)}
             try:
                 reduced.check_point(kept)

@@ -111,7 +111,7 @@ def test_a_learning_rate_is_never_negative_and_never_above_its_peak(
     assert all(math.isfinite(rate) and 0 <= rate <= lr * (1 + 1e-9) for rate in rates)
 
 
-@given(schedule=schedules, steps=st.integers(2, 400), warmup=st.floats(0, 0.9))
+@given(schedule=schedules.filter("one_cycle".__ne__), steps=st.integers(2, 400), warmup=st.floats(0, 0.9))
 def test_a_warmup_rises_evenly_to_the_peak(schedule: str, steps: int, warmup: float) -> None:
     rising = round(warmup * steps)
     expected = [0.5 * (step + 1) / rising for step in range(rising)]
@@ -123,6 +123,14 @@ def test_what_follows_the_warmup_starts_at_the_peak_and_never_rises(schedule: st
     rest = rates_of(schedule, steps, warmup)[round(warmup * steps) :]
     assert rest[:1] in ([0.5], [])
     assert rest == sorted(rest, reverse=True)
+
+
+@given(steps=st.integers(100, 400), warmup=st.floats(0.1, 0.9))
+def test_the_warmup_of_one_cycle_is_how_long_it_rises(steps: int, warmup: float) -> None:
+    rates = rates_of("one_cycle", steps, warmup)
+    peak = rates.index(max(rates))
+    assert peak == pytest.approx(warmup * steps, abs=2)
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
 
 
 @given(steps=st.integers(10, 400))

@@ -74,7 +74,7 @@ def spaces_with_points(draw: st.DrawFn) -> tuple[Space, Config]:
             elif isinstance(range_, Int):
                 point[name] = draw(st.integers(range_.low, range_.high))
             else:
-                point[name] = draw(st.floats(range_.low, range_.high))
+                point[name] = draw(st.floats(range_.low + 0.0, range_.high + 0.0))  # -0.0 becomes 0.0
     return space, point
 
 

@@ -60,8 +60,8 @@ def network(
     at_least("model/depth", depth, 1, whole=True)
     at_least("model/width", width, 1, whole=True)
     at_least("model/growth", growth, 0.1, 8)
-    at_least("model/hidden_depth", hidden_depth, 0)
-    at_least("model/hidden_width", hidden_width, 1)
+    at_least("model/hidden_depth", hidden_depth, 0, whole=True)
+    at_least("model/hidden_width", hidden_width, 1, whole=True)
     at_least("model/dropout", dropout, 0, 0.95)
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"model/kernel must be an odd number from 1, but got {kernel}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from inspect import signature
 from math import cos, pi
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+from trainables.layers import at_least
 
 Groups = list[dict[str, Any]]
 
@@ -46,6 +49,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     for option in options:
         if option not in known:
             raise TypeError(f"train/{option} is unknown under train/optimizer={name}, which has {', '.join(known)}")
+        if option != "nesterov":
+            at_least(f"train/{option}", options[option], 0, 0.99999)
 
 
 def make_optimizer(
@@ -78,8 +83,8 @@ def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
             group["lr"] = lr
 
 
-def _one_cycle(progress: float) -> float:
-    rise, start = 0.3, 1 / 25
+def _one_cycle(progress: float, rise: float = 0.3) -> float:
+    start = 1 / 25
     if progress < rise:
         return start + (1 - start) * (1 - cos(pi * progress / rise)) / 2
     return (1 + cos(pi * (progress - rise) / (1 - rise))) / 2
@@ -102,13 +107,16 @@ torch's OneCycleLR); `step` divides by ten at a half and at three quarters.
 def learning_rates(*, schedule: str, lr: float, steps: int, warmup: float = 0.0) -> Callable[[int], float]:
     """The learning rate of each step `0 .. steps - 1`.
 
-    `lr` is the peak. The first `warmup` (share of all steps, in [0, 1)) rise to it; the schedule spans the rest.
+    `lr` is the peak. The first `warmup` (share of all steps, in [0, 1)) rise to it linearly, and the schedule spans the
+    rest; `one_cycle` has a rise of its own, whose length `warmup` sets.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; known are {', '.join(SCHEDULES)}")
     if not 0 <= warmup < 1:
         raise ValueError(f"train/warmup must be a share from 0 to below 1, but got {warmup}")
     factor, rising = SCHEDULES[schedule], round(warmup * steps)
+    if schedule == "one_cycle" and warmup:
+        factor, rising = partial(_one_cycle, rise=warmup), 0
 
     def rate(step: int) -> float:
         if step < rising:

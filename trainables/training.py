@@ -73,15 +73,14 @@ def train(
     stopped; on one CPU thread bit for bit. Raises ValueError or TypeError for hyperparameters that cannot be, before
     anything is trained, and `Diverged` at the first loss that is not finite.
     """
-    at_least("train/epochs", epochs, 1)
+    at_least("train/epochs", epochs, 1, whole=True)
     at_least("train/batch_size", batch_size, 1, whole=True)
     at_least("train/weight_decay", weight_decay, 0)
     at_least("train/label_smoothing", label_smoothing, 0, 0.99)
-    at_least("train/shift", shift, 0, min(data.shape[1:]) - 1)
+    at_least("train/shift", shift, 0, min(data.shape[1:]) - 1, whole=True)
     at_least("train/average", average, 0, 0.99999)
-    at_least("train/lr", lr, -math.inf)
-    if not (math.isfinite(lr) and lr > 0):
-        raise ValueError(f"train/lr must be a finite number above 0, but got {lr}")
+    if not isinstance(lr, (int, float)) or not (math.isfinite(lr) and lr > 0):
+        raise ValueError(f"train/lr must be a finite number above 0, but got {lr!r}")
     if batch_size > len(data.train):
         raise ValueError(f"train/batch_size={batch_size} is more than the {len(data.train)} training images")
     if precision not in ("auto", "float32", "bfloat16"):
