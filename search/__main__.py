@@ -77,7 +77,7 @@ RUNS = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-@cli.command(name="run", hidden=False, epilog=EXAMPLES)
+@cli.command(name="run", epilog=EXAMPLES)
 @click.argument("study")
 @click.option("--name", help="Name of the search; the study's name and a counter if left out.")
 @RUNS

@@ -72,11 +72,16 @@ class Retention:
                 shutil.rmtree((self._root / name).parent, ignore_errors=True)
         self._present &= keep
 
+    def finish(self, trials: Trials) -> None:
+        """Remove all that is not needed, also what a worker wrote after its last report, or half wrote."""
+        self._present = {str(path.relative_to(self._root)) for path in self._root.glob("trial-*/*")}
+        self.sweep(trials)
+
     def _needed(self, trials: Trials) -> Iterable[str]:
-        best = trials.best()
-        for trial in ([best] if best else []) + trials.running():
-            if trial.epochs and trial.state not in (State.DIVERGED, State.FAILED):
-                rows = [trial.epochs[-1]] if trial.state is State.RUNNING else []
-                if trials.objective.better(trial.best_value(trials.objective), trials.objective.worst):
-                    rows.append(trial.best_epoch(trials.objective))
-                yield from (row.checkpoint for row in rows if row.checkpoint)
+        # A running trial may be ahead and still come to nothing, so the best that has ended is kept beside it.
+        ended = next((trial for trial in trials.ranking() if trial.state is not State.RUNNING), None)
+        for trial in ([ended] if ended else []) + trials.running():
+            rows = trial.epochs[-1:] if trial.state is State.RUNNING else []
+            if trial.has_value(trials.objective):
+                rows = [*rows, trial.best_epoch(trials.objective)]
+            yield from (row.checkpoint for row in rows if row.checkpoint)

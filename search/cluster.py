@@ -23,7 +23,7 @@ DRIVER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # trials without a GPU see none
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record holds what they would write
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see search/run.py
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see search/stop.py
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own snapshots are never read
     "TUNE_WARN_THRESHOLD_S": "10",
 }
@@ -83,9 +83,9 @@ def ray_running(settings: Settings, meanwhile: Callable[[], object]) -> Iterator
 
 def slots(settings: Settings) -> int:
     """How many trials the cluster has room for at once, at least 1; `--concurrent` can only lower it."""
-    room = min(
-        _total(kind) // per_trial for kind, per_trial in (("CPU", settings.cpus), ("GPU", settings.gpus)) if per_trial
-    )
+    asked = {"CPU": settings.cpus, "GPU": settings.gpus}
+    # 1e-9, because ten times 0.1 of one device do fit.
+    room = min(int(_total(kind) / per_trial + 1e-9) for kind, per_trial in asked.items() if per_trial)
     return max(1, int(min(room, settings.concurrent or room)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -185,7 +186,7 @@ def _when(range_: Any) -> str:
 def ending(trial: Trial, search: Search) -> str:
     """How a trial did, in one line."""
     objective = search.study.objective
-    if trial.state in (State.FAILED, State.DIVERGED, State.OUT_OF_MEMORY) or not trial.epochs:
+    if trial.state in (State.FAILED, State.DIVERGED, State.OUT_OF_MEMORY) or not trial.has_value(objective):
         return f"{trial.why}  {configuration(trial)}"
     value = trial.best_value(objective)
     return f"{value:.4f} after {len(trial.epochs):2d} of {search.study.epochs} epochs  {configuration(trial)}"
@@ -213,9 +214,12 @@ def status(search: Search, deadline: float | None) -> str:
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """One block per value, `low` and below lowest, `high` and above highest."""
-    span = (high - low) or 1.0
-    return "".join(BLOCKS[min(len(BLOCKS) - 1, max(0, int((v - low) / span * len(BLOCKS))))] for v in values)
+    """One block per value, `low` and below lowest, `high` and above highest; `×` where it is not finite."""
+    span, top = (high - low) or 1.0, len(BLOCKS) - 1
+    return "".join(
+        BLOCKS[min(top, max(0, int((value - low) / span * len(BLOCKS))))] if math.isfinite(value) else "×"
+        for value in values
+    )
 
 
 def clock(seconds: float) -> str:
@@ -233,12 +237,12 @@ def screen(search: Search, deadline: float | None) -> Any:
     from rich.text import Text
 
     objective, trials = search.study.objective, search.trials
-    finite = sorted(value for trial in trials for value in trial.values(objective))
+    finite = sorted(value for trial in trials for value in trial.values(objective) if math.isfinite(value))
     low, high = (finite[len(finite) // 10], finite[-1]) if finite else (0.0, 1.0)
 
     def row(trial: Trial) -> tuple[str, ...]:
         values = trial.values(objective)
-        worth = f"{trial.best_value(objective):.4f}" if values else "…"
+        worth = f"{trial.best_value(objective):.4f}" if trial.has_value(objective) else "…"
         return (
             str(trial.number),
             str(trial.state),

@@ -17,6 +17,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.checkpoints import Retention
+from search.errors import EnvironmentFault, StorageFull
 from search.search import Search
 from search.settings import Settings
 from search.trials import State
@@ -62,13 +63,16 @@ class Engine:
             ),
         )
         # Tune prints its configuration whatever the verbosity; standard output is for the result.
-        with contextlib.redirect_stdout(io.StringIO()):
-            tuner.fit()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                tuner.fit()
+        except Exception as error:
+            if self.fault is None:
+                raise EnvironmentFault(f"Ray Tune ended early: {' '.join(str(error).split())[:300]}") from error
         if self.fault is not None:
             raise self.fault
         why = self.should_stop()
-        for trial in self.search.trials.running():
-            self.search.end(trial.number, State.INTERRUPTED, why or "the search ended")
+        self.search.interrupt(why or "the search ended")
         return why
 
     def suggest(self, ray_id: str) -> dict[str, Any] | None:
@@ -83,7 +87,9 @@ class Engine:
         """Take in a report of the trial that Ray calls `ray_id`, and say whether it goes on."""
         number = self._numbers[ray_id]
         if "end" in report:
-            self.search.end(number, State(report["end"]), report["why"])
+            self.search.end(number, State(report["end"]), report["why"], report.get("traceback", ""))
+            if report.get("storage_full"):
+                raise StorageFull(f"no space for checkpoints ({report['why']}); free some, or choose another --runs")
         elif "epoch" in report:
             self.retention.added(report["checkpoint"])
             go_on = self.search.report(
@@ -101,8 +107,10 @@ class Engine:
         return False
 
     def lost(self, ray_id: str, why: str) -> None:
-        """The worker of a trial died."""
-        self.search.end(self._numbers[ray_id], State.FAILED, why)
+        """The worker of a trial died; Ray's memory monitor says so where it was the one that ended it."""
+        state = State.OUT_OF_MEMORY if "low on memory" in why or "OutOfMemory" in why else State.FAILED
+        self.search.end(self._numbers[ray_id], state, why)
+        self.retention.sweep(self.search.trials)
 
     def guarded(self, call: Callable[[], Any], otherwise: Any) -> Any:
         """`call()`; an error ends the run and is raised from `run`, since Tune would wrap it or swallow it."""

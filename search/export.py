@@ -14,6 +14,7 @@ from search.errors import BadInput
 from search.record import FILE, read
 from search.summary import leaderboard, objective_of, summarize
 from search.trials import replayed
+from trainables.classifier import ARCHITECTURE, WEIGHTS
 
 
 def export_search(run: Path, folder: Path) -> list[Path]:
@@ -26,6 +27,11 @@ def export_search(run: Path, folder: Path) -> list[Path]:
         raise BadInput(f"{folder} exists and is not empty; give the name of a new folder")
     events = read(run / FILE)
     summary, trials = summarize(run, events), replayed(events, objective_of(events))
+    best, checkpoint = summary["best"], None
+    if best:
+        row = trials[best["trial"]].best_epoch(trials.objective)
+        if row.checkpoint and row.sha256:
+            checkpoint = checkpoints.verified(run / "checkpoints", row.checkpoint, row.sha256)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,14 +51,12 @@ def export_search(run: Path, folder: Path) -> list[Path]:
         ),
     )
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
-    if summary["best"]:
-        (folder / "config.json").write_text(json.dumps(summary["best"]["config"], indent=1))
-        row = trials[summary["best"]["trial"]].best_epoch(trials.objective)
-        if row.checkpoint and row.sha256:
-            checkpoint = checkpoints.verified(run / "checkpoints", row.checkpoint, row.sha256)
-            (folder / "model").mkdir()
-            for name in ("weights.safetensors", "architecture.json"):
-                shutil.copy(checkpoint / name, folder / "model" / name)
+    if best:
+        (folder / "config.json").write_text(json.dumps(best["config"], indent=1))
+    if checkpoint and (checkpoint / ARCHITECTURE).is_file():
+        (folder / "model").mkdir()
+        for name in (WEIGHTS, ARCHITECTURE):
+            shutil.copy(checkpoint / name, folder / "model" / name)
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 

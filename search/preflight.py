@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import spaces
 from search import cluster, environment, mlflow_store
 from search import settings as choices
@@ -122,29 +124,38 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
     Returns the study with what "auto" comes to on this machine's processor fixed, so that all trials compute alike,
     here and after a resume; on GPUs each worker finds out for its own.
     """
-    import torch
-
-    resolved: Mapping[str, Any] = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(settings.cpus)))  # as in a worker, where the answer is to hold
     points = [*study.start, study.ranges.corner(high=False), study.ranges.corner(high=True)]
     for name, range_ in study.ranges.items():
         if isinstance(range_, Choice):
             points += [study.ranges.corner(high=True, pinned={name: value}) for value in range_.values]
+    resolved: Mapping[str, Any] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(settings.cpus)))  # as in a worker, where the answer is to hold
     try:
         for point in points:
-            config = {**study.full_config(point, seed=0), **resolved}
-            # Weights are made on the processor; the device is only asked whether there is such a one.
-            pick_device(str(config.get("train/device", "cpu")))
+            config = {**resolved, **study.full_config(point, seed=0)}
+            _check_device(str(config.get("train/device", "auto")), settings)
+            # Weights are made on the processor, wherever the trials will run.
             try:
                 resolved = getattr(study.trainable({**config, "train/device": "cpu"}, data), "resolved", {})
-            except (TypeError, ValueError, OverflowError) as error:
+            except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
                 raise BadInput(f"{study.name} cannot run with {_short(point)}: {error}") from None
-    except ValueError as error:
-        raise BadInput(str(error)) from None
     finally:
         torch.set_num_threads(threads)
-    return study if settings.gpus else replace(study, fixed={**resolved, **study.fixed})
+    if settings.gpus or torch.backends.mps.is_available():
+        return study
+    return replace(study, fixed={**{k: v for k, v in resolved.items() if k not in study.ranges}, **study.fixed})
+
+
+def _check_device(name: str, settings: Settings) -> None:
+    try:
+        kind = pick_device(name).type if name != "auto" else "cpu"
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    if kind == "cuda" and not settings.gpus:
+        raise BadInput(f"train/device={name} needs GPUs for the trials; add --gpus 1, or leave the device out")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise BadInput(f"train/device={name}, but this machine has no such device; leave the device out")
 
 
 def _short(point: Mapping[str, Any]) -> str:

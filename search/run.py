@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -74,18 +75,24 @@ def _searched(prepared: Prepared, record: Record, folder: Path, stop: Stop, disp
         # Importing MLflow takes seconds of CPU, which the workers need until they train.
         if search.trials.epochs:
             tracker.start()
-        display.tick()
+        with contextlib.suppress(Exception):  # a screen that cannot be drawn, or a closed pipe, ends no search
+            display.tick()
 
+    retention = checkpoints.Retention(root)
     display.begin(search, stop.deadline)
     try:
         task = Task(study.trainable, share(prepared.data), root.resolve(), settings.cpus)
-        engine = Engine(search, checkpoints.Retention(root), stop, tick)
+        engine = Engine(search, retention, stop, tick)
         why = engine.run(task, settings, concurrent=about["concurrent"], folder=folder.resolve())
+    except BaseException as error:
+        _broken(search, tracker, str(error) or type(error).__name__, stop)
+        raise
     finally:
         display.end()
     fault: SearchError | None = None
     state, published = ("interrupted" if stop.signal else "done"), tracker.place
     if not stop.signal:
+        retention.finish(search.trials)
         try:
             published = crown(prepared, search, tracker, root, display)
         except SearchFailed as error:
@@ -97,6 +104,14 @@ def _searched(prepared: Prepared, record: Record, folder: Path, stop: Stop, disp
     if not tracker.finish(tracking.PATIENCE_SECONDS):
         display.warn("MLflow has not taken all of the record; nothing is lost, the record is whole")
     return fault
+
+
+def _broken(search: Search, tracker: tracking.Tracker, why: str, stop: Stop) -> None:
+    """Something ended the search from outside: say so in record and MLflow, as far as they can still be written."""
+    with contextlib.suppress(SearchError):
+        search.interrupt(why)
+        search.note("finished", {"state": "failed", "why": why, "wall_s": round(stop.elapsed(), 1)})
+        tracker.finish(tracking.PATIENCE_SECONDS / 3)
 
 
 def _new_folder(settings: Settings, study: str) -> Path:

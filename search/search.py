@@ -103,10 +103,16 @@ class Search:
         self._append(*events)
         return decision.go_on
 
-    def end(self, number: int, state: State, why: str) -> None:
+    def end(self, number: int, state: State, why: str, traceback: str = "") -> None:
         """Trial `number` ended in `state` for another reason than the scheduler's; nothing if it has ended already."""
         if self.trials[number].state is State.RUNNING:
-            self._append(("ended", number, {"state": state, "why": why}))
+            told = {"state": state, "why": why, **({"traceback": traceback} if traceback else {})}
+            self._append(("ended", number, told))
+
+    def interrupt(self, why: str) -> None:
+        """End all trials that still run."""
+        for trial in self.trials.running():
+            self.end(trial.number, State.INTERRUPTED, why)
 
     def hopeless(self) -> bool:
         """Whether the last trials failed one after the other, so that going on would only repeat it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,10 +24,14 @@ def last(events: Sequence[Event], kind: str) -> Mapping[str, Any]:
 
 
 def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, Any]:
-    """The search in `folder` as a JSON document; see the README for its keys."""
+    """The search in `folder` as a JSON document.
+
+    `trials` counts them by end state; `training_s` sums seconds in training steps and validation, and `utilisation` is
+    their share of cores times `wall_s`; `first_trial_s` passed from the command to the first trial's first epoch.
+    """
     events = events or read(folder / FILE)
     about, finished = events[0].body, last(events, "finished")
-    first = next((event.body for event in events if event.kind == "epoch"), None)
+    starts = [event.body["began"] for event in events if event.kind == "epoch" and "began" in event.body]
     trials = replayed(events, objective_of(events))
     began, ended = events[0].at, events[-1].at
     seconds = sum(row.seconds for trial in trials for row in trial.epochs)
@@ -44,7 +49,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "wall_s": wall,
         "training_s": round(seconds, 1),
         "utilisation": round(seconds * about["cpus"] / (about["cores"] * wall), 3) if wall and about["cores"] else None,
-        "first_step_s": round(first["began"] - about["started_at"], 1) if first else None,
+        "first_trial_s": round(min(starts) - about["started_at"], 1) if starts else None,
         "best": best(events, trials),
         "run_dir": str(folder.resolve()),
         "mlflow": last(events, "published") or {"tracking_uri": about["tracking_uri"]},
@@ -98,16 +103,16 @@ def leaderboard(events: Sequence[Event]) -> list[dict[str, Any]]:
     rest = [trial for trial in trials if trial not in ranked]
     rows = []
     for trial in [*ranked, *rest]:
-        finite = trials.objective.better(trial.best_value(trials.objective), trials.objective.worst)
         rows.append(
             {
                 "trial": trial.number,
                 "state": str(trial.state),
                 "why": trial.why,
+                "traceback": trial.traceback,
                 "origin": trial.origin,
                 "epochs": len(trial.epochs),
-                "value": trial.best_value(trials.objective) if finite else None,
-                "curve": trial.values(trials.objective),
+                "value": trial.best_value(trials.objective) if trial.has_value(trials.objective) else None,
+                "curve": [v if math.isfinite(v) else None for v in trial.values(trials.objective)],
                 "point": dict(trial.point),
             }
         )

@@ -117,7 +117,7 @@ class _Runs:
 
         self._client = MlflowClient(tracking_uri=uri)
         self._uri = uri
-        self.cursor = NOTHING_YET
+        self.cursor = self._applied = NOTHING_YET
         self.experiment_id: str | None = None
         self.parent: str | None = None
         self._about: Mapping[str, Any] = {}
@@ -175,8 +175,9 @@ class _Runs:
         for number, (status, stamp) in ends.items():
             self._client.set_terminated(self._children[number], status, stamp)
         for event in events:
-            if event.id > self.cursor:
+            if event.id > self._applied:
                 self._trials.apply(event)
+                self._applied = event.id
         self._write_parent(events)
         self.cursor = events[-1].id
 
@@ -198,18 +199,17 @@ class _Runs:
         if about["commit"]:
             tags["mlflow.source.git.commit"] = about["commit"]
         run = found[0] if found else self._create(about["name"], int(first.at * 1000), tags)
+        self._log_inputs(run.info.run_id, about)
         self.parent = run.info.run_id
-        if not found:
-            self._log_inputs(about)
 
-    def _log_inputs(self, about: Mapping[str, Any]) -> None:
+    def _log_inputs(self, run_id: str, about: Mapping[str, Any]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
         settings = {key: about[key] for key in ("seed", "sampler", "scheduler", "epochs", "trials", "time_budget")}
-        self._client.log_batch(self.parent, params=[Param(key, str(value)) for key, value in settings.items()])
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in settings.items()])
         dataset = Dataset(about["dataset"], about["digest"][:36], "local", about["where"])
         for context in ("training", "validation"):
-            self._client.log_inputs(self.parent, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+            self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
 
     def _open_child(self, number: int, stamp: int) -> None:
         if number in self._children:
@@ -234,7 +234,8 @@ class _Runs:
 
         assert self.parent is not None
         stamp, trials, objective = int(events[-1].at * 1000), self._trials, self._trials.objective
-        counts = {f"trials_{state.replace(' ', '_')}": float(n) for state, n in trials.counts().items()}
+        there = trials.counts()
+        counts = {f"trials_{state.replace(' ', '_')}": float(there.get(str(state), 0)) for state in State}
         metrics = {**counts, "epochs": float(trials.epochs)}
         best = trials.best()
         if best is not None:

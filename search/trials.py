@@ -54,6 +54,7 @@ class Trial:
     epochs: list[EpochRow] = field(default_factory=list)
     state: State = State.RUNNING
     why: str = ""
+    traceback: str = ""
     ended: float | None = None
 
     def values(self, objective: Objective) -> list[float]:
@@ -63,6 +64,10 @@ class Trial:
     def best_value(self, objective: Objective) -> float:
         """What the trial is worth: its best epoch."""
         return objective.best(self.values(objective))
+
+    def has_value(self, objective: Objective) -> bool:
+        """Whether any epoch has a finite value."""
+        return objective.better(self.best_value(objective), objective.worst)
 
     def best_epoch(self, objective: Objective) -> EpochRow:
         """The first epoch with the best value; the trial must have a finite one."""
@@ -90,6 +95,7 @@ class Trials:
         elif event.kind == "ended":
             trial = self[event.trial]
             trial.state, trial.why, trial.ended = State(body["state"]), body["why"], event.at
+            trial.traceback = body.get("traceback", "")
 
     def __getitem__(self, number: int | None) -> Trial:
         assert number is not None
@@ -121,25 +127,19 @@ class Trials:
         Complete trials come before all others, and of the others those that got further: values after different
         numbers of epochs are not comparable.
         """
-        worth = [
-            trial for trial in self if self.objective.better(trial.best_value(self.objective), self.objective.worst)
-        ]
+        lost = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
+        worth = [trial for trial in self if trial.state not in lost and trial.has_value(self.objective)]
         sign = -1 if self.objective.mode == "max" else 1
 
         def key(trial: Trial) -> tuple[Any, ...]:
             complete = trial.state is State.COMPLETE
             return (not complete, 0 if complete else -len(trial.epochs), sign * trial.best_value(self.objective))
 
-        return sorted((t for t in worth if t.state not in (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)), key=key)
+        return sorted(worth, key=key)
 
     def best(self) -> Trial | None:
         """The first of the ranking, or None if no trial has a finite value."""
         return next(iter(self.ranking()), None)
-
-    def seconds_per_epoch(self) -> float | None:
-        """The mean of `seconds` over all epochs so far, or None before the first."""
-        seconds = [row.seconds for trial in self for row in trial.epochs]
-        return sum(seconds) / len(seconds) if seconds else None
 
 
 def replayed(events: Iterable[Event], objective: Objective) -> Trials:

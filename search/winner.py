@@ -77,8 +77,7 @@ def crown(
     display.say(f"measuring trial {best.number} on the test set, once")
     accuracy = measure(search, best, prepared.source, root)
     if not tracker.flush(tracking.PATIENCE_SECONDS):
-        display.warn("MLflow does not answer, so the model is not registered; its checkpoint is kept")
-        return tracker.place
+        raise EnvironmentFault(f"MLflow does not answer, so no model is registered; its checkpoint is in {root}")
     model = Winner(
         study=search.study.name,
         search=about["name"],

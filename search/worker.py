@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import errno
 import json
 import os
 import time
@@ -44,7 +44,9 @@ def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
                 # As text, because Tune flattens nested reports and merges its own keys into them.
                 tune.report({"report": json.dumps(report)})
         finally:
-            gc.collect()  # a stopped trial's graph of tensors may hold device memory in a cycle
+            from trainables.device import release
+
+            release()
 
     return trial
 
@@ -81,8 +83,16 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"end": State.DIVERGED, "why": str(error)}
     except (MemoryError, torch.OutOfMemoryError) as error:
         yield {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
+    except torch.AcceleratorError:
+        raise  # the device's context is broken for good; Ray starts a fresh process
     except Exception as error:
-        yield {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        yield {
+            "end": State.INTERRUPTED if full else State.FAILED,
+            "why": _last_line(error),
+            "traceback": traceback.format_exc(),
+            "storage_full": full,
+        }
 
 
 def share(data: Any) -> tuple[Any, ...]:

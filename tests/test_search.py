@@ -447,7 +447,7 @@ def test_summaries_count_states_epochs_and_seconds(search: Search, tmp_path: Pat
         "failed": 1,
     }
     assert (summary["epochs"], summary["training_s"], summary["wall_s"], summary["state"]) == (11, 11.0, 30.0, "done")
-    assert summary["first_step_s"] == 2.5
+    assert summary["first_trial_s"] == 2.5
     assert summary["best"]["trial"] == 0
     assert summary["best"]["epoch"] == 9
     assert summary["best"]["complete"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ def _step_seconds(mode: Mode, device: torch.device, convolutional: bool) -> floa
     if convolutional:
         model = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2))
         inputs = torch.rand(32, 16, 14, 14)
+    if device.type != "cpu":
+        inputs = inputs.repeat(64, *[1] * (inputs.ndim - 1))  # smaller steps would time the launch of kernels
     model, inputs = model.to(device), inputs.to(device)
     if mode.channels_last:
         model, inputs = model.to(memory_format=torch.channels_last), inputs.to(memory_format=torch.channels_last)
@@ -104,9 +107,10 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def release(device: torch.device) -> None:
+def release() -> None:
     """Give memory that no tensor holds any more back to the device, for the trials beside this one."""
-    if device.type == "cuda":
+    gc.collect()  # graphs of tensors may lie in cycles
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    elif device.type == "mps":
+    elif torch.backends.mps.is_available():
         torch.mps.empty_cache()

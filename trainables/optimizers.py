@@ -22,11 +22,11 @@ def _sgd(groups: Groups, *, momentum: float = 0.9, nesterov: bool = True, **comm
 
 
 def _adam(groups: Groups, *, beta1: float = 0.9, beta2: float = 0.999, **common: Any) -> Optimizer:
-    return Adam(groups, betas=(beta1, beta2), **common)
+    return Adam(groups, betas=(float(beta1), float(beta2)), **common)
 
 
 def _adamw(groups: Groups, *, beta1: float = 0.9, beta2: float = 0.999, **common: Any) -> Optimizer:
-    return AdamW(groups, betas=(beta1, beta2), **common)
+    return AdamW(groups, betas=(float(beta1), float(beta2)), **common)
 
 
 def _rmsprop(groups: Groups, *, momentum: float = 0.0, alpha: float = 0.99, **common: Any) -> Optimizer:
@@ -143,3 +143,8 @@ def load_state_tensors(optimizer: Optimizer, tensors: Iterable[tuple[str, torch.
         position, name = key.split("/", 1)
         state.setdefault(int(position), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                # Files hold the plain memory order; fused kernels want that of the weights.
+                values[name] = torch.empty_like(parameter).copy_(value)

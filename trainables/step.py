@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,10 @@ def graphed_step(
     eager = eager_step(model, optimizer, loss, mode)
     static_images, static_labels = images.clone(), labels.clone()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = {
+        parameter: {name: tensor.clone() for name, tensor in _tensors(values).items()}
+        for parameter, values in optimizer.state.items()
+    }
     # Capture wants every kernel loaded and every buffer allocated, on a stream of its own.
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -73,8 +78,12 @@ def graphed_step(
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             tensor.copy_(weights[name])
-        for state in optimizer.state.values():
-            for value in state.values():
-                if isinstance(value, Tensor):
-                    value.zero_()
+        for parameter, values in optimizer.state.items():
+            for name, tensor in _tensors(values).items():
+                before = state.get(parameter, {}).get(name)
+                tensor.copy_(before) if before is not None else tensor.zero_()
     return chosen
+
+
+def _tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -6,6 +6,8 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainables.augmentation import flipped, shifted
+from trainables.average import WeightAverage
 from trainables.classifier import WEIGHTS, Architecture, Classifier
 from trainables.data import Data, Split
-from trainables.device import Mode, pick_device, probe, release, seeded
+from trainables.device import Mode, pick_device, probe, seeded
 from trainables.epoch import Diverged, Epoch
 from trainables.layers import at_least
 from trainables.optimizers import (
@@ -107,7 +110,19 @@ def train(
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
     loop = _Loop(
-        architecture, model, data, optimizer_of, loss, rate, mode, where, batch_size, flip, shift, average, seed
+        architecture=architecture,
+        model=model,
+        data=data,
+        optimizer_of=optimizer_of,
+        loss=loss,
+        rate=rate,
+        mode=mode,
+        device=where,
+        batch_size=batch_size,
+        flip=flip,
+        shift=shift,
+        average=average,
+        seed=seed,
     )
     return Training(
         loop.epochs(epochs, resume), {"train/precision": mode.precision, "train/channels_last": mode.channels_last}
@@ -127,45 +142,44 @@ class Training(Iterator[Epoch]):
         return next(self._epochs)
 
 
+@dataclass(kw_only=True)
 class _Loop:
     """One network in training: the weights, the optimizer, and where the learning rate stands."""
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        model: Classifier,
-        data: Data,
-        optimizer_of: Callable[[nn.Module], Optimizer],
-        loss: Callable[[Tensor, Tensor], Tensor],
-        rate: Callable[[int], float],
-        mode: Mode,
-        device: torch.device,
-        batch_size: int,
-        flip: bool,
-        shift: int,
-        average: float,
-        seed: int,
-    ) -> None:
-        self.architecture, self.model, self.data = architecture, model, data
-        self.optimizer_of, self.loss, self.rate, self.mode, self.device = optimizer_of, loss, rate, mode, device
-        self.batch_size, self.flip, self.shift, self.average, self.seed = batch_size, flip, shift, average, seed
-        self.steps = len(data.train) // batch_size
+    architecture: Architecture
+    model: Classifier
+    data: Data
+    optimizer_of: Callable[[nn.Module], Optimizer]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    rate: Callable[[int], float]
+    mode: Mode
+    device: torch.device
+    batch_size: int
+    flip: bool
+    shift: int
+    average: float
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of one epoch."""
+        return len(self.data.train) // self.batch_size
 
     def epochs(self, last: int, resume: Path | None) -> Iterator[Epoch]:
-        try:
+        """The epochs up to `last`, from the first or from the one after the checkpoint in `resume`."""
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             first = self._start(resume)
-            for number in range(first, last + 1):
+        for number in range(first, last + 1):
+            with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
                 metrics = {"train_loss": self._train_epoch(number), **evaluate(self.judged, self.data.val)}
-                if not math.isfinite(metrics["val_loss"]):
-                    raise Diverged(number, self.steps, metrics["val_loss"])
-                yield Epoch(number, metrics, partial(self._save, number))
-        finally:
-            release(self.device)
+            if not math.isfinite(metrics["val_loss"]):
+                raise Diverged(number, self.steps, metrics["val_loss"])
+            yield Epoch(number, metrics, partial(self._save, number))
 
     @property
     def judged(self) -> Classifier:
         """The weights that are validated and served: their average if there is one."""
-        return self.smoothed.module if self.smoothed else self.model  # type: ignore[return-value]
+        return self.smoothed.module if self.smoothed else self.model
 
     def _start(self, resume: Path | None) -> int:
         self.data = self.data.to(self.device)
@@ -173,9 +187,11 @@ class _Loop:
         if self.mode.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = self.optimizer_of(self.model)
+        self.smoothed = WeightAverage(self.model, self.average) if self.average else None
+        done = 0 if resume is None else _restore(resume, self.model, self.smoothed, self.optimizer)
+        # Last, because a captured graph holds on to the very tensors that a restore replaces.
         self.step = self._make_step()
-        self.smoothed = average_of(self.model, self.average) if self.average else None
-        return 1 if resume is None else 1 + _restore(resume, self.model, self.smoothed, self.optimizer)
+        return done + 1
 
     def _make_step(self) -> Step:
         if self.device.type != "cuda":
@@ -196,7 +212,7 @@ class _Loop:
                 set_learning_rate(self.optimizer, self.rate((number - 1) * self.steps + index))
                 loss = self.step(images, labels)
                 if self.smoothed:
-                    self.smoothed.update_parameters(self.model)
+                    self.smoothed.update()
                 total += loss
                 if index % look_every == 0:
                     _finite(loss, number, index)
@@ -213,26 +229,21 @@ def evaluate(model: nn.Module, split: Split) -> dict[str, float]:
     In float32 whatever the training ran in, so that the served model shows the same numbers anywhere.
     """
     device = split.images.device
-    loss = torch.zeros((), device=device, dtype=torch.float64)
+    loss = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
     right = torch.zeros((), device=device, dtype=torch.int64)
     training = model.training
     model.eval()
     # Batches of 250 stay in the cache of one CPU core; a GPU takes what it is given.
     size = 250 if device.type == "cpu" else 2000
-    with torch.inference_mode():
+    # cuDNN would round the inputs of convolutions to TF32.
+    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    with torch.inference_mode(), exact if device.type == "cuda" else nullcontext():
         for images, labels in zip(split.images.split(size), split.labels.split(size), strict=True):
             logits = model(images)
             loss += F.cross_entropy(logits, labels, reduction="sum")
             right += (logits.argmax(1) == labels).sum()
     model.train(training)
     return {"val_loss": loss.item() / len(split), "val_accuracy": right.item() / len(split)}
-
-
-def average_of(model: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
-    """An exponential moving average of the weights of `model`; batch norm's statistics are averaged with them."""
-    return torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay), use_buffers=True
-    )
 
 
 def _mix(seed: int, number: int) -> int:
@@ -266,14 +277,14 @@ def _save_progress(folder: Path, number: int, raw: nn.Module | None, optimizer: 
     (folder / PROGRESS).write_text(json.dumps({"epoch": number}))
 
 
-def _restore(folder: Path, model: nn.Module, smoothed: Any, optimizer: Optimizer) -> int:
+def _restore(folder: Path, model: nn.Module, smoothed: WeightAverage | None, optimizer: Optimizer) -> int:
     from safetensors.torch import load_file
 
     tensors = load_file(folder / OPTIMIZER)
     weights = load_file(folder / WEIGHTS)
     if smoothed:
         smoothed.module.load_state_dict(weights)
-        smoothed.n_averaged.fill_(1)
+        smoothed.begun = True
         weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
     model.load_state_dict(weights)
     load_state_tensors(

@@ -30,7 +30,7 @@ def per_trial(folder: Path, few: int = 20, many: int = 220) -> float:
 
 def cold_start(folder: Path) -> tuple[float, float]:
     """Seconds from the command to the first optimizer step, and of `import torch; ray.init()` right after it."""
-    first = search("digits_cnn", "--trials", "1", "--epochs", "1", cwd=folder)["first_step_s"]
+    first = search("digits_cnn", "--trials", "1", "--epochs", "1", cwd=folder)["first_trial_s"]
     start = time.monotonic()
     # Without the shutdown, which belongs to no start: the clock is read when init has returned.
     script = f"import time; {BARE}; print(time.monotonic())"
