@@ -216,6 +216,31 @@ def test_a_live_trial_without_a_finite_value_keeps_its_last(tmp_path: Path) -> N
     assert told.left() == {"trial-0000/epoch-0002"}
 
 
+def test_a_running_trial_that_is_ahead_does_not_cost_the_best_ended_one_its_checkpoint(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    for trial, curve in enumerate([(0.7,), (0.8, 0.9)]):
+        told.asked(trial)
+        for value in curve:
+            told.epoch(trial, value)
+    told.ended(0, State.STOPPED)
+    assert "trial-0000/epoch-0001" in told.left()
+    told.ended(1, State.FAILED)
+    assert told.left() == {"trial-0000/epoch-0001"}
+    assert told.trials.best() is told.trials[0]
+
+
+def test_the_end_removes_also_what_nobody_reported(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.asked(0)
+    told.epoch(0, 0.5)
+    told.ended(0, State.COMPLETE)
+    write(tmp_path, 1, 7, saving("after the last report"))
+    (tmp_path / "trial-0002" / "epoch-0001.77.part").mkdir(parents=True)
+    told.retention.finish(told.trials)
+    assert [path.name for path in tmp_path.glob("*/*")] == ["epoch-0001"]
+    assert [path.name for path in tmp_path.iterdir()] == ["trial-0000"]
+
+
 def test_what_was_not_told_of_is_left_alone(tmp_path: Path) -> None:
     told = Told(tmp_path)
     told.asked(0)

@@ -1,0 +1,73 @@
+"""What the user sees, drawn from the same trials as everything else."""
+
+import io
+import math
+import re
+import time
+
+import pytest
+from rich.console import Console
+
+from search import display
+from search.record import Record
+from search.samplers import SAMPLERS
+from search.schedulers import SCHEDULERS
+from search.search import Search
+
+
+@pytest.fixture
+def search(tiny_study, tmp_path):
+    """A search in which one trial is complete, one diverged, and one runs."""
+    made = Search(
+        tiny_study,
+        Record(tmp_path / "record.db", create=True),
+        SAMPLERS["random"](tiny_study, 0),
+        SCHEDULERS["none"](tiny_study),
+        seed=0,
+        trials=9,
+    )
+    made.note("search", {})
+    for _ in range(3):
+        made.ask()
+    for epoch in range(1, tiny_study.epochs + 1):
+        made.report(0, epoch, {"val_accuracy": 0.5 + epoch / 100}, seconds=1.0)
+    made.report(1, 1, {"val_accuracy": math.nan}, seconds=1.0)
+    made.report(2, 1, {"val_accuracy": 0.25}, seconds=1.0)
+    yield made
+    made.record.close()
+
+
+def drawn(search, deadline=None):
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(display.screen(search, deadline))
+    return console.export_text()
+
+
+def test_the_screen_shows_best_running_and_counts(search):
+    text = drawn(search, time.monotonic() + 75)
+    best = 0.5 + search.study.epochs / 100
+    assert f"best {best:.4f} (trial 0)" in text
+    assert "1 running, 1 complete, 1 diverged" in text
+    assert re.search(r"1:1[45] left", text)
+    assert "0.2500" in text
+
+
+def test_a_value_that_is_no_number_is_drawn_as_a_cross():
+    assert display.sparkline([0.0, math.nan, 1.0, math.inf], 0.0, 1.0) == "▁×█×"
+
+
+def test_lines_tell_each_end_once(search, capsys):
+    lines = display.Lines()
+    lines.begin(search, None)
+    lines.tick()
+    lines.tick()
+    lines.end()
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert len([line for line in told.err.splitlines() if line.startswith("trial")]) == 2
+    assert "*best*" in told.err
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75, "1:15"), (3675, "1:01:15"), (59.7, "1:00")])
+def test_a_clock_reads_as_people_write_it(seconds, text):
+    assert display.clock(seconds) == text
