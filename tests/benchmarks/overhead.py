@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.benchmarks.report import search, show, spread
 
 NULL = Path(__file__).with_name("null_study.py")
-BARE = "import torch, ray; ray.init(address='local', include_dashboard=False, log_to_driver=False)"
+BARE = "import torch, ray; ray.init()"
 
 
 def per_trial(folder: Path, few: int = 20, many: int = 220) -> float:
