@@ -37,6 +37,7 @@ class Engine:
         self.search, self.retention = search, retention
         self.should_stop, self.tick = should_stop, tick
         self.fault: BaseException | None = None
+        self.ray_trials: list[Any] = []
         self._numbers: dict[str, int] = {}
 
     def run(self, task: Task, settings: Settings, *, concurrent: int, folder: Path) -> str:
@@ -112,6 +113,14 @@ class Engine:
         self.search.end(self._numbers[ray_id], state, why)
         self.retention.sweep(self.search.trials)
 
+    def abandon(self) -> None:
+        """End the workers in the middle of an epoch; Tune would wait ten seconds for them to come to a report."""
+        for trial in self.ray_trials:
+            actor = trial.temporary_state.ray_actor
+            if actor is not None:
+                ray.kill(actor)
+        self.ray_trials = []
+
     def guarded(self, call: Callable[[], Any], otherwise: Any) -> Any:
         """`call()`; an error ends the run and is raised from `run`, since Tune would wrap it or swallow it."""
         if self.fault is not None:
@@ -171,6 +180,7 @@ class _Watch(_Stateless, tune.Callback):
         self._engine = engine
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
+        self._engine.ray_trials = trials
         self._engine.guarded(self._engine.tick, None)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -187,4 +197,7 @@ class _Stop(_Stateless, tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self._engine.fault is not None or bool(self._engine.should_stop())
+        stop = self._engine.fault is not None or bool(self._engine.should_stop())
+        if stop:
+            self._engine.abandon()
+        return stop

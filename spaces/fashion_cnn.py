@@ -57,6 +57,6 @@ STUDY = Study(
         },
     ],
     trials=64,
-    time_budget=570,
+    time_budget=585,
     first_rung=2,
 )

@@ -54,6 +54,6 @@ STUDY = Study(
         },
     ],
     trials=64,
-    time_budget=225,
+    time_budget=230,
     first_rung=2,
 )
