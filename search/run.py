@@ -90,8 +90,10 @@ def _searched(prepared: Prepared, record: Record, folder: Path, stop: Stop, disp
     finally:
         display.end()
     fault: SearchError | None = None
-    state, published = ("interrupted" if stop.signal else "done"), tracker.place
-    if not stop.signal:
+    state, published = ("interrupted" if stop.signal else "done"), {}
+    if stop.signal:
+        tracker.flush(tracking.PATIENCE_SECONDS)
+    else:
         retention.finish(search.trials)
         try:
             published = crown(prepared, search, tracker, root, display)
@@ -99,7 +101,7 @@ def _searched(prepared: Prepared, record: Record, folder: Path, stop: Stop, disp
             fault, state, why = error, "failed", str(error)
         except EnvironmentFault as error:
             fault, why = error, str(error)
-    search.note("published", published)
+    search.note("published", published or tracker.place)
     search.note("finished", {"state": state, "why": why, "wall_s": round(stop.elapsed(), 1)})
     if not tracker.finish(tracking.PATIENCE_SECONDS):
         display.warn("MLflow has not taken all of the record; nothing is lost, the record is whole")

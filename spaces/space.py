@@ -149,12 +149,20 @@ class Space(dict[str, Range]):
         return Space(kept)
 
     def corner(self, *, high: bool, pinned: Mapping[str, Value] | None = None) -> Config:
-        """The point with every numeric hyperparameter at its upper (or lower) end, and the last (first) choice."""
+        """The point with every numeric hyperparameter at its upper (or lower) end, and the last (first) choice.
+
+        Those in `pinned` have the value given there, and what they depend on has one at which they exist.
+        """
+        chosen = dict(pinned or {})
+        for name in reversed(list(self)):
+            if name in chosen:
+                for parent, wanted in self[name].when.items():
+                    chosen.setdefault(parent, _as_tuple(wanted)[0])
         point: Config = {}
         for name, range_ in self.items():
             if self.active(name, point):
-                if pinned and name in pinned:
-                    point[name] = pinned[name]
+                if name in chosen:
+                    point[name] = chosen[name]
                 elif isinstance(range_, Choice):
                     point[name] = range_.values[-1 if high else 0]
                 else:

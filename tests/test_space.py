@@ -451,3 +451,16 @@ def test_any_text_is_read_or_refused_as_a_space(text: str) -> None:
     if isinstance(read, float):
         assert math.isfinite(read)
     assert isinstance(read, (bool, int, float, str, Float, Int, Choice))
+
+
+def test_a_pinned_corner_makes_what_it_pins_exist() -> None:
+    space = Space(
+        {
+            "train/optimizer": Choice("sgd", "adam"),
+            "train/momentum": Choice(0.5, 0.9, when={"train/optimizer": "sgd"}),
+            "train/nesterov": Choice(False, True, when={"train/momentum": 0.9}),
+        }
+    )
+    assert space.corner(high=True) == {"train/optimizer": "adam"}
+    corner = space.corner(high=True, pinned={"train/nesterov": False})
+    assert corner == {"train/optimizer": "sgd", "train/momentum": 0.9, "train/nesterov": False}
