@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,7 @@ RUNS = click.option(
     show_default=True,
     help="Folder that holds the searches.",
 )
+DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Add the traceback to an error.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -96,15 +99,21 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter, or search it in another range."
 )
+@click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")
+@click.option("--trial-timeout", metavar="TIME", help="A trial silent for so long is ended, and tried once more.")
+@click.option("--checkpoint-budget", metavar="SIZE", help="Most bytes that all checkpoints together may take: 2GB.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, start nothing.")
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
 @click.option("--no-stand-in", is_flag=True, help="Fail if the data cannot be had.")
-@click.option("--debug", is_flag=True, help="Add the traceback to an error.")
+@DEBUG
 def run_study(study: str, **options: Any) -> None:
     """Search STUDY: a name that `python -m search` lists, or the path of a study file."""
     from search import display as displays
-    from search.settings import Settings, from_environment, seconds
+    from search.settings import Settings, from_environment, seconds, size
+
+    def told(option: str, read: Any, *more: str) -> Any:
+        return read(options[option], *more) if options[option] is not None else None
 
     changes = {}
     for change in options["changes"]:
@@ -112,44 +121,101 @@ def run_study(study: str, **options: Any) -> None:
         if not equals:
             raise BadInput(f"--set takes NAME=VALUE, as in --set train/lr=0.1, but got {change!r}")
         changes[key.strip()] = value
+    same = ("name", "runs", "data", "trials", "epochs", "concurrent", "cpus", "gpus", "seed", "sampler", "scheduler")
     settings = Settings(
-        name=options["name"],
-        runs=options["runs"],
-        data=options["data"],
-        trials=options["trials"],
-        epochs=options["epochs"],
-        time_budget=seconds(options["time_budget"]) if options["time_budget"] is not None else None,
-        concurrent=options["concurrent"],
-        cpus=options["cpus"],
-        gpus=options["gpus"],
-        seed=options["seed"],
-        sampler=options["sampler"],
-        scheduler=options["scheduler"],
+        **{option: options[option] for option in same},
+        time_budget=told("time_budget", seconds),
+        trial_timeout=told("trial_timeout", seconds, "--trial-timeout"),
+        checkpoint_budget=told("checkpoint_budget", size),
         changes=changes,
         stand_in=not options["no_stand_in"],
-        command="python -m search " + " ".join(_quoted(sys.argv[1:])),
+        command=_command(),
         **from_environment(),
     )
     display = displays.for_stderr(quiet=options["quiet"])
-    from search.preflight import prepare
-    from search.run import run
+    if options["resume"]:
+        from search.resume import existing, more_by_command
 
-    prepared = prepare(study, settings, display)
-    if options["dry_run"]:
-        if options["as_json"]:
-            click.echo(json.dumps(prepared.about, indent=1))
-        else:
-            click.echo(displays.plan(prepared.study, prepared.about))
-        return
-    summary, fault, signal_number = run(prepared, display, began=BEGAN)
-    if options["as_json"]:
+        folder = existing(study, settings)
+        if folder is not None:
+            _go_on(folder, lambda events: more_by_command(study, settings, events), display, options)
+            return
+    from search.preflight import prepare
+
+    with _signals() as stop:
+        prepared = prepare(study, settings, display)
+        if options["dry_run"]:
+            if options["as_json"]:
+                click.echo(json.dumps(prepared.about, indent=1))
+            else:
+                click.echo(displays.plan(prepared.study, prepared.about))
+            return
+        from search.run import run
+
+        _tell(*run(prepared, display, stop), as_json=options["as_json"])
+
+
+@cli.command(name="resume")
+@click.argument("name")
+@RUNS
+@click.option("--trials", type=int, help="So many trials more.")
+@click.option("--time-budget", metavar="TIME", help="So much time more.")
+@click.option("--concurrent", type=int, help="At most so many trials at a time from now on.")
+@JSON
+@click.option("--quiet", is_flag=True, help="Warnings only.")
+@DEBUG
+def resume_search(name: str, runs: Path, trials: int | None, time_budget: str | None, **options: Any) -> None:
+    """Go on with a search that was interrupted, or give a finished one more."""
+    from search import display as displays
+    from search.resume import More
+    from search.settings import seconds
+
+    more = More(trials, seconds(time_budget) if time_budget is not None else None, options["concurrent"])
+    _go_on(found(name, runs), lambda events: more, displays.for_stderr(quiet=options["quiet"]), options)
+
+
+def _go_on(folder: Path, more: Any, display: Any, options: dict[str, Any]) -> None:
+    """Resume the search in `folder`; `more` gets its events and says what it is given in addition."""
+    from search import lock
+    from search.record import FILE, read
+    from search.resume import recalled, something_left
+    from search.run import run
+    from search.summary import summarize
+
+    with _signals() as stop, lock.held(folder):
+        events = read(folder / FILE)
+        prepared = recalled(folder, events, more(events), _command(), display)
+        if something_left(prepared):
+            _tell(*run(prepared, display, stop), as_json=options["as_json"])
+            return
+    display.say(f"{folder.name} is finished; --trials and --time-budget of resume give it more")
+    _tell(summarize(folder), None, 0, as_json=options["as_json"])
+
+
+def _tell(summary: dict[str, Any], fault: SearchError | None, exit_code: int, *, as_json: bool) -> None:
+    """Print the result, and end as the search did."""
+    from search.display import result
+
+    if as_json:
         click.echo(json.dumps(summary, indent=1))
     elif summary["best"]:
-        click.echo(displays.result(summary))
+        click.echo(result(summary))
+    if summary["state"] == "interrupted":
+        click.echo(f"to go on: {summary['resume']}", err=True)
     if fault is not None:
         raise fault
-    if signal_number:
-        raise SystemExit(128 + signal_number)
+    if exit_code:
+        raise SystemExit(exit_code)
+
+
+@contextmanager
+def _signals() -> Iterator[Any]:
+    """The clock and the signals of one command."""
+    from search.stop import Stop
+
+    stop = Stop(BEGAN)
+    stop.install()
+    yield stop
 
 
 @cli.command(name="list")
@@ -244,6 +310,103 @@ def ui(runs: Path, port: int) -> None:
     raise SystemExit(serve(settings.tracking, port, say=lambda text: click.echo(text, err=True)))
 
 
+@cli.command()
+@click.argument("name")
+@RUNS
+@JSON
+@DEBUG
+def replay(name: str, runs: Path, as_json: bool) -> None:
+    """Derive every suggestion and every stop of a search anew from its record, without training; compare."""
+    from search.errors import SearchFailed
+    from search.record import FILE, read
+    from search.replay import differences
+    from search.resume import drift, recorded_study
+    from search.summary import about
+
+    events = read(found(name, runs) / FILE)
+    how = about(events)
+    different = differences(events, recorded_study(how))
+    counts = {kind: sum(event.kind == kind for event in events) for kind in ("asked", "decided", "ended")}
+    if as_json:
+        click.echo(json.dumps({"name": name, "same": not different, "differences": different, **counts}, indent=1))
+    else:
+        told = f"{counts['asked']} suggestions, {counts['decided']} decisions at rungs, {counts['ended']} ends"
+        click.echo(f"{name}: {told}: " + ("all as recorded" if not different else "not as recorded"))
+    if different:
+        from search import environment
+
+        since = drift(how, environment.code(how["source"]))
+        raise SearchFailed("; ".join([*different, *since]))
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--trial", "number", type=int, help="Its number; the winner's if left out.")
+@RUNS
+@JSON
+@DEBUG
+def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
+    """Train a trial again from its seed, and say whether it comes out as recorded."""
+    from search import display as displays
+    from search import reproduce as again
+    from search.errors import SearchFailed
+    from search.record import FILE, read
+    from search.resume import More, recalled
+    from search.summary import objective_of
+    from search.trials import replayed
+
+    folder = found(name, runs)
+    events = read(folder / FILE)
+    trials = replayed(events, objective_of(events))
+    best = trials.best()
+    if number is None:
+        if best is None:
+            raise SearchFailed(f"{name} has no winner; name a trial with --trial")
+        number = best.number
+    if number not in range(len(trials)) or not trials[number].epochs:
+        known = ", ".join(str(trial.number) for trial in trials if trial.epochs)
+        raise BadInput(f"--trial {number}: {name} has epochs of trials {known or 'none'}")
+    display = displays.for_stderr(quiet=as_json)
+    prepared = recalled(folder, events, More(), _command(), display)
+    curves = again.reproduce(prepared, number, display.say)
+    document = {
+        "name": name,
+        "trial": number,
+        "match": all(curve.first is None and len(curve.again) == len(trials[number].epochs) for curve in curves),
+        "epochs": len(trials[number].epochs),
+        "metrics": {c.metric: {"recorded": c.recorded, "again": c.again, "drift": c.drift} for c in curves},
+    }
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+    else:
+        click.echo(again.overlaid(curves, len(trials[number].epochs)))
+    if not document["match"]:
+        worst = max(curves, key=lambda curve: (curve.first is not None, curve.drift))
+        raise SearchFailed(
+            f"trial {number} drifted: {worst.metric} by up to {worst.drift:.3g}, first at epoch {worst.first}"
+        )
+
+
+@cli.command()
+@click.argument("name")
+@RUNS
+@DEBUG
+def sync(name: str, runs: Path) -> None:
+    """Write to MLflow what it lacks of a search, and register its winner if that is still to do."""
+    from search import display as displays
+    from search import lock, run
+    from search.record import FILE, read
+    from search.resume import More, recalled
+
+    folder = found(name, runs)
+    display = displays.for_stderr(quiet=False)
+    with _signals(), lock.held(folder):
+        prepared = recalled(folder, read(folder / FILE), More(), _command(), display)
+        if not run.sync(prepared, folder, display):
+            raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
+    click.echo(f"{name}: MLflow has all of the record")
+
+
 def found(name: str, runs: Path) -> Path:
     """The folder of the search `name`. Raises BadInput with the nearest name if there is none."""
     from search.record import FILE
@@ -256,10 +419,10 @@ def found(name: str, runs: Path) -> Path:
     return runs / name
 
 
-def _quoted(arguments: list[str]) -> list[str]:
+def _command() -> str:
     import shlex
 
-    return [shlex.quote(argument) for argument in arguments]
+    return shlex.join(["python", "-m", "search", *sys.argv[1:]])
 
 
 def main() -> None:
@@ -272,10 +435,11 @@ def main() -> None:
         _fail(error.format_message(), BadInput.exit_code, debug)
     except SearchError as error:
         _fail(str(error), error.exit_code, debug)
-    except click.Abort:
-        _fail("interrupted before the search began; nothing was written", 130, debug)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130, debug)
+    except click.Abort as error:
+        # click's name for KeyboardInterrupt; ours knows the signal.
+        _fail("interrupted", getattr(error.__context__, "exit_code", 130), debug)
+    except KeyboardInterrupt as error:
+        _fail("interrupted", getattr(error, "exit_code", 130), debug)
     except BrokenPipeError:
         sys.exit(0)
 

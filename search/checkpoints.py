@@ -2,34 +2,85 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from search.errors import EnvironmentFault
-from search.trials import State, Trials
+from search.trials import EpochRow, State, Trial, Trials
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+PATIENCE_SECONDS = 5.0
+"""How long a writer that finds no room waits for the driver to remove what is no longer needed."""
 
 
-def write(root: Path, trial: int, epoch: int, save: Callable[[Path], None]) -> tuple[str, str]:
-    """Let `save` fill a folder under `root` and return its name (relative to `root`) and digest.
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint: its name relative to the root, its digest, its size in bytes."""
 
-    The folder appears whole or not at all.
+    name: str
+    sha256: str
+    bytes: int
+
+
+def write(
+    root: Path,
+    trial: int,
+    epoch: int,
+    save: Callable[[Path], None],
+    *,
+    attempt: int = 1,
+    budget: int | None = None,
+    patience: float = PATIENCE_SECONDS,
+) -> Written:
+    """Let `save` fill a folder under `root`, which appears whole or not at all.
+
+    Each attempt of a trial writes into a folder of its own, so that one which is taken for dead, and is not, spoils
+    nothing. `budget` bounds the bytes of all checkpoints under `root`. Where there is no room, on the disk or in the
+    budget, the writer waits up to `patience` seconds for some, then raises OSError (ENOSPC or EDQUOT).
     """
-    name = f"trial-{trial:04d}/epoch-{epoch:04d}"
-    final, aside = root / name, root / f"{name}.{os.getpid()}.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        save(aside)
-        sha256 = digest(aside)
-        if final.exists():  # a repeated epoch after a crash
-            shutil.rmtree(final)
-        os.replace(aside, final)
-    finally:
+    name = f"trial-{trial:04d}/attempt-{attempt}/epoch-{epoch:04d}"
+    final, aside = root / name, root / f"{name}.part"
+    deadline = time.monotonic() + patience
+    while True:
         shutil.rmtree(aside, ignore_errors=True)
-    return name, sha256
+        try:
+            aside.mkdir(parents=True)
+            save(aside)
+            size = bytes_under(aside)
+            if budget is not None and bytes_under(root) > budget:
+                raise OSError(errno.EDQUOT, f"checkpoints need more than the {budget:,} bytes of --checkpoint-budget")
+            written = Written(name, digest(aside), size)
+            os.replace(aside, final)
+            return written
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            if time.monotonic() > deadline:
+                needed, free = bytes_under(aside), shutil.disk_usage(root).free
+                raise OSError(
+                    error.errno, f"{error.strerror}: {free:,} bytes free, more than {needed:,} needed"
+                ) from None
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        time.sleep(0.2)
+
+
+def bytes_under(folder: Path) -> int:
+    """The size of all files in `folder`; what disappears meanwhile counts nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
 
 
 def digest(folder: Path) -> str:
@@ -46,9 +97,33 @@ def verified(root: Path, name: str, sha256: str) -> Path:
     folder = root / name
     if not folder.is_dir():
         raise EnvironmentFault(f"the checkpoint {folder} is missing")
-    if digest(folder) != sha256:
+    try:
+        same = digest(folder) == sha256
+    except OSError as error:
+        raise EnvironmentFault(f"the checkpoint {folder} cannot be read: {error.strerror}") from None
+    if not same:
         raise EnvironmentFault(f"the checkpoint {folder} is damaged: its SHA-256 is not the recorded one")
     return folder
+
+
+def newest(root: Path, trial: Trial) -> tuple[EpochRow | None, str]:
+    """The last epoch of `trial` whose checkpoint is whole, and what is wrong with the later ones that should be there.
+
+    None if there is no such epoch: the trial starts from the beginning.
+    """
+    faults = []
+    for row in reversed(trial.epochs):
+        if row.checkpoint is None or row.sha256 is None:
+            continue
+        try:
+            verified(root, row.checkpoint, row.sha256)
+        except EnvironmentFault as fault:
+            # Only the last and the best are kept, so that others are missing is as it should be.
+            if row is trial.epochs[-1] or "missing" not in str(fault):
+                faults.append(str(fault))
+            continue
+        return row, "; ".join(faults)
+    return None, "; ".join(faults)
 
 
 class Retention:
@@ -64,24 +139,37 @@ class Retention:
 
     def sweep(self, trials: Trials) -> None:
         """Remove what is no longer needed."""
-        keep = set(self._needed(trials))
+        keep = set(needed(trials))
         for name in self._present - keep:
-            shutil.rmtree(self._root / name, ignore_errors=True)
-            # The trial's own folder goes with its last checkpoint.
-            if not any((self._root / name).parent.glob("*")):
-                shutil.rmtree((self._root / name).parent, ignore_errors=True)
+            folder = self._root / name
+            shutil.rmtree(folder, ignore_errors=True)
+            # The folders of attempt and trial go with their last checkpoint.
+            for parent in (folder.parent, folder.parent.parent):
+                try:
+                    parent.rmdir()
+                except OSError:
+                    break
         self._present &= keep
 
-    def finish(self, trials: Trials) -> None:
-        """Remove all that is not needed, also what a worker wrote after its last report, or half wrote."""
-        self._present = {str(path.relative_to(self._root)) for path in self._root.glob("trial-*/*")}
-        self.sweep(trials)
+    def tidy(self, trials: Trials) -> None:
+        """Remove all that is not needed, also what was written after the last report, or half written.
 
-    def _needed(self, trials: Trials) -> Iterable[str]:
-        # A running trial may be ahead and still come to nothing, so the best that has ended is kept beside it.
-        ended = next((trial for trial in trials.ranking() if trial.state is not State.RUNNING), None)
-        for trial in ([ended] if ended else []) + trials.running():
-            rows = trial.epochs[-1:] if trial.state is State.RUNNING else []
-            if trial.has_value(trials.objective):
-                rows = [*rows, trial.best_epoch(trials.objective)]
-            yield from (row.checkpoint for row in rows if row.checkpoint)
+        Only while no worker writes.
+        """
+        self._present = {str(path.relative_to(self._root)) for path in self._root.glob("trial-*/attempt-*/*")}
+        self.sweep(trials)
+        for folder in sorted(self._root.glob("**/"), reverse=True):
+            if folder != self._root and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def needed(trials: Trials) -> Iterable[str]:
+    """The names of the checkpoints from which trials go on, or of which the winner may be made."""
+    live = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
+    # A running trial may be ahead and still come to nothing, so the best that has ended is kept beside it.
+    ended = next((trial for trial in trials.ranking() if trial not in live), None)
+    for trial in ([ended] if ended else []) + live:
+        rows = trial.epochs[-1:] if trial in live else []
+        if trial.has_value(trials.objective):
+            rows = [*rows, trial.best_epoch(trials.objective)]
+        yield from (row.checkpoint for row in rows if row.checkpoint)

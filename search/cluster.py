@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import secrets
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from search.errors import EnvironmentFault
 from search.settings import Settings
+from search.stop import Interrupted
 
 WORKER_ENVIRONMENT = {
     # A stopped trial's thread ends at its next report; a slow checkpoint must not make Tune take the worker for dead.
@@ -62,6 +67,7 @@ def ray_running(settings: Settings, meanwhile: Callable[[], object]) -> Iterator
     import ray
 
     threading.Thread(target=meanwhile, daemon=True).start()
+    _guard_token()
     try:
         ray.init(
             # "local": never join what somebody's `ray start` left on this machine, unless asked to.
@@ -74,11 +80,26 @@ def ray_running(settings: Settings, meanwhile: Callable[[], object]) -> Iterator
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"Ray at {settings.ray_address} cannot be joined" if settings.ray_address else "Ray cannot be started"
         raise EnvironmentFault(f"{where}: {' '.join(str(error).split())[:300]}") from None
+    except SystemExit:  # Ray answers SIGTERM so while it starts
+        raise Interrupted(signal.SIGTERM) from None
     try:
         _enough(settings)
         yield
     finally:
         ray.shutdown()
+
+
+def _guard_token() -> None:
+    """See that the token which lets one give Ray commands is for its owner's eyes only; Ray would let all read it."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return  # the user's own arrangement
+    token = Path.home() / ".ray" / "auth_token"
+    with contextlib.suppress(OSError):  # no home, or not ours: Ray says what it needs
+        token.parent.mkdir(mode=0o700, exist_ok=True)
+        if not token.exists():
+            with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(32))
+        token.chmod(0o600)
 
 
 def slots(settings: Settings) -> int:

@@ -71,6 +71,7 @@ class Lines(Silent):
     def begin(self, search: Search, deadline: float | None) -> None:
         """See `Display`."""
         self._search, self._deadline = search, deadline
+        self._told = {trial.number for trial in search.trials if trial.state is not State.RUNNING}
 
     def tick(self) -> None:
         """See `Display`."""

@@ -16,35 +16,50 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from search import checkpoints
 from search.checkpoints import Retention
 from search.errors import EnvironmentFault, StorageFull
 from search.search import Search
 from search.settings import Settings
-from search.trials import State
-from search.worker import Task, as_ray_function
+from search.trials import State, Trial
+from search.watchdog import Watchdog
+from search.worker import Task, as_ray_function, stack_file
+
+STACK_GRACE_SECONDS = 10.0
+"""A silent worker is ended this much later if it has not dumped its stacks: it may still be starting, or be stopped."""
 
 
 class Engine:
     """Runs the trials of `search` until it has no more, or `should_stop` names a reason.
 
     Tune is a stateless executor here: its searcher, scheduler and callback are thin adapters to one `Search`, its
-    snapshots are never read, and an error in the search ends the run instead of being logged and forgotten.
+    snapshots are never read, and an error in the search ends the run instead of being logged and forgotten. Nor does it
+    retry: a trial that lost its worker comes back as another of Tune's trials, with the checkpoint to go on from.
     """
 
     def __init__(
-        self, search: Search, retention: Retention, should_stop: Callable[[], str], tick: Callable[[], None]
+        self,
+        search: Search,
+        task: Task,
+        retention: Retention,
+        watchdog: Watchdog,
+        *,
+        should_stop: Callable[[], str],
+        tick: Callable[[], None],
+        warn: Callable[[str], None],
     ) -> None:
-        self.search, self.retention = search, retention
-        self.should_stop, self.tick = should_stop, tick
+        self.search, self.task, self.retention, self.watchdog = search, task, retention, watchdog
+        self.should_stop, self.tick, self.warn = should_stop, tick, warn
         self.fault: BaseException | None = None
         self.ray_trials: list[Any] = []
         self._numbers: dict[str, int] = {}
+        self._silent: dict[str, str] = {}
 
-    def run(self, task: Task, settings: Settings, *, concurrent: int, folder: Path) -> str:
-        """Run, and return why it ended: "" if there was nothing left to do. Trials still running are interrupted."""
+    def run(self, settings: Settings, *, concurrent: int, folder: Path) -> str:
+        """Run, and return why it ended: "" if there was nothing left to do. Trials may still be running then."""
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        _send_along(task.trainable)
-        trainable = tune.with_resources(as_ray_function(task), {"cpu": settings.cpus, "gpu": settings.gpus})
+        _send_along(self.task.trainable)
+        trainable = tune.with_resources(as_ray_function(self.task), {"cpu": settings.cpus, "gpu": settings.gpus})
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -69,28 +84,49 @@ class Engine:
                 tuner.fit()
         except Exception as error:
             if self.fault is None:
+                if "No space left" in str(error):
+                    raise StorageFull(f"no space for Ray's files in {folder}; free some, then resume") from error
                 raise EnvironmentFault(f"Ray Tune ended early: {' '.join(str(error).split())[:300]}") from error
         if self.fault is not None:
             raise self.fault
-        why = self.should_stop()
-        self.search.interrupt(why or "the search ended")
-        return why
+        return self.should_stop()
 
     def suggest(self, ray_id: str) -> dict[str, Any] | None:
-        """The next trial's task, or None when there is none."""
-        trial = self.search.ask() if not self.should_stop() else None
+        """What a worker is to do next, or None when there is nothing at present."""
+        if self.should_stop():
+            return None
+        waiting = self.search.again()
+        resume = self._restart(waiting) if waiting else None
+        trial = waiting or self.search.ask()
         if trial is None:
             return None
         self._numbers[ray_id] = trial.number
-        return {"trial": trial.number, "config": self.search.config(trial), "resume": None}
+        return {
+            "trial": trial.number,
+            "attempt": trial.attempt,
+            "config": self.search.config(trial),
+            "resume": resume,
+            "silence": self.watchdog.limit,
+        }
+
+    @property
+    def more(self) -> bool:
+        """Whether a trial may still come up: one that runs now could lose its worker."""
+        return bool(self.search.trials.running()) and not self.should_stop() and not self.search.hopeless()
 
     def heard(self, ray_id: str, report: Mapping[str, Any]) -> bool:
         """Take in a report of the trial that Ray calls `ray_id`, and say whether it goes on."""
-        number = self._numbers[ray_id]
+        number = self._numbers.get(ray_id)
+        if number is None:  # an attempt that was given up
+            return False
+        self.watchdog.heard(ray_id)
+        go_on = False
+        if "storage_full" in report:
+            raise StorageFull(
+                f"no space for checkpoints ({report['storage_full']}); free some or give more, then resume"
+            )
         if "end" in report:
             self.search.end(number, State(report["end"]), report["why"], report.get("traceback", ""))
-            if report.get("storage_full"):
-                raise StorageFull(f"no space for checkpoints ({report['why']}); free some, or choose another --runs")
         elif "epoch" in report:
             self.retention.added(report["checkpoint"])
             go_on = self.search.report(
@@ -100,18 +136,57 @@ class Engine:
                 seconds=report["seconds"],
                 checkpoint=report["checkpoint"],
                 sha256=report["sha256"],
+                size=report["bytes"],
                 place=report["place"],
             )
-            self.retention.sweep(self.search.trials)
-            return go_on
         self.retention.sweep(self.search.trials)
-        return False
+        if not go_on:
+            self.watchdog.ended(ray_id)
+        return go_on
 
     def lost(self, ray_id: str, why: str) -> None:
-        """The worker of a trial died; Ray's memory monitor says so where it was the one that ended it."""
-        state = State.OUT_OF_MEMORY if "low on memory" in why or "OutOfMemory" in why else State.FAILED
-        self.search.end(self._numbers[ray_id], state, why)
+        """The worker of a trial died; Ray's memory monitor and its nodes say so where it was they."""
+        number = self._numbers.pop(ray_id, None)
+        self.watchdog.ended(ray_id)
+        if number is None:
+            return
+        silent = self._silent.pop(ray_id, None)
+        if silent is not None:
+            state, why = State.TIMED_OUT, silent
+        elif "low on memory" in why or "OutOfMemory" in why:
+            state = State.OUT_OF_MEMORY
+        elif "node has died" in why or "preempt" in why or "drain" in why:
+            state = State.PREEMPTED
+        else:
+            state = State.FAILED
+        if self.search.lost(number, state, why):
+            self.warn(f"trial {number} lost its worker and is tried again: {why}")
         self.retention.sweep(self.search.trials)
+
+    def end_silent(self) -> None:
+        """End the workers that have reported nothing for too long; Ray then tells that they are lost."""
+        for trial in self.ray_trials:
+            silent_for = self.watchdog.overdue().get(trial.trial_id)
+            number = self._numbers.get(trial.trial_id)
+            if silent_for is None or number is None or trial.trial_id in self._silent:
+                continue
+            stack = stack_file(self.task.stacks, number, self.search.trials[number].attempt)
+            dumped = stack.is_file() and stack.stat().st_size > 0
+            if not dumped and silent_for < self.watchdog.limit + STACK_GRACE_SECONDS:
+                continue
+            where = f"its stacks are in {stack.parent.name}/{stack.name}" if dumped else "it could not dump its stacks"
+            self._silent[trial.trial_id] = f"no report for {silent_for:.0f} s; {where}"
+            actor = trial.temporary_state.ray_actor
+            if actor is not None:
+                ray.kill(actor)
+
+    def _restart(self, trial: Trial) -> str | None:
+        row, faults = checkpoints.newest(self.task.checkpoints, trial)
+        if faults:
+            goes_on = f"from epoch {row.number}" if row else "from the beginning"
+            self.warn(f"{faults}; trial {trial.number} goes on {goes_on}")
+        self.search.restart(trial, row)
+        return str(self.task.checkpoints / row.checkpoint) if row and row.checkpoint else None
 
     def abandon(self) -> None:
         """End the workers in the middle of an epoch; Tune would wait ten seconds for them to come to a report."""
@@ -153,6 +228,8 @@ class _Suggest(_Stateless, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         config = self._engine.guarded(lambda: self._engine.suggest(trial_id), None)
+        if config is None and self._engine.fault is None and self._engine.more:
+            return None  # ask again
         return Searcher.FINISHED if config is None else config
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
@@ -179,8 +256,12 @@ class _Watch(_Stateless, tune.Callback):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._engine.watchdog.began(trial.trial_id)
+
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         self._engine.ray_trials = trials
+        self._engine.guarded(self._engine.end_silent, None)
         self._engine.guarded(self._engine.tick, None)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

@@ -9,6 +9,7 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy")
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,17 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "none"
     return found
+
+
+def code(study: str) -> dict[str, Any]:
+    """Versions, commit and digests of all code that trains the trials of `study`: a name, or the path of its file."""
+    file = Path(study)
+    return {
+        "versions": versions(),
+        "commit": commit(),
+        "code": code_digest(),
+        "study_code": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None,
+    }
 
 
 def code_digest() -> str:

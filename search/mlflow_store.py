@@ -24,8 +24,9 @@ SCHEMES = ("http", "sqlite", "postgresql", "mysql", "mssql", "databricks", "uc")
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # The defaults block a call for four minutes where the server refuses and twenty where it stalls.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # The defaults block a call for four minutes where the server refuses and twenty where it stalls; and a retry of a
+    # call whose answer was lost makes a second run. We try again by ourselves, and look first.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,11 +16,12 @@ from search import cluster, environment, mlflow_store
 from search import settings as choices
 from search.display import Display
 from search.errors import BadInput, EnvironmentFault, NameInUse
+from search.record import Event
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.settings import Settings
 from spaces.space import SpaceError, parse
-from spaces.study import Choice, Study
+from spaces.study import Choice, Study, to_plain
 from trainables import datasets
 from trainables.data import Data, part
 from trainables.device import pick_device
@@ -34,6 +36,8 @@ class Prepared:
     source: datasets.Source
     data: Data
     about: dict[str, Any]
+    past: tuple[Event, ...] = ()
+    """What the record of a search that goes on says so far."""
 
 
 def prepare(name: str, settings: Settings, display: Display) -> Prepared:
@@ -43,25 +47,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         raise NameInUse(
             f"a search named {settings.name} exists in {settings.runs}; choose another --name, or remove that folder"
         )
-    _writable(settings.runs)
-    cluster.available_locally(settings)
-    mlflow_store.probe(settings.tracking)
-    try:
-        source = datasets.find(study.dataset, settings.data, warn=display.warn)
-        if source.stand_in and not settings.stand_in:
-            raise EnvironmentFault(
-                f"{study.dataset} is not at hand and cannot be downloaded; put {study.dataset}.npz into SEARCH_DATA_DIR"
-            )
-        train_part = source.train()
-        data = part(*train_part, source.classes, val_fraction=study.val_fraction, seed=study.split_seed)
-    except datasets.DataError as error:
-        raise BadInput(str(error)) from None
-    if source.stand_in:
-        display.warn(
-            f"STAND-IN DATA: {study.dataset.upper()} COULD NOT BE HAD. THIS RUNS ON {source.where.upper()}, "
-            f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. "
-            f"For the real thing put {study.dataset}.npz into SEARCH_DATA_DIR."
-        )
+    source, data, digest = surroundings(study, settings, display)
     study = _rehearsed(study, data, settings)
     budget = settings.time_budget or study.time_budget
     rungs = SCHEDULERS[settings.scheduler](study).rungs
@@ -72,7 +58,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         "dataset": source.name,
         "where": source.where,
         "stand_in": source.stand_in,
-        "digest": datasets.digest(train_part),
+        "digest": digest,
         "train_images": len(data.train),
         "val_images": len(data.val),
         "classes": list(data.classes),
@@ -92,13 +78,41 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         "gpus": settings.gpus,
         "concurrent": settings.concurrent or "as many as fit",
         "tracking_uri": choices.masked(settings.tracking),
+        "trial_timeout": settings.trial_timeout,
+        "checkpoint_budget": settings.checkpoint_budget,
         "command": settings.command,
+        "definition": to_plain(study),
+        "source": spaces.source(name),
+        "data": str(settings.data.resolve()) if settings.data else None,
+        "data_dir": os.environ.get("SEARCH_DATA_DIR") if settings.data is None else None,
         "user": environment.user(),
-        "versions": environment.versions(),
-        "commit": environment.commit(),
-        "code": environment.code_digest(),
+        **environment.code(spaces.source(name)),
     }
     return Prepared(study, settings, source, data, about)
+
+
+def surroundings(study: Study, settings: Settings, display: Display) -> tuple[datasets.Source, Data, str]:
+    """Check storage, resources and MLflow, and read the data; returns it with the digest of its train part."""
+    _writable(settings.runs)
+    cluster.available_locally(settings)
+    mlflow_store.probe(settings.tracking)
+    try:
+        source = datasets.find(study.dataset, settings.data, warn=display.warn)
+        if source.stand_in and not settings.stand_in:
+            raise EnvironmentFault(
+                f"{study.dataset} is not at hand and cannot be downloaded; put {study.dataset}.npz into SEARCH_DATA_DIR"
+            )
+        train_part = source.train()
+        data = part(*train_part, source.classes, val_fraction=study.val_fraction, seed=study.split_seed)
+    except datasets.DataError as error:
+        raise BadInput(str(error)) from None
+    if source.stand_in:
+        display.warn(
+            f"STAND-IN DATA: {study.dataset.upper()} COULD NOT BE HAD. THIS RUNS ON {source.where.upper()}, "
+            f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. "
+            f"For the real thing put {study.dataset}.npz into SEARCH_DATA_DIR."
+        )
+    return source, data, datasets.digest(train_part)
 
 
 def adapted(name: str, settings: Settings) -> Study:

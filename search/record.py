@@ -3,21 +3,26 @@
 All else (sampler, scheduler, trials, tracking, display) is a projection of these events and can be rebuilt from them.
 One process writes: the driver. Any other may read at the same time.
 
-| event      | trial | body |
-|------------|-------|------|
-| `search`   |       | study, settings, seed, versions, digests: what the search is |
-| `asked`    | yes   | `point` (what was searched), `origin` (start point, sampler) |
-| `epoch`    | yes   | `epoch`, `metrics`, `seconds`, `checkpoint` and its SHA-256, where it ran |
-| `decided`  | yes   | `epoch`, `rung`, `value`, `cutoff`, `go_on`: what the scheduler said |
-| `ended`    | yes   | `state`, `why` |
-| `tested`   | yes   | the test metrics of the winner: the only time that the test set was opened |
+| event       | trial | body |
+|-------------|-------|------|
+| `search`    |       | study, settings, seed, versions, digests: what the search is; the first event, and only that |
+| `resumed`   |       | a later process goes on: its budgets, versions, digest of the code, where it runs |
+| `asked`     | yes   | `point` (what was searched), `origin` (start point, sampler); a worker gets it at once |
+| `lost`      | yes   | `attempt`, `state`, `why`: its worker died or hung, and the trial waits for another |
+| `restarted` | yes   | `attempt`, `checkpoint`, `epoch`, `why`: a worker goes on with the trial after `epoch` |
+| `epoch`     | yes   | `epoch`, `metrics`, `seconds`, `checkpoint`, its SHA-256 and size in `bytes`, where it ran |
+| `repeated`  | yes   | an epoch that was known came again after a restart: its new `checkpoint`; `same` metrics? |
+| `decided`   | yes   | `epoch`, `rung`, `value`, `cutoff`, `go_on`: what the scheduler said |
+| `ended`     | yes   | `state`, `why` |
+| `tested`    | yes   | the test metrics of a winner, written each time that the test set was opened |
 | `published` |       | where runs and model are in MLflow |
-| `finished` |       | `state`, `why`, `wall_s` |
+| `finished`  |       | `state`, `why`, `wall_s`: a process left the search; trials that still ran are interrupted |
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 import zlib
@@ -28,13 +33,18 @@ from typing import Any
 
 from search.errors import EnvironmentFault, StorageFull
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "record.db"
+PAGE = 4096
 
 
 @dataclass(frozen=True)
 class Event:
-    """One row: `id` counts from 1 without gaps, `at` is the time in seconds since 1970."""
+    """One row: `id` counts from 1 without gaps, `at` is the time in seconds since 1970.
+
+    Between the events of one process `at` advances by the monotonic clock, so a clock that is set while a search runs
+    changes no duration.
+    """
 
     id: int
     at: float
@@ -52,6 +62,7 @@ class Record:
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
+        self._epoch = time.time() - time.monotonic()
         if not create and not path.is_file():
             raise EnvironmentFault(f"no record at {path}; `python -m search list` shows the searches there are")
         try:
@@ -78,7 +89,7 @@ class Record:
 
     def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
         """Add `(kind, trial, body)` of each event, all of them or none, and return them as they were written."""
-        now = time.time()
+        now = self._epoch + time.monotonic()
         written = [Event(self._next + i, now, kind, trial, body) for i, (kind, trial, body) in enumerate(events)]
         rows = []
         for event in written:
@@ -91,8 +102,13 @@ class Record:
         except sqlite3.DatabaseError as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            if "full" in str(error):
-                raise StorageFull(f"no space left for {self.path}; free some, the record is whole up to here") from None
+            needed, free = sum(len(row[4]) for row in rows) + PAGE, shutil.disk_usage(self.path.parent).free
+            # SQLite says "disk I/O error" where it finds no room for its index of the log.
+            if "full" in str(error) or ("disk I/O" in str(error) and free < 16 * PAGE):
+                raise StorageFull(
+                    f"no space for the record {self.path}: {free:,} bytes free, some {needed:,} needed; "
+                    "free some, then resume; it is whole up to here"
+                ) from None
             raise EnvironmentFault(f"the record {self.path} cannot be written: {error}") from None
         self._next += len(written)
         return written
@@ -132,8 +148,44 @@ def read(path: Path) -> Sequence[Event]:
     with Record(path) as record:
         events = list(record.events())
     if not events:
-        raise EnvironmentFault(f"the record {path} is empty: that search never began; its folder can be removed")
+        raise EnvironmentFault(f"the record {path} is damaged: it has lost all its events")
     return events
+
+
+def salvage(path: Path) -> tuple[int, Path]:
+    """Put the longest whole beginning of the damaged record at `path` in its place.
+
+    Returns how many events it has, and the folder beside it to which the damaged files were moved. Raises
+    EnvironmentFault, with nothing changed, if not even the first event can be read.
+    """
+    events: list[tuple[Any, ...]] = []
+    # No Record: its checks at opening would refuse.
+    database = sqlite3.connect(path, timeout=20)
+    try:
+        for id_, at, kind, trial, text, crc in database.execute(
+            "SELECT id, at, kind, trial, body, crc FROM events ORDER BY id"
+        ):
+            event = Event(id_, at, kind, trial, {})
+            if id_ != len(events) + 1 or crc != _checksum(event, text):
+                break
+            events.append((id_, at, kind, trial, text, crc))
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        pass  # what was read so far is whole
+    finally:
+        database.close()
+    if not events:
+        raise EnvironmentFault(f"nothing can be saved of the record {path}: its first event is gone")
+    fresh, aside = path.with_suffix(".new"), path.parent / f"damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+    fresh.unlink(missing_ok=True)
+    Record(fresh, create=True).close()
+    with sqlite3.connect(fresh) as database:
+        database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
+    database.close()
+    aside.mkdir()
+    for file in [path, *path.parent.glob(f"{path.name}-*")]:
+        file.rename(aside / file.name)
+    fresh.rename(path)
+    return len(events), aside
 
 
 def _checksum(event: Event, text: str) -> int:

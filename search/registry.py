@@ -18,16 +18,21 @@ from search.mlflow_store import prepare_environment
 from trainables.classifier import ARCHITECTURE, WEIGHTS
 from trainables.data import Split
 
+KEY = "search.winner"
 AGREEMENT = 2
 """So many images may be judged otherwise by the reloaded model: it adds up in another order than training did."""
 
 
 @dataclass(frozen=True)
 class Winner:
-    """What is to be served: the checkpoint of the best epoch, and the numbers it must show again."""
+    """What is to be served: the checkpoint of the best epoch, and the numbers it must show again.
+
+    `key` names search, trial and epoch for good; by it a model that was logged before a crash is found again.
+    """
 
     study: str
     search: str
+    key: str
     checkpoint: Path
     config: Mapping[str, Any]
     metrics: Mapping[str, float]
@@ -52,15 +57,40 @@ class Registry:
     def log(self, winner: Winner, run: str, experiment: str, val: Split) -> str:
         """Log the winner under the run `run` of `experiment`, reload it, score it on `val`, and return its URI.
 
-        Raises EnvironmentFault if the reloaded model does not show the recorded accuracy.
+        What an earlier process logged of the same winner is used, what it only began is deleted. Raises
+        EnvironmentFault if the reloaded model does not show the recorded accuracy.
         """
+        import mlflow
+
+        images = _as_users_have_them(val)
+        uri = self._logged(winner, experiment) or self._log(winner, run, experiment, images)
+        with _quiet():
+            again = mlflow.pyfunc.load_model(uri).predict(images)
+        right = int((again.argmax(1) == val.labels.numpy()).sum())
+        expected = winner.metrics["val_accuracy"] * len(val)
+        if abs(right - expected) > AGREEMENT:
+            raise EnvironmentFault(
+                f"the model that MLflow gives back gets {right} of {len(val)} validation images right, but "
+                f"{expected:.0f} were recorded; it was not registered"
+            )
+        return uri
+
+    def _logged(self, winner: Winner, experiment: str) -> str | None:
+        found = None
+        for model in self._client.search_logged_models([experiment], filter_string=f"tags.`{KEY}` = '{winner.key}'"):
+            if str(model.status) == "READY" and found is None:
+                found = str(model.model_uri)
+            else:
+                self._client.delete_logged_model(model.model_id)
+        return found
+
+    def _log(self, winner: Winner, run: str, experiment: str, images: Any) -> str:
         import mlflow
         import numpy as np
         from mlflow.models import Model
         from mlflow.models.signature import ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        images = _as_users_have_them(val)
         signature = ModelSignature(
             inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *images.shape[1:]))]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(winner.classes)))]),
@@ -83,15 +113,8 @@ class Registry:
                 input_example=images[:2],
                 # Given, because MLflow would start a process and import everything to find out.
                 pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "numpy", "safetensors")],
+                tags={KEY: winner.key},
                 metadata={"classes": list(winner.classes), "study": winner.study, "search": winner.search},
-            )
-            again = mlflow.pyfunc.load_model(info.model_uri).predict(images)
-        right = int((again.argmax(1) == val.labels.numpy()).sum())
-        expected = winner.metrics["val_accuracy"] * len(val)
-        if abs(right - expected) > AGREEMENT:
-            raise EnvironmentFault(
-                f"the model that MLflow gives back gets {right} of {len(val)} validation images right, but "
-                f"{expected:.0f} were recorded; it was not registered"
             )
         return str(info.model_uri)
 
@@ -102,19 +125,31 @@ class Registry:
         """
         import mlflow
 
-        tags = {"search": winner.search, "data_sha256": winner.data_digest, "run": run}
+        tags = {"search": winner.search, "data_sha256": winner.data_digest, "run": run, KEY: winner.key}
         if winner.test_accuracy is not None:
             tags["test_accuracy"] = repr(winner.test_accuracy)
-        with _quiet():
-            made = mlflow.register_model(model_uri, winner.study, tags=tags)
+        made = self._registered(winner)
+        if made is None:
+            with _quiet():
+                made = mlflow.register_model(model_uri, winner.study, tags=tags)
         aliases = ["candidate"]
         champion = self._champion(winner.study)
-        if champion is None or _beats(winner, champion.tags):
+        if champion is None or champion.version == made.version or _beats(winner, champion.tags):
             aliases.append("champion")
         for alias in aliases:
             self._client.set_registered_model_alias(winner.study, alias, made.version)
         uri = f"models:/{winner.study}@{aliases[-1]}"
         return {"model_uri": uri, "model_version": int(made.version), "aliases": aliases, "logged_model": model_uri}
+
+    def _registered(self, winner: Winner) -> Any:
+        return next(
+            (
+                v
+                for v in self._client.search_model_versions(f"name = '{winner.study}'")
+                if v.tags.get(KEY) == winner.key
+            ),
+            None,
+        )
 
     def _champion(self, study: str) -> Any:
         from mlflow.exceptions import MlflowException

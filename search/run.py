@@ -1,75 +1,163 @@
-"""A whole search, from what was prepared to the registered winner."""
+"""A whole search, from what was prepared to the registered winner; also one that goes on, or only its end."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
+import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from search import checkpoints, cluster, tracking
+from search import checkpoints, cluster, lock, tracking
 from search.display import Display, plan
-from search.errors import EnvironmentFault, NameInUse, SearchError, SearchFailed
+from search.errors import EnvironmentFault, NameInUse, SearchError, SearchFailed, StorageFull
 from search.preflight import Prepared
 from search.record import FILE, Record
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
 from search.settings import Settings
-from search.stop import Stop
-from search.summary import summarize
+from search.stop import Interrupted, Stop
+from search.summary import last, resume_command, spent, summarize
+from search.watchdog import Watchdog
+
+SIGNAL_PATIENCE_SECONDS = 10.0
+"""How long MLflow may take after a signal; who asks for an end wants it."""
 
 
-def run(prepared: Prepared, display: Display, *, began: float) -> tuple[dict[str, Any], SearchError | None, int]:
-    """Search, and return the summary, what failed (or None), and the signal that ended it (or 0).
+def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any], SearchError | None, int]:
+    """Search, and return the summary, what failed (or None), and the exit code of the signal that ended it (or 0).
 
-    `began` is when the command started, on the monotonic clock: budgets count from there.
+    With `prepared.past` the search of that record goes on; its lock must be held.
     """
-    settings, stop = prepared.settings, Stop(began, prepared.about["time_budget"])
+    settings, about, past = prepared.settings, prepared.about, prepared.past
+    before = spent(past) if past else 0.0
+    limit = about["time_budget"]
+    stop.allow(None if limit is None else limit - before)
     # Importing Tune takes a second, which fits into Ray's start.
-    with cluster.ray_running(settings, meanwhile=partial(import_module, "search.engine")), stop.on_signals():
-        folder = _new_folder(settings, prepared.study.name)
-        about = {
-            **prepared.about,
-            "name": folder.name,
-            "id": uuid.uuid4().hex,
+    with cluster.ray_running(settings, meanwhile=partial(import_module, "search.engine")):
+        stop.install()
+        here = {
+            "asked_concurrent": settings.concurrent,
             "concurrent": cluster.slots(settings),
             "cores": cluster.cores(),
             "pid": os.getpid(),
             "node": os.uname().nodename,
-            "started_at": time.time() - stop.elapsed(),
         }
-        display.say(f"{folder.name}\n{plan(prepared.study, about)}")
-        with Record(folder / FILE, create=True) as record:
-            fault = _searched(replace(prepared, about=about), record, folder, stop, display)
-    return summarize(folder), fault, int(stop.signal or 0)
+        prepared = replace(prepared, about={**about, **here})
+        with contextlib.ExitStack() as stack:
+            if past:
+                folder = settings.runs / about["name"]
+                with Record(folder / FILE) as record:
+                    keys = ("trials", "time_budget", "resume_command", "versions", "commit", "code", "study_code")
+                    changes = {key: about[key] for key in (*keys, "tracking_uri")}
+                    record.append(("resumed", None, {**here, **changes, "after_s": stop.elapsed()}))
+                    prepared = replace(prepared, past=tuple(record.events()))
+                display.say(f"{folder.name} goes on: {len(past)} events recorded, {before:.0f} s spent")
+            else:
+                folder, prepared = stack.enter_context(_claimed(prepared, stop))
+                display.say(f"{folder.name}\n{plan(prepared.study, prepared.about)}")
+            with Record(folder / FILE) as record:
+                fault = _searched(prepared, record, folder, stop, display, before)
+    return summarize(folder), fault, 128 + stop.signal if stop.signal else 0
 
 
-def _searched(prepared: Prepared, record: Record, folder: Path, stop: Stop, display: Display) -> SearchError | None:
-    """Run the trials, crown the winner, and bring MLflow up to date; returns what failed at the end, if anything."""
-    from search.engine import Engine
-    from search.winner import crown
-    from search.worker import Task, share
+def sync(prepared: Prepared, folder: Path, display: Display) -> bool:
+    """Bring MLflow up to date with the record of a search that nobody works on; say whether it now is.
 
-    study, settings, about = prepared.study, prepared.settings, prepared.about
-    search = Search(
+    Runs that a killed process left running are closed; a winner that is not yet registered is. The lock must be held.
+    """
+    with Record(folder / FILE) as record:
+        search = _search(prepared, record)
+        if search.trials.running():
+            died = "its process died; the search can be resumed"
+            search.note("finished", {"state": "interrupted", "why": died, "wall_s": round(spent(prepared.past), 1)})
+        tracker = tracking.Tracker(record.path, prepared.settings.tracking, display.warn)
+        if not tracker.flush(tracking.PATIENCE_SECONDS):
+            return False
+        if last(prepared.past, "finished").get("state") == "done":
+            _publish(prepared, search, tracker, folder / "checkpoints", display)
+        return tracker.finish(tracking.PATIENCE_SECONDS)
+
+
+def _search(prepared: Prepared, record: Record) -> Search:
+    study, settings = prepared.study, prepared.settings
+    return Search(
         study,
         record,
         SAMPLERS[settings.sampler](study, settings.seed),
         SCHEDULERS[settings.scheduler](study),
         seed=settings.seed,
-        trials=about["trials"],
+        trials=prepared.about["trials"],
+        past=prepared.past,
     )
-    search.note("search", about)
-    root = folder / "checkpoints"
-    root.mkdir()
-    tracker = tracking.Tracker(record.path, settings.tracking, display.warn)
+
+
+def _searched(
+    prepared: Prepared, record: Record, folder: Path, stop: Stop, display: Display, before: float
+) -> SearchError | None:
+    """Run the trials, crown the winner, and bring MLflow up to date; returns what failed at the end, if anything."""
+    search = _search(prepared, record)
+    root = folder.resolve() / "checkpoints"
+    root.mkdir(exist_ok=True)
+    retention = checkpoints.Retention(root)
+    retention.tidy(search.trials)
+    tracker = tracking.Tracker(record.path, prepared.settings.tracking, display.warn)
+
+    def finish(state: str, why: str, patience: float) -> bool:
+        search.note("finished", {"state": state, "why": why, "wall_s": round(before + stop.elapsed(), 1)})
+        return tracker.finish(patience)
+
+    fault: SearchError | None = None
+    state, patience = "done", tracking.PATIENCE_SECONDS
+    try:
+        why = _train(prepared, search, retention, tracker, folder, stop, display)
+        if stop.signal:
+            raise Interrupted(stop.signal)
+        retention.tidy(search.trials)
+        try:
+            _publish(prepared, search, tracker, root, display)
+        except SearchFailed as error:
+            fault, state, why = error, "failed", str(error)
+        except StorageFull:
+            raise
+        except EnvironmentFault as error:
+            fault, why = error, str(error)
+    except Interrupted as interruption:
+        state, why, patience = "interrupted", str(interruption), SIGNAL_PATIENCE_SECONDS
+    except BaseException as error:
+        # From outside: say so in record and MLflow, as far as they can still be written.
+        with contextlib.suppress(SearchError):
+            finish("interrupted", str(error) or type(error).__name__, tracking.PATIENCE_SECONDS / 3)
+        raise
+    if not finish(state, why, patience):
+        display.warn(
+            f"MLflow has not taken all of the record; nothing is lost, and `{_sync_command(folder)}` writes the rest"
+        )
+    return fault
+
+
+def _train(
+    prepared: Prepared,
+    search: Search,
+    retention: checkpoints.Retention,
+    tracker: tracking.Tracker,
+    folder: Path,
+    stop: Stop,
+    display: Display,
+) -> str:
+    """Run the trials that are left, and say why that ended: "" if there is nothing more to do."""
+    from search.engine import Engine
+    from search.worker import Task, share
+
+    settings, folder = prepared.settings, folder.resolve()
 
     def tick() -> None:
         # Importing MLflow takes seconds of CPU, which the workers need until they train.
@@ -78,52 +166,80 @@ def _searched(prepared: Prepared, record: Record, folder: Path, stop: Stop, disp
         with contextlib.suppress(Exception):  # a screen that cannot be drawn, or a closed pipe, ends no search
             display.tick()
 
-    retention = checkpoints.Retention(root)
+    task = Task(
+        prepared.study.trainable,
+        share(prepared.data),
+        folder / "checkpoints",
+        folder / "stacks",
+        settings.cpus,
+        settings.checkpoint_budget,
+    )
+    watchdog = Watchdog(settings.trial_timeout)
+    engine = Engine(search, task, retention, watchdog, should_stop=stop, tick=tick, warn=display.warn)
     display.begin(search, stop.deadline)
+    # What Tune keeps of an earlier process is never read, and would be found in the way.
+    shutil.rmtree(folder / "ray", ignore_errors=True)
     try:
-        task = Task(study.trainable, share(prepared.data), root.resolve(), settings.cpus)
-        engine = Engine(search, retention, stop, tick)
-        why = engine.run(task, settings, concurrent=about["concurrent"], folder=folder.resolve())
-    except BaseException as error:
-        _broken(search, tracker, str(error) or type(error).__name__, stop)
-        raise
+        with stop.gently():
+            return engine.run(settings, concurrent=prepared.about["concurrent"], folder=folder)
     finally:
         display.end()
-    fault: SearchError | None = None
-    state, published = ("interrupted" if stop.signal else "done"), {}
-    if stop.signal:
-        tracker.flush(tracking.PATIENCE_SECONDS)
-    else:
-        retention.finish(search.trials)
-        try:
-            published = crown(prepared, search, tracker, root, display)
-        except SearchFailed as error:
-            fault, state, why = error, "failed", str(error)
-        except EnvironmentFault as error:
-            fault, why = error, str(error)
-    search.note("published", published or tracker.place)
-    search.note("finished", {"state": state, "why": why, "wall_s": round(stop.elapsed(), 1)})
-    if not tracker.finish(tracking.PATIENCE_SECONDS):
-        display.warn("MLflow has not taken all of the record; nothing is lost, the record is whole")
-    return fault
 
 
-def _broken(search: Search, tracker: tracking.Tracker, why: str, stop: Stop) -> None:
-    """Something ended the search from outside: say so in record and MLflow, as far as they can still be written."""
-    with contextlib.suppress(SearchError):
-        search.interrupt(why)
-        search.note("finished", {"state": "failed", "why": why, "wall_s": round(stop.elapsed(), 1)})
-        tracker.finish(tracking.PATIENCE_SECONDS / 3)
+def _publish(prepared: Prepared, search: Search, tracker: tracking.Tracker, root: Path, display: Display) -> None:
+    """Measure the winner, log and register it, and write down where; what of it is done already is not done again."""
+    from search.winner import crown, publish
+
+    model = crown(prepared, search, root, display)
+    published = last(prepared.past, "published")
+    if model is not None and published.get("winner") == model.key:
+        return
+    if not tracker.flush(tracking.PATIENCE_SECONDS):
+        display.warn(
+            f"MLflow does not answer, so no model is registered yet; `{_sync_command(root.parent)}` will do it"
+        )
+        return
+    search.note("published", tracker.place if model is None else publish(prepared, model, tracker.place, root))
 
 
-def _new_folder(settings: Settings, study: str) -> Path:
-    """Make the run's folder; making it is what claims the name, so two searches never share one."""
+def _sync_command(folder: Path) -> str:
+    return resume_command(folder).replace(" resume ", " sync ")
+
+
+@contextlib.contextmanager
+def _claimed(prepared: Prepared, stop: Stop) -> Iterator[tuple[Path, Prepared]]:
+    """A new run's folder, locked, with the first event in its record.
+
+    It is made aside and moved, so that a folder without a record is no search that was just begun, but a damaged one.
+    """
+    settings = prepared.settings
     settings.runs.mkdir(parents=True, exist_ok=True)
-    for name in [settings.name] if settings.name else (f"{study}-{count}" for count in itertools.count(1)):
-        folder = settings.runs / name
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            continue
-    raise NameInUse(f"a search named {settings.name} exists in {settings.runs}; choose another --name")
+    aside = settings.runs / f".new-{uuid.uuid4().hex}"
+    try:
+        aside.mkdir()
+        with lock.held(aside):
+            for name in _names(settings, prepared.study.name):
+                folder = settings.runs / name
+                if folder.exists():
+                    continue
+                about = {**prepared.about, "name": name, "id": uuid.uuid4().hex, "after_s": stop.elapsed()}
+                about["started_at"] = time.time() - about["after_s"]
+                for file in aside.glob(f"{FILE}*"):
+                    file.unlink()
+                with Record(aside / FILE, create=True) as record:
+                    record.append(("search", None, about))
+                    past = tuple(record.events())
+                try:
+                    # Fails if another process has put a search there in the meantime.
+                    aside.rename(folder)
+                except OSError:
+                    continue
+                yield folder, replace(prepared, about=about, past=past)
+                return
+            raise NameInUse(f"a search named {settings.name} exists in {settings.runs}; choose another --name")
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _names(settings: Settings, study: str) -> Iterator[str]:
+    return iter([settings.name]) if settings.name else (f"{study}-{count}" for count in itertools.count(1))

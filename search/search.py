@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from search.record import Event, Record
+from search.record import Event
 from search.samplers import Sampler
 from search.schedulers import Scheduler
-from search.trials import State, Trial, Trials
+from search.trials import EpochRow, State, Trial, Trials
 from spaces.study import Study, config_of
 
 FAILURES_IN_A_ROW = 5
-"""So many failed trials without another end between them are a fault of the code, not of a configuration."""
+"""So many trials that fail alike, without another end between them, are a fault of the code, not of configurations."""
+
+RETRIES = {State.FAILED: 2, State.TIMED_OUT: 1, State.OUT_OF_MEMORY: 1, State.PREEMPTED: 10}
+"""How often a trial is tried again without a new epoch in between, by the end it would have come to.
+
+These are losses of the worker. What the trainable itself raises is an end at once: it would be raised again.
+"""
+
+
+class Events(Protocol):
+    """Where a search writes; `Record` is one."""
+
+    def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
+        """See `Record.append`."""
 
 
 class Search:
     """Asks the sampler, hears of epochs and ends, decides by the scheduler, and writes all of it down first.
 
     Events of an earlier run of the same record, passed as `past`, put sampler, scheduler and trials into the state they
-    had; then the search goes on from there.
+    had; a note of `resumed` then puts the trials that were running first in line.
     """
 
     def __init__(
         self,
         study: Study,
-        record: Record,
+        record: Events,
         sampler: Sampler,
         scheduler: Scheduler,
         *,
@@ -38,14 +52,19 @@ class Search:
         self.study, self.record, self.sampler, self.scheduler = study, record, sampler, scheduler
         self.seed, self.max_trials = seed, trials
         self.trials = Trials(study.objective)
-        self._ends: list[State] = []
+        self._waiting: list[int] = []
+        self._ends: list[tuple[State, str]] = []
         for event in past:
             self._apply(event)
             if event.kind == "decided":
                 self.scheduler.decide(self._number(event), event.body["epoch"], event.body["value"])
 
+    def again(self) -> Trial | None:
+        """A trial that waits for another worker, or None; `restart` then tells from where it goes on."""
+        return self.trials[self._waiting.pop(0)] if self._waiting and not self.hopeless() else None
+
     def ask(self) -> Trial | None:
-        """The next trial to run, or None if no more are to be started."""
+        """A new trial, or None if no more are to be started."""
         number = len(self.trials)
         if number >= self.max_trials or self.hopeless():
             return None
@@ -55,6 +74,15 @@ class Search:
             point, origin = config_of(self.sampler.propose(number)), "sampler"
         self._append(("asked", number, {"point": point, "origin": origin}))
         return self.trials[number]
+
+    def restart(self, trial: Trial, row: EpochRow | None) -> None:
+        """Write down that a worker gets `trial` again and goes on after the epoch `row`, or from the start if None."""
+        told = {
+            "attempt": trial.attempt + 1,
+            "checkpoint": row.checkpoint if row else None,
+            "epoch": row.number if row else 0,
+        }
+        self._append(("restarted", trial.number, told))
 
     def config(self, trial: Trial) -> dict[str, Any]:
         """What the trainable is called with. The seed is the search's and the trial's, so trials are independent."""
@@ -70,20 +98,25 @@ class Search:
         seconds: float,
         checkpoint: str | None = None,
         sha256: str | None = None,
+        size: int = 0,
         place: Mapping[str, Any] | None = None,
     ) -> bool:
         """Take in an epoch of trial `number` and say whether it goes on; where it does not, it has ended.
 
-        An epoch that is known already (a trial repeats one after a crash) changes nothing and goes on.
+        An epoch that is known (a trial repeats some after a restart) changes no value and no decision, only where its
+        checkpoint is; the trial goes on.
         """
         trial = self.trials[number]
         if trial.state is not State.RUNNING:
             return False
+        saved = {"checkpoint": checkpoint, "sha256": sha256, "bytes": size}
         if epoch <= len(trial.epochs):
+            same = dict(metrics) == dict(trial.epochs[epoch - 1].metrics)
+            self._append(("repeated", number, {"epoch": epoch, "same": same, **saved}))
             return True
         value = metrics.get(self.study.objective.metric, math.nan)
         best = self.study.objective.best([*trial.values(self.study.objective), value])
-        row = {"epoch": epoch, "metrics": dict(metrics), "seconds": seconds, "checkpoint": checkpoint, "sha256": sha256}
+        row = {"epoch": epoch, "metrics": dict(metrics), "seconds": seconds, **saved}
         events: list[tuple[str, int | None, Mapping[str, Any]]] = [("epoch", number, {**row, **(place or {})})]
         if not math.isfinite(value):
             known = ", ".join(sorted(metrics))
@@ -109,15 +142,21 @@ class Search:
             told = {"state": state, "why": why, **({"traceback": traceback} if traceback else {})}
             self._append(("ended", number, told))
 
-    def interrupt(self, why: str) -> None:
-        """End all trials that still run."""
-        for trial in self.trials.running():
-            self.end(trial.number, State.INTERRUPTED, why)
+    def lost(self, number: int, state: State, why: str) -> bool:
+        """Trial `number` lost its worker and would end in `state`; say whether it will be tried again instead."""
+        trial = self.trials[number]
+        if trial.state is not State.RUNNING:
+            return False
+        if trial.losses.count(state) >= RETRIES[state]:
+            self.end(number, state, f"{why} ({trial.attempt} attempts)")
+            return False
+        self._append(("lost", number, {"attempt": trial.attempt, "state": state, "why": why}))
+        return True
 
     def hopeless(self) -> bool:
-        """Whether the last trials failed one after the other, so that going on would only repeat it."""
+        """Whether the last trials failed alike, one after the other, so that going on would only repeat it."""
         last = self._ends[-FAILURES_IN_A_ROW:]
-        return len(last) == FAILURES_IN_A_ROW and all(state is State.FAILED for state in last)
+        return len(last) == FAILURES_IN_A_ROW and last[0][0] is State.FAILED and len(set(last)) == 1
 
     def note(self, kind: str, body: Mapping[str, Any], trial: int | None = None) -> None:
         """Write down an event that is not about the course of a trial."""
@@ -133,11 +172,18 @@ class Search:
             self.sampler.started(self._number(event), event.body["point"])
         elif event.kind == "ended":
             trial = self.trials[event.trial]
-            self._ends.append(trial.state)
+            # Without its numbers, which differ from trial to trial, a message tells one fault from another.
+            self._ends.append((trial.state, re.sub(r"\d+", "#", trial.why)))
             objective = self.study.objective
             values = [v for v in trial.values(objective) if math.isfinite(v)]
             running_best = [objective.best(values[: i + 1]) for i in range(len(values))]
             self.sampler.ended(trial.number, trial.state, running_best)
+        elif event.kind == "lost":
+            self._waiting.append(self._number(event))
+        elif event.kind == "resumed":
+            self.max_trials = event.body["trials"]
+            self._waiting = [trial.number for trial in self.trials.running()]
+            self._ends.clear()  # what made the trials fail may have been mended
 
     @staticmethod
     def _number(event: Event) -> int:

@@ -15,6 +15,8 @@ from search.errors import BadInput
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
+SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -36,6 +38,8 @@ class Settings:
     stand_in: bool = True
     tracking_uri: str | None = None
     ray_address: str | None = None
+    trial_timeout: float | None = None
+    checkpoint_budget: int | None = None
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -64,12 +68,20 @@ def check_name(name: str) -> None:
         raise BadInput(f"--name must be up to 100 letters, digits, '.', '_' and '-', but got {name[:120]!r}")
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str = "--time-budget") -> float:
     """Read a duration: 90, 90s, 10m, 1.5h or 1d. Raises BadInput."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
     if match is None or not 0 < float(match[1]) < math.inf:
-        raise BadInput(f"--time-budget must be a time such as 90s, 10m or 2h, but got {text!r}")
+        raise BadInput(f"{option} must be a time such as 90s, 10m or 2h, but got {text!r}")
     return float(match[1]) * UNITS[match[2] or "s"]
+
+
+def size(text: str) -> int:
+    """Read a number of bytes: 500KB, 200MB, 1.5GB or 1TB, in powers of 1000. Raises BadInput."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
+    if match is None or not 1 <= float(match[1]) * SIZES[match[2].upper()] < math.inf:
+        raise BadInput(f"--checkpoint-budget must be a size such as 500MB or 2GB, but got {text!r}")
+    return int(float(match[1]) * SIZES[match[2].upper()])
 
 
 def nearest(kind: str, asked: str, known: list[str]) -> str:

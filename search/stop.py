@@ -8,6 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came. Not an Exception, so that nothing on the way takes it for an error of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
 
 def ending_seconds(budget: float) -> float:
     """What is kept of a time budget for the end: test set, MLflow, Ray; it takes 8 s for `fashion_cnn` on 2 cores."""
@@ -21,10 +31,15 @@ class Stop:
     `deadline`, on the same clock, is when trials end, so that the end of the search fits into the budget.
     """
 
-    def __init__(self, began: float, budget: float | None) -> None:
+    def __init__(self, began: float) -> None:
         self._began = began
-        self.deadline = None if budget is None else began + budget - ending_seconds(budget)
+        self._gentle = False
+        self.deadline: float | None = None
         self.signal: signal.Signals | None = None
+
+    def allow(self, budget: float | None) -> None:
+        """Set the time budget."""
+        self.deadline = None if budget is None else self._began + budget - ending_seconds(budget)
 
     def elapsed(self) -> float:
         """Seconds since the command began."""
@@ -38,18 +53,22 @@ class Stop:
             return "the time budget is spent"
         return ""
 
+    def install(self) -> None:
+        """Take the signals, here and after whoever else took them (Ray does). `nohup` stays what it is."""
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        first, self.signal = self.signal is None, self.signal or signal.Signals(number)
+        if not (first and self._gentle):
+            raise Interrupted(number)
+
     @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Inside, SIGINT and SIGTERM ask for the end; a second one raises KeyboardInterrupt at once."""
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.signal is not None:
-                raise KeyboardInterrupt
-            self.signal = signal.Signals(number)
-
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    def gently(self) -> Iterator[None]:
+        """Inside, the first signal only asks for the end; elsewhere, and the second, raises Interrupted at once."""
+        self._gentle = True
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            self._gentle = False

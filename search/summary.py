@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search import lock
 from search.record import FILE, Event, read
 from search.trials import Trial, Trials, replayed
 from spaces.study import Objective
@@ -23,6 +24,28 @@ def last(events: Sequence[Event], kind: str) -> Mapping[str, Any]:
     return next((event.body for event in reversed(events) if event.kind == kind), {})
 
 
+def about(events: Sequence[Event]) -> dict[str, Any]:
+    """What the search is and how it runs: as it began, with the changes of every process that went on with it."""
+    merged = dict(events[0].body)
+    for event in events:
+        if event.kind == "resumed":
+            merged |= event.body
+    return merged
+
+
+def spent(events: Sequence[Event]) -> float:
+    """Seconds that processes have worked on the search, each from its command's start; the time between not counted."""
+    total = start = end = 0.0
+    for event in events:
+        if event.kind in ("search", "resumed"):
+            total += end - start
+            start = event.at - event.body["after_s"]
+        # What `sync` adds after a search was left is no work on it.
+        if event.kind != "published":
+            end = event.at
+    return total + end - start
+
+
 def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, Any]:
     """The search in `folder` as a JSON document.
 
@@ -30,45 +53,41 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
     their share of cores times `wall_s`; `first_trial_s` passed from the command to the first trial's first epoch.
     """
     events = events or read(folder / FILE)
-    about, finished = events[0].body, last(events, "finished")
+    first, how = events[0].body, about(events)
+    openings = [event for event in events if event.kind in ("search", "resumed")]
+    finished = last([event for event in events if event.id > openings[-1].id], "finished")
     starts = [event.body["began"] for event in events if event.kind == "epoch" and "began" in event.body]
     trials = replayed(events, objective_of(events))
-    began, ended = events[0].at, events[-1].at
     seconds = sum(row.seconds for trial in trials for row in trial.epochs)
-    wall = finished.get("wall_s", round(ended - began, 1))
+    wall = finished.get("wall_s", round(spent(events), 1))
     return {
-        "name": about["name"],
-        "study": about["study"],
-        "state": finished.get("state") or ("running" if alive(about) else "interrupted"),
+        "name": first["name"],
+        "study": first["study"],
+        "state": finished.get("state") or ("running" if lock.is_held(folder) else "interrupted"),
         "why": finished.get("why", ""),
-        "dataset": about["dataset"],
-        "stand_in": about["stand_in"],
-        "seed": about["seed"],
+        "dataset": first["dataset"],
+        "stand_in": first["stand_in"],
+        "seed": first["seed"],
         "trials": trials.counts(),
         "epochs": trials.epochs,
         "wall_s": wall,
         "training_s": round(seconds, 1),
-        "utilisation": round(seconds * about["cpus"] / (about["cores"] * wall), 3) if wall and about["cores"] else None,
-        "first_trial_s": round(min(starts) - about["started_at"], 1) if starts else None,
+        "utilisation": round(seconds * how["cpus"] / (how["cores"] * wall), 3) if wall and how["cores"] else None,
+        "first_trial_s": round(min(starts) - first["started_at"], 1) if starts else None,
+        "sessions": len(openings),
         "best": best(events, trials),
+        "test_openings": sum(event.kind == "tested" for event in events),
         "run_dir": str(folder.resolve()),
-        "mlflow": last(events, "published") or {"tracking_uri": about["tracking_uri"]},
-        "command": about["command"],
-        "resume": None,
+        "mlflow": last(events, "published") or {"tracking_uri": how["tracking_uri"]},
+        "command": first["command"],
+        "resume": resume_command(folder),
     }
 
 
-def alive(about: Mapping[str, Any]) -> bool:
-    """Whether the process that writes the record still runs; of another machine's we assume so."""
-    if about["node"] != os.uname().nodename:
-        return True
-    try:
-        os.kill(about["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def resume_command(folder: Path) -> str:
+    """The command that goes on with the search in `folder`."""
+    runs = "" if folder.parent == Path("runs") else f" --runs {shlex.quote(str(folder.parent))}"
+    return f"python -m search resume {folder.name}{runs}"
 
 
 def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
@@ -76,8 +95,8 @@ def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
     trial = trials.best()
     if trial is None:
         return None
-    row, tested = trial.best_epoch(trials.objective), last(events, "tested")
-    known = tested if tested.get("trial") == trial.number else {}
+    row = trial.best_epoch(trials.objective)
+    known = trial.tested if trial.tested.get("epoch") == row.number else {}
     metric = trials.objective.metric
     return {
         "trial": trial.number,

@@ -1,11 +1,13 @@
 """MLflow runs as a projection of the record: a reader with a cursor, on a thread of its own.
 
 One parent run per search, one child per trial. Nothing here is on the path of training: the record is the spool, and an
-MLflow that is slow or away is caught up with later.
+MLflow that is slow or away is caught up with later, in this process or in another one. Runs are found again by tags,
+and the parent's tag `search.cursor` says how much of the record is written, so nothing is written twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +23,12 @@ from spaces.study import Objective
 FLUSH_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 """How long the end of a search waits for MLflow to take what is recorded."""
-NOTHING_YET = 0
-
 STATUS = {
     State.COMPLETE: "FINISHED",
     State.STOPPED: "KILLED",
     State.INTERRUPTED: "KILLED",
+    State.PREEMPTED: "KILLED",
+    State.TIMED_OUT: "FAILED",
     State.DIVERGED: "FAILED",
     State.OUT_OF_MEMORY: "FAILED",
     State.FAILED: "FAILED",
@@ -71,6 +73,9 @@ class Tracker:
         done = self.flush(seconds)
         self._ending.set()
         self._wake.set()
+        if done and self._projection is not None:
+            with contextlib.suppress(Exception):  # a doubled run is no reason to fail a search
+                self._projection.remove_doubles()
         return done
 
     @property
@@ -93,7 +98,7 @@ class Tracker:
             try:
                 if self._projection is None:
                     prepare_environment()
-                    self._projection = _Runs(self._uri)
+                    self._projection = _Runs(self._uri, list(record.events()))
                 events = list(record.events(after=self._projection.cursor))
                 if events:
                     with self._lock:
@@ -110,82 +115,134 @@ class Tracker:
 
 
 class _Runs:
-    """The runs of one search in MLflow; `cursor` is the last event that is written there."""
+    """The runs of one search in MLflow; `cursor` is the last event that is written there.
 
-    def __init__(self, uri: str) -> None:
+    `events` are those of the record so far, the first included. Runs that MLflow has of this search are adopted. If
+    they tell of more than the record does, it was cut back after damage: then they are deleted, and written anew.
+    """
+
+    def __init__(self, uri: str, events: Sequence[Event]) -> None:
         from mlflow import MlflowClient
 
         self._client = MlflowClient(tracking_uri=uri)
         self._uri = uri
-        self.cursor = self._applied = NOTHING_YET
-        self.experiment_id: str | None = None
-        self.parent: str | None = None
-        self._about: Mapping[str, Any] = {}
-        self._children: dict[int, str] = {}
-        self._known_to_mlflow = True
-        self._trials = Trials(Objective())
+        self._about: Mapping[str, Any] = events[0].body
+        self.experiment_id = self._experiment(self._about["experiment"])
+        self.parent, cursor = self._open_parent(events[0])
+        found = self._found_children()
+        self._children = _by_trial(found)
+        if len(self._children) < len(found):
+            cursor = 0  # an unanswered call left doubles, and which of them has been written to is not known
+        if cursor > events[-1].id:
+            for run_id in [self.parent, *self._children.values()]:
+                self._client.delete_run(run_id)
+            self.parent, cursor = self._open_parent(events[0])
+            self._children = {}
+        self.cursor = cursor
+        self._doubtful = False
+        self._trials = Trials(Objective(**self._about["objective"]))
+        self._applied = 0
+        self._apply([event for event in events if event.id <= cursor])
 
     def write(self, events: Sequence[Event]) -> None:
         """Write `events`, which follow the cursor; one `log_batch` per run. Safe to repeat after an error."""
+        doubtful, self._doubtful = self._doubtful, True
+        if doubtful:  # a call that failed may have been done all the same
+            self._children = {**_by_trial(self._found_children()), **self._children}
+        self._write_children(events)
+        self._apply(events)
+        self._write_parent(events)
+        self.cursor = events[-1].id
+        self._doubtful = False
+
+    def _apply(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.id > self._applied:
+                if event.kind == "resumed":
+                    self._about = {**self._about, **event.body}
+                self._trials.apply(event)
+                self._applied = event.id
+
+    def _write_children(self, events: Sequence[Event]) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        if self.parent is None:
-            self._about = events[0].body
-            self._trials = Trials(Objective(**self._about["objective"]))
-            self._open_parent(events[0])
         metrics: dict[int, list[Any]] = {}
         params: dict[int, list[Any]] = {}
         tags: dict[int, list[Any]] = {}
-        ends: dict[int, tuple[str, int]] = {}
+        status: dict[int, tuple[str, int]] = {}
+        running = {trial.number for trial in self._trials.running()}
+        interrupted = {trial.number for trial in self._trials if trial.state is State.INTERRUPTED}
         for event in events:
-            number, body, stamp = event.trial, event.body, int(event.at * 1000)
+            body, stamp = event.body, int(event.at * 1000)
+            if event.kind == "finished":
+                status |= dict.fromkeys(running, ("KILLED", stamp))
+                for trial in running:
+                    tags.setdefault(trial, []).extend(_end_tags(State.INTERRUPTED, body["why"]))
+                running, interrupted = set(), interrupted | running
+            elif event.kind == "resumed":
+                status |= dict.fromkeys(interrupted, ("RUNNING", stamp))
+                for trial in interrupted:
+                    tags.setdefault(trial, []).extend(_end_tags(State.RUNNING, ""))
+                running, interrupted = running | interrupted, set()
+            number = event.trial
+            if number is None:
+                continue
             if event.kind == "asked":
-                assert number is not None
                 self._open_child(number, stamp)
+                running.add(number)
                 config = {**self._about["fixed"], **body["point"]}
                 params[number] = [Param(name, str(value)) for name, value in config.items()]
-                tags[number] = [RunTag("search.origin", body["origin"])]
+                tags.setdefault(number, []).append(RunTag("search.origin", body["origin"]))
             elif event.kind == "epoch":
-                assert number is not None
                 values = {**body["metrics"], "seconds": body["seconds"]}
                 metrics.setdefault(number, []).extend(
                     Metric(name, value, stamp, body["epoch"]) for name, value in values.items()
                 )
+            elif event.kind == "restarted":
+                tags.setdefault(number, []).append(RunTag("search.attempt", str(body["attempt"])))
             elif event.kind == "ended":
-                assert number is not None
-                told = [RunTag("search.state", body["state"]), RunTag("search.why", body["why"][:5000])]
-                tags.setdefault(number, []).extend(told)
-                ends[number] = (STATUS[State(body["state"])], stamp)
+                running.discard(number)
+                tags.setdefault(number, []).extend(_end_tags(State(body["state"]), body["why"]))
+                status[number] = (STATUS[State(body["state"])], stamp)
             elif event.kind == "tested":
-                assert number is not None
                 metrics.setdefault(number, []).append(
                     Metric("test_accuracy", body["test_accuracy"], stamp, body["epoch"])
                 )
                 tags.setdefault(number, []).append(RunTag("search.winner", "true"))
         for number in sorted({*metrics, *params, *tags}):
             batches = metrics.get(number, [])
+            # Of a tag that was set twice the last counts, and MLflow takes none twice in a batch.
+            latest = list({tag.key: tag for tag in tags.get(number, [])}.values())
             for start in range(0, max(1, len(batches)), 1000):
                 first = start == 0
                 self._client.log_batch(
                     self._children[number],
                     metrics=batches[start : start + 1000],
                     params=params.get(number, [])[:100] if first else [],
-                    tags=tags.get(number, []) if first else [],
+                    tags=latest if first else [],
                 )
-        for number, (status, stamp) in ends.items():
-            self._client.set_terminated(self._children[number], status, stamp)
-        for event in events:
-            if event.id > self._applied:
-                self._trials.apply(event)
-                self._applied = event.id
-        self._write_parent(events)
-        self.cursor = events[-1].id
+        for number, (state, stamp) in status.items():
+            self._set_status(self._children[number], state, stamp)
 
-    def _open_parent(self, first: Event) -> None:
+    def _set_status(self, run: str, status: str, stamp: int) -> None:
+        if status == "RUNNING":
+            self._client.update_run(run, status)
+        else:
+            self._client.set_terminated(run, status, stamp)
+
+    def remove_doubles(self) -> None:
+        """Delete runs that an unanswered call left behind: those of this search that are not the ones we write to."""
+        kept = {self.parent, *self._children.values()}
+        for run in [*self._found_parents(), *self._found_children()]:
+            if run.info.run_id not in kept:
+                self._client.delete_run(run.info.run_id)
+
+    def _open_parent(self, first: Event) -> tuple[str, int]:
         about = first.body
-        self.experiment_id = self._experiment(about["experiment"])
-        found = self._found(f"tags.`search.id` = '{about['id']}' and tags.`search.kind` = 'search'")
-        self._known_to_mlflow = bool(found)
+        found = self._found_parents()
+        if found:
+            first_run = max(found, key=lambda run: int(run.data.tags.get("search.cursor", 0)))
+            return first_run.info.run_id, int(first_run.data.tags.get("search.cursor", 0))
         tags = {
             "search.id": about["id"],
             "search.kind": "search",
@@ -198,9 +255,7 @@ class _Runs:
         }
         if about["commit"]:
             tags["mlflow.source.git.commit"] = about["commit"]
-        run = found[0] if found else self._create(about["name"], int(first.at * 1000), tags)
-        self._log_inputs(run.info.run_id, about)
-        self.parent = run.info.run_id
+        return self._create(about["name"], int(first.at * 1000), tags), 0
 
     def _log_inputs(self, run_id: str, about: Mapping[str, Any]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
@@ -214,25 +269,20 @@ class _Runs:
     def _open_child(self, number: int, stamp: int) -> None:
         if number in self._children:
             return
-        id_ = f"{self._about['id']}/{number}"
-        found = self._found(f"tags.`search.trial_id` = '{id_}'") if self._known_to_mlflow else []
         tags = {
-            "mlflow.parentRunId": self.parent or "",
-            "search.trial_id": id_,
+            "mlflow.parentRunId": self.parent,
+            "search.trial_id": f"{self._about['id']}/{number}",
             "search.kind": "trial",
             "search.trial": str(number),
             "mlflow.user": self._about["user"],
         }
-        # From here on a failure may leave a run that we do not know of.
-        known, self._known_to_mlflow = self._known_to_mlflow, True
-        run = found[0] if found else self._create(f"trial-{number:03d}", stamp, tags)
-        self._known_to_mlflow = known
-        self._children[number] = run.info.run_id
+        self._children[number] = self._create(f"trial-{number:03d}", stamp, tags)
 
     def _write_parent(self, events: Sequence[Event]) -> None:
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Metric, RunTag
 
-        assert self.parent is not None
+        if events[0].kind == "search":
+            self._log_inputs(self.parent, events[0].body)
         stamp, trials, objective = int(events[-1].at * 1000), self._trials, self._trials.objective
         there = trials.counts()
         counts = {f"trials_{state.replace(' ', '_')}": float(there.get(str(state), 0)) for state in State}
@@ -241,22 +291,27 @@ class _Runs:
         if best is not None:
             metrics |= {f"best_{objective.metric}": best.best_value(objective), "best_trial": float(best.number)}
         tags = [RunTag("mlflow.note.content", self._note(best))]
-        params: list[Any] = []
         for event in events:
             if event.kind == "tested":
                 metrics["test_accuracy"] = event.body["test_accuracy"]
             elif event.kind == "finished":
                 tags += [RunTag("search.state", event.body["state"]), RunTag("search.why", event.body["why"])]
-                if best is not None:
+                if best is not None:  # tags, because a search that goes on may find another, and params cannot change
                     config = {**self._about["fixed"], **best.point}
-                    params = [Param(f"best/{name}", str(value)) for name, value in config.items()]
-        self._client.log_batch(
-            self.parent, [Metric(name, value, stamp, events[-1].id) for name, value in metrics.items()], params, tags
-        )
+                    tags += [RunTag(f"best/{name}", str(value)) for name, value in config.items()]
+            elif event.kind == "resumed":
+                tags.append(RunTag("search.state", "running"))
         for event in events:
             if event.kind == "finished":
                 status = {"done": "FINISHED", "failed": "FAILED"}.get(event.body["state"], "KILLED")
-                self._client.set_terminated(self.parent, status, int(event.at * 1000))
+                self._set_status(self.parent, status, int(event.at * 1000))
+            elif event.kind == "resumed":
+                self._set_status(self.parent, "RUNNING", 0)
+        # Last of all, since the cursor says that the rest is done.
+        tags = [*{tag.key: tag for tag in tags}.values(), RunTag("search.cursor", str(events[-1].id))]
+        self._client.log_batch(
+            self.parent, [Metric(name, value, stamp, events[-1].id) for name, value in metrics.items()], tags=tags
+        )
 
     def _note(self, best: Any) -> str:
         about, lines = self._about, []
@@ -286,8 +341,31 @@ class _Runs:
         tags = {"mlflow.experimentKind": "custom_model_development"}
         return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
-    def _found(self, filter_string: str) -> list[Any]:
-        return list(self._client.search_runs([self.experiment_id or ""], filter_string=filter_string, max_results=1))
+    def _found_parents(self) -> list[Any]:
+        return self._found(f"tags.`search.id` = '{self._about['id']}' and tags.`search.kind` = 'search'")
 
-    def _create(self, name: str, stamp: int, tags: Mapping[str, str]) -> Any:
-        return self._client.create_run(self.experiment_id, start_time=stamp, tags=dict(tags), run_name=name)
+    def _found_children(self) -> list[Any]:
+        return self._found(f"tags.`search.trial_id` LIKE '{self._about['id']}/%'")
+
+    def _found(self, filter_string: str) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_runs([self.experiment_id], filter_string=filter_string, page_token=token)
+            found, token = [*found, *page], page.token
+            if not token:
+                return sorted(found, key=lambda run: str(run.info.run_id))
+
+    def _create(self, name: str, stamp: int, tags: Mapping[str, str]) -> str:
+        run = self._client.create_run(self.experiment_id, start_time=stamp, tags=dict(tags), run_name=name)
+        return str(run.info.run_id)
+
+
+def _by_trial(runs: Sequence[Any]) -> dict[int, str]:
+    return {int(run.data.tags["search.trial"]): str(run.info.run_id) for run in runs}
+
+
+def _end_tags(state: State, why: str) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    return [RunTag("search.state", state), RunTag("search.why", why[:5000])]

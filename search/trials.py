@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,26 +26,39 @@ class State(StrEnum):
     """Its loss was no longer finite."""
     OUT_OF_MEMORY = "out of memory"
     FAILED = "failed"
-    """Its code raised an error, or its process died."""
+    """Its code raised an error, or its process died again and again."""
+    TIMED_OUT = "timed out"
+    """It reported nothing for too long, twice."""
+    PREEMPTED = "preempted"
+    """Its nodes were taken away more often than it was worth trying again."""
     INTERRUPTED = "interrupted"
-    """The search ended before the trial did: time was up, or the user stopped it."""
+    """The search was left before the trial ended: time was up, or it was stopped. It goes on if the search does."""
+
+
+WORTHLESS = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
+"""Ends after which a trial is not ranked, whatever it showed before."""
 
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch as recorded; `seconds` were spent in training steps and validation."""
+    """One epoch as recorded; `seconds` were spent in training steps and validation, the checkpoint has `bytes`."""
 
     number: int
     metrics: Mapping[str, float]
     seconds: float
     checkpoint: str | None
     sha256: str | None
+    bytes: int
     at: float
 
 
 @dataclass
 class Trial:
-    """One trial. `point` is what was searched; the study adds the fixed values."""
+    """One trial. `point` is what was searched; the study adds the fixed values.
+
+    `attempt` counts the workers that it was given to, from 1; `losses` are the ends that it escaped by being tried
+    again, since its last new epoch; `tested` is what the test set gave, if it was opened for this trial.
+    """
 
     number: int
     point: Mapping[str, Value]
@@ -56,6 +69,9 @@ class Trial:
     why: str = ""
     traceback: str = ""
     ended: float | None = None
+    attempt: int = 1
+    losses: list[State] = field(default_factory=list)
+    tested: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self, objective: Objective) -> list[float]:
         """The objective's metric after each epoch."""
@@ -89,13 +105,39 @@ class Trials:
             assert event.trial is not None
             self._trials[event.trial] = Trial(event.trial, body["point"], body["origin"], event.at)
         elif event.kind == "epoch":
-            self[event.trial].epochs.append(
-                EpochRow(body["epoch"], body["metrics"], body["seconds"], body["checkpoint"], body["sha256"], event.at)
+            row = EpochRow(
+                body["epoch"],
+                body["metrics"],
+                body["seconds"],
+                body["checkpoint"],
+                body["sha256"],
+                body.get("bytes", 0),
+                event.at,
             )
+            self[event.trial].epochs.append(row)
+            self[event.trial].losses.clear()
+        elif event.kind == "repeated":
+            rows, index = self[event.trial].epochs, body["epoch"] - 1
+            rows[index] = replace(
+                rows[index], checkpoint=body["checkpoint"], sha256=body["sha256"], bytes=body.get("bytes", 0)
+            )
+        elif event.kind == "lost":
+            self[event.trial].losses.append(State(body["state"]))
+        elif event.kind == "restarted":
+            self[event.trial].attempt = body["attempt"]
         elif event.kind == "ended":
             trial = self[event.trial]
             trial.state, trial.why, trial.ended = State(body["state"]), body["why"], event.at
             trial.traceback = body.get("traceback", "")
+        elif event.kind == "tested":
+            self[event.trial].tested = body
+        elif event.kind == "finished":
+            for trial in self.running():
+                trial.state, trial.why, trial.ended = State.INTERRUPTED, body["why"], event.at
+        elif event.kind == "resumed":
+            for trial in self:
+                if trial.state is State.INTERRUPTED:
+                    trial.state, trial.why, trial.ended = State.RUNNING, "", None
 
     def __getitem__(self, number: int | None) -> Trial:
         assert number is not None
@@ -127,8 +169,7 @@ class Trials:
         Complete trials come before all others, and of the others those that got further: values after different
         numbers of epochs are not comparable.
         """
-        lost = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
-        worth = [trial for trial in self if trial.state not in lost and trial.has_value(self.objective)]
+        worth = [trial for trial in self if trial.state not in WORTHLESS and trial.has_value(self.objective)]
         sign = -1 if self.objective.mode == "max" else 1
 
         def key(trial: Trial) -> tuple[Any, ...]:

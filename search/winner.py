@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from search import checkpoints, tracking
+from search import checkpoints
 from search.display import Display
 from search.errors import EnvironmentFault, SearchError, SearchFailed
 from search.preflight import Prepared
+from search.registry import Registry, Winner
 from search.search import Search
 from search.settings import masked
 from search.trials import State, Trial
@@ -35,8 +36,14 @@ def winner(search: Search) -> Trial:
 
 
 def measure(search: Search, trial: Trial, source: Source, root: Path) -> float | None:
-    """The test accuracy of the best epoch of `trial`, written into the record; None if the data has no test part."""
+    """The test accuracy of the best epoch of `trial`, written into the record; None if the data has no test part.
+
+    Once it is in the record, the test set stays closed: a search that goes on after a crash reads it there.
+    """
     row = trial.best_epoch(search.study.objective)
+    if trial.tested.get("epoch") == row.number:
+        accuracy: float = trial.tested["test_accuracy"]
+        return accuracy
     assert row.checkpoint is not None
     assert row.sha256 is not None
     folder = checkpoints.verified(root, row.checkpoint, row.sha256)
@@ -56,15 +63,11 @@ def measure(search: Search, trial: Trial, source: Source, root: Path) -> float |
     return metrics["val_accuracy"]
 
 
-def crown(
-    prepared: Prepared, search: Search, tracker: tracking.Tracker, root: Path, display: Display
-) -> dict[str, Any]:
-    """Measure the winner on the test set, log and register its model, and return where all that is in MLflow.
+def crown(prepared: Prepared, search: Search, root: Path, display: Display) -> Winner | None:
+    """Measure the winner on the test set; None if it is no classifier of ours, which nobody but its author can measure.
 
-    Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint or the model MLflow gives back is bad.
+    Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint is bad.
     """
-    from search.registry import Registry, Winner
-
     about = prepared.about
     best = winner(search)
     if best.state is not State.COMPLETE:
@@ -72,15 +75,20 @@ def crown(
     row = best.best_epoch(search.study.objective)
     assert row.checkpoint is not None
     if not (root / row.checkpoint / ARCHITECTURE).is_file():
+        assert row.sha256 is not None
+        checkpoints.verified(root, row.checkpoint, row.sha256)
         display.warn("the winner's checkpoint holds no classifier, so it is neither tested nor registered")
-        return tracker.place
-    display.say(f"measuring trial {best.number} on the test set, once")
+        return None
+    if best.tested.get("epoch") != row.number:
+        again = any(trial.tested for trial in search.trials)
+        display.say(
+            f"measuring trial {best.number} on the test set, {'AGAIN, for another winner' if again else 'once'}"
+        )
     accuracy = measure(search, best, prepared.source, root)
-    if not tracker.flush(tracking.PATIENCE_SECONDS):
-        raise EnvironmentFault(f"MLflow does not answer, so no model is registered; its checkpoint is in {root}")
-    model = Winner(
+    return Winner(
         study=search.study.name,
         search=about["name"],
+        key=f"{about['id']}/{best.number}/{row.number}",
         checkpoint=root / row.checkpoint,
         config={**search.study.fixed, **best.point},
         metrics=row.metrics,
@@ -88,15 +96,24 @@ def crown(
         data_digest=about["digest"],
         classes=tuple(about["classes"]),
     )
-    place = tracker.place
+
+
+def publish(prepared: Prepared, model: Winner, place: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Log and register the winner's model in the runs at `place`, and return where all that is in MLflow.
+
+    Safe to repeat. Raises EnvironmentFault if MLflow does not take it, or gives back another model.
+    """
     run_id = place["parent_run_id"]
     try:
         registry = Registry(prepared.settings.tracking)
         logged = registry.log(model, run_id, place["experiment_id"], prepared.data.val)
-        registered = {} if about["stand_in"] else registry.register(model, logged, run_id)
+        registered = {} if prepared.about["stand_in"] else registry.register(model, logged, run_id)
     except SearchError:
         raise
     except Exception as error:  # MLflow, its store or the disk; the search itself has succeeded
         why = " ".join(masked(str(error)).split())[:300]
-        raise EnvironmentFault(f"MLflow did not take the model ({why}); its checkpoint is kept in {root}") from error
-    return {**place, "model_uri": logged, **registered}
+        raise EnvironmentFault(
+            f"MLflow did not take the model ({why}); its checkpoint is kept in {root}, "
+            f"and `python -m search sync {model.search}` tries again"
+        ) from error
+    return {**place, "model_uri": logged, "winner": model.key, **registered}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import faulthandler
 import json
 import os
 import time
@@ -21,12 +22,17 @@ _DATA: dict[str, Any] = {}
 
 @dataclass(frozen=True)
 class Task:
-    """What every trial of a search shares. `data` refers to the data set in Ray's object store."""
+    """What every trial of a search shares. `data` refers to the data set in Ray's object store.
+
+    `budget` bounds the bytes under `checkpoints`, None for no limit; `stacks` is the folder for stack traces.
+    """
 
     trainable: Callable[..., Iterator[Any]]
     data: tuple[Any, ...]
     checkpoints: Path
+    stacks: Path
     cpus: float
+    budget: int | None = None
 
 
 def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
@@ -52,7 +58,11 @@ def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
 
 
 def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What to report for the trial in `config`: `trial` (its number), `config`, `resume` (folder or None)."""
+    """What to report for a trial: `config` has its number (`trial`), `attempt`, `config`, `resume` (folder or None).
+
+    `silence` in it is how many seconds without a report are allowed: after nine tenths of them all threads' stacks are
+    dumped, by a thread of C that also runs where Python hangs.
+    """
     import torch
     import torch._dynamo  # every optimizer imports it at its first step, for a second or more; not on a trial's clock
 
@@ -61,38 +71,69 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     torch.set_num_threads(max(1, int(task.cpus)))
     data = _data(task)
     place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
-    number = config["trial"]
-    try:
-        resume = Path(config["resume"]) if config.get("resume") else None
-        start = time.perf_counter()
-        epochs = task.trainable(config["config"], data, resume=resume)
-        for epoch in epochs:
-            seconds = time.perf_counter() - start
-            name, sha256 = checkpoints.write(task.checkpoints, number, epoch.number, epoch.save)
-            yield {
-                "epoch": epoch.number,
-                "metrics": dict(epoch.metrics),
-                "seconds": seconds,
-                "checkpoint": name,
-                "sha256": sha256,
-                "place": place,
-            }
+    number, attempt = config["trial"], config["attempt"]
+    with _stack_dump(stack_file(task.stacks, number, attempt), 0.9 * config["silence"]) as heard:
+        try:
+            resume = Path(config["resume"]) if config.get("resume") else None
             start = time.perf_counter()
-        yield {"end": State.FAILED, "why": "the trainable returned before its last epoch"}
-    except Diverged as error:
-        yield {"end": State.DIVERGED, "why": str(error)}
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        yield {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
-    except torch.AcceleratorError:
-        raise  # the device's context is broken for good; Ray starts a fresh process
-    except Exception as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        yield {
-            "end": State.INTERRUPTED if full else State.FAILED,
-            "why": _last_line(error),
-            "traceback": traceback.format_exc(),
-            "storage_full": full,
-        }
+            epochs = task.trainable(config["config"], data, resume=resume)
+            for epoch in epochs:
+                seconds = time.perf_counter() - start
+                written = checkpoints.write(
+                    task.checkpoints, number, epoch.number, epoch.save, attempt=attempt, budget=task.budget
+                )
+                yield {
+                    "epoch": epoch.number,
+                    "metrics": dict(epoch.metrics),
+                    "seconds": seconds,
+                    "checkpoint": written.name,
+                    "sha256": written.sha256,
+                    "bytes": written.bytes,
+                    "place": place,
+                }
+                heard()
+                start = time.perf_counter()
+            yield {"end": State.FAILED, "why": "the trainable returned before its last epoch"}
+        except Diverged as error:
+            yield {"end": State.DIVERGED, "why": str(error)}
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            yield {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
+        except torch.AcceleratorError:
+            raise  # the device's context is broken for good; Ray starts a fresh process
+        except Exception as error:
+            # safetensors wraps the system's error into one of its own.
+            if getattr(error, "errno", None) in checkpoints.FULL or "No space left" in str(error):
+                yield {"storage_full": _last_line(error)}
+            else:
+                yield {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
+
+
+def stack_file(folder: Path, trial: int, attempt: int) -> Path:
+    """Where the stacks of a silent attempt at `trial` are dumped."""
+    return folder / f"trial-{trial:04d}-attempt-{attempt}.txt"
+
+
+@contextlib.contextmanager
+def _stack_dump(path: Path, seconds: float) -> Iterator[Callable[[], None]]:
+    """Inside, all stacks go to `path` after each `seconds` in which the yielded function was not called."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        file = path.open("w")
+    except OSError:  # a full disk; the trial has no need of this
+        yield lambda: None
+        return
+    with file:
+
+        def heard() -> None:
+            faulthandler.dump_traceback_later(seconds, file=file)
+
+        heard()
+        try:
+            yield heard
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            if not path.stat().st_size:
+                path.unlink()
 
 
 def share(data: Any) -> tuple[Any, ...]:

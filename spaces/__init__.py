@@ -51,6 +51,11 @@ def load(name: str) -> Study:
     return replace(study, name=name, about=describe(name))
 
 
+def source(name: str) -> str:
+    """What `load` finds the study by from any working folder: its name, or the absolute path of its file."""
+    return str(Path(name).resolve()) if name.endswith(".py") or "/" in name else name
+
+
 def _load_file(path: Path) -> Study:
     from spaces.study import Study
 

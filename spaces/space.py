@@ -246,6 +246,24 @@ def with_when(range_: Range, when: When) -> Range:
     return type(range_)(range_.low, range_.high, range_.log, when)  # type: ignore[arg-type]
 
 
+def to_plain(range_: Range) -> dict[str, Any]:
+    """`range_` as JSON can hold it; `from_plain` reads it back as it was."""
+    kind = type(range_).__name__
+    if isinstance(range_, Choice):
+        return {"kind": kind, "values": list(range_.values), "when": dict(range_.when)}
+    return {"kind": kind, "low": range_.low, "high": range_.high, "log": range_.log, "when": dict(range_.when)}
+
+
+def from_plain(stored: Mapping[str, Any]) -> Range:
+    """The range that `to_plain` wrote."""
+    when = {name: tuple(wanted) if isinstance(wanted, list) else wanted for name, wanted in stored["when"].items()}
+    if stored["kind"] == "Choice":
+        return Choice(*stored["values"], when=when)
+    if stored["kind"] == "Int":
+        return Int(stored["low"], stored["high"], stored["log"], when)
+    return Float(stored["low"], stored["high"], stored["log"], when)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

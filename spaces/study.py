@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, Value, check_name, possible, with_when
+from spaces.space import from_plain as range_from_plain
+from spaces.space import to_plain as range_to_plain
 from trainables.epoch import Trainable
 
 __all__ = ["Choice", "Float", "Int", "Objective", "Study"]
@@ -149,6 +151,36 @@ class Study:
             if kept not in start:
                 start.append(kept)
         return replace(self, space=reduced, fixed=fixed, start=tuple(start))
+
+
+PLAIN = ("dataset", "epochs", "trials", "time_budget", "first_rung", "reduction_factor", "val_fraction", "split_seed")
+"""The fields of a study that JSON holds as they are."""
+
+
+def to_plain(study: Study) -> dict[str, Any]:
+    """All of `study` but its trainable, as JSON can hold it."""
+    return {
+        **{name: getattr(study, name) for name in PLAIN},
+        "name": study.name,
+        "about": study.about,
+        "objective": {"metric": study.objective.metric, "mode": study.objective.mode},
+        # A list, because the order is that in which a sampler draws, and JSON objects have none to rely on.
+        "space": [{"name": name, **range_to_plain(range_)} for name, range_ in study.ranges.items()],
+        "fixed": dict(study.fixed),
+        "start": [dict(point) for point in study.start],
+    }
+
+
+def from_plain(stored: Mapping[str, Any], trainable: Trainable) -> Study:
+    """The study that `to_plain` wrote, with `trainable` to train it. Raises SpaceError."""
+    return Study(
+        trainable=trainable,
+        **{
+            **stored,
+            "objective": Objective(**stored["objective"]),
+            "space": {range_["name"]: range_from_plain(range_) for range_ in stored["space"]},
+        },
+    )
 
 
 def config_of(point: Mapping[str, Value]) -> Config:

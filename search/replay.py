@@ -1,0 +1,94 @@
+"""Proof that a record's decisions follow from it: every suggestion and every stop is derived anew, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from search.record import Event
+from search.samplers import SAMPLERS
+from search.schedulers import SCHEDULERS
+from search.search import Search
+from search.summary import about
+from spaces.study import Study
+
+DECIDED = ("asked", "lost", "epoch", "repeated", "decided", "ended")
+"""What the search writes by itself, given what it hears."""
+
+
+class _Memory:
+    """A record that keeps what is appended since it was last emptied."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
+        """See `Record.append`."""
+        made = [Event(0, 0.0, kind, trial, body) for kind, trial, body in events]
+        self.events += made
+        return made
+
+
+def differences(events: Sequence[Event], study: Study) -> list[str]:
+    """Where the search that `events` record would decide otherwise if it heard the same again; empty if nowhere.
+
+    The very class that ran the search runs again, with sampler and scheduler made afresh; it is told of each epoch, end
+    and loss in the recorded order, and what it writes is compared with what is recorded. It ends at the first
+    difference, because all that follows would differ too.
+    """
+    how, memory = about(events), _Memory()
+    search = Search(
+        study,
+        memory,
+        SAMPLERS[how["sampler"]](study, how["seed"]),
+        SCHEDULERS[how["scheduler"]](study),
+        seed=how["seed"],
+        trials=events[0].body["trials"],
+    )
+    pending: list[Event] = []
+    for event in events:
+        if event.kind not in DECIDED:
+            if event.kind == "restarted":
+                search.again()
+            search.note(event.kind, event.body, event.trial)
+            memory.events.clear()
+            continue
+        if not pending:
+            memory.events.clear()
+            _tell(search, event)
+            pending = list(memory.events)
+        expected = pending.pop(0) if pending else None
+        if expected is None or _said(expected) != _said(event):
+            says = f"{expected.kind} {_said(expected)[2]}" if expected else "nothing"
+            return [f"event {event.id}: recorded is {event.kind} {_said(event)[2]}, derived is {says}"]
+    return []
+
+
+def _tell(search: Search, event: Event) -> None:
+    body = event.body
+    if event.kind == "asked":
+        search.ask()
+    elif event.kind in ("epoch", "repeated"):
+        metrics = body.get("metrics")
+        if metrics is None:  # a repeated epoch keeps only whether its metrics were those known
+            known = search.trials[event.trial].epochs[body["epoch"] - 1].metrics
+            metrics = known if body["same"] else {}
+        search.report(
+            event.trial or 0,
+            body["epoch"],
+            metrics,
+            seconds=body.get("seconds", 0.0),
+            checkpoint=body["checkpoint"],
+            sha256=body["sha256"],
+            size=body["bytes"],
+        )
+    elif event.kind == "lost":
+        search.lost(event.trial or 0, body["state"], body["why"])
+    elif event.kind == "ended":
+        search.end(event.trial or 0, body["state"], body["why"], body.get("traceback", ""))
+
+
+def _said(event: Event) -> tuple[str, int | None, dict[str, Any]]:
+    """What of an event the search decides: not where and when it happened."""
+    places = ("pid", "node", "began")
+    return event.kind, event.trial, {key: value for key, value in event.body.items() if key not in places}

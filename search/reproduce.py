@@ -1,0 +1,94 @@
+"""One trial trained again, from its seed, to see whether it comes out as recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.display import sparkline
+from search.preflight import Prepared
+from search.record import Event
+from search.samplers import SAMPLERS
+from search.schedulers import SCHEDULERS
+from search.search import Search
+from trainables.epoch import Diverged
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The recorded and the new curve of one metric, an entry per epoch that both have."""
+
+    metric: str
+    recorded: Sequence[float]
+    again: Sequence[float]
+
+    @property
+    def drift(self) -> float:
+        """The largest difference."""
+        return max((abs(a - b) for a, b in zip(self.recorded, self.again, strict=True)), default=0.0)
+
+    @property
+    def first(self) -> int | None:
+        """The first epoch (from 1) at which the curves differ, or None if they are the same bit for bit."""
+        pairs = enumerate(zip(self.recorded, self.again, strict=True), start=1)
+        return next((epoch for epoch, (a, b) in pairs if a != b), None)
+
+
+def reproduce(prepared: Prepared, number: int, tell: Callable[[str], None]) -> list[Comparison]:
+    """Train trial `number` of the recalled search again, as many epochs as it has, and compare every metric.
+
+    In this process and without Ray, with as many threads as a trial had. `tell` hears of each epoch.
+    """
+    import torch
+
+    study, settings = prepared.study, prepared.settings
+    sampler, scheduler = SAMPLERS[settings.sampler](study, settings.seed), SCHEDULERS[settings.scheduler](study)
+    search = Search(
+        study, _Closed(), sampler, scheduler, seed=settings.seed, trials=settings.trials or 0, past=prepared.past
+    )
+    trial = search.trials[number]
+    torch.set_num_threads(max(1, int(settings.cpus)))
+    rows: list[dict[str, float]] = []
+    try:
+        for epoch in study.trainable(search.config(trial), prepared.data):
+            rows.append(dict(epoch.metrics))
+            was = trial.epochs[epoch.number - 1].metrics
+            tell(f"epoch {epoch.number}: " + ", ".join(f"{k} {v:.6g} (was {was.get(k)})" for k, v in rows[-1].items()))
+            if epoch.number >= len(trial.epochs):
+                break
+    except Diverged as error:
+        tell(str(error))
+    names = sorted({name for row in trial.epochs[: len(rows)] for name in row.metrics})
+    nan = float("nan")
+    return [
+        Comparison(
+            name,
+            [row.metrics.get(name, nan) for row in trial.epochs[: len(rows)]],
+            [row.get(name, nan) for row in rows],
+        )
+        for name in names
+    ]
+
+
+def overlaid(curves: Sequence[Comparison], epochs: int) -> str:
+    """Recorded and new curve of each metric, one above the other, and what they differ by."""
+    lines = []
+    for curve in curves:
+        finite = [value for value in [*curve.recorded, *curve.again] if math.isfinite(value)]
+        low, high = min(finite, default=0.0), max(finite, default=1.0)
+        verdict = "the same, bit for bit" if curve.first is None else f"differs from epoch {curve.first}"
+        if len(curve.again) < epochs:
+            verdict += f", {len(curve.again)} of {epochs} epochs came"
+        lines.append(f"{curve.metric:<14} recorded {sparkline(curve.recorded, low, high)}")
+        lines.append(f"{'':<14} again    {sparkline(curve.again, low, high)}  {verdict}, drift {curve.drift:.3g}")
+    return "\n".join(lines)
+
+
+class _Closed:
+    """A record that nothing is added to."""
+
+    def append(self, *events: Any) -> list[Event]:
+        """Never called: no trial is asked for and none reports."""
+        raise AssertionError("a search that is only read must not write")
