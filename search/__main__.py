@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -405,6 +405,46 @@ def sync(name: str, runs: Path) -> None:
         if not run.sync(prepared, folder, display):
             raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
     click.echo(f"{name}: MLflow has all of the record")
+
+
+@cli.command()
+@click.argument("name", required=False)
+@RUNS
+@click.option("--repair", is_flag=True, help="Mend what can be mended, from the record.")
+@JSON
+@DEBUG
+def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
+    """Examine this machine; or a search: do its record, decisions, checkpoints and MLflow runs agree?"""
+    from search import doctor, lock
+    from search.resume import tracking_uri
+    from search.settings import Settings, check_name, from_environment
+
+    findings = []
+    with ExitStack() as stack:
+        if name is None:
+            look = doctor.surroundings(Settings(runs=runs, **from_environment()))
+        else:
+            check_name(name)
+            if not (runs / name).is_dir():
+                raise BadInput(f"no search {name!r} in {runs}; `python -m search list` shows those there are")
+            if repair:
+                stack.enter_context(_signals())
+                stack.enter_context(lock.held(runs / name))
+            look = doctor.search(runs / name, tracking_uri(runs / name))
+        for finding in look:
+            told = finding.repair() if repair and not finding.well and finding.repair else ""
+            findings.append({"what": finding.what, "well": finding.well, "seen": finding.seen, "repaired": told})
+            if not as_json:
+                mark = "ok " if finding.well else "BAD"
+                click.echo(
+                    f"{mark} {finding.what:<12} {finding.seen}" + (f"\n    {'':<12} repaired: {told}" if told else "")
+                )
+    if as_json:
+        click.echo(json.dumps(findings, indent=1))
+    bad = [str(each["what"]) for each in findings if not each["well"] and not each["repaired"]]
+    if bad:
+        hint = "" if repair or name is None else "; --repair mends what can be mended"
+        raise EnvironmentFault(f"not well: {', '.join(bad)}{hint}")
 
 
 def found(name: str, runs: Path) -> Path:

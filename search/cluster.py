@@ -102,6 +102,17 @@ def _guard_token() -> None:
         token.chmod(0o600)
 
 
+def run_a_task() -> None:
+    """Run something on the cluster. Raises EnvironmentFault if it does not come back within a minute."""
+    import ray
+
+    answer = ray.remote(num_cpus=0)(lambda: "well").remote()
+    try:
+        ray.get(answer, timeout=60)
+    except ray.exceptions.GetTimeoutError:
+        raise EnvironmentFault("Ray runs no task; look at its logs") from None
+
+
 def slots(settings: Settings) -> int:
     """How many trials the cluster has room for at once, at least 1; `--concurrent` can only lower it."""
     asked = {"CPU": settings.cpus, "GPU": settings.gpus}

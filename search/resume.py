@@ -50,12 +50,7 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         limit = more.seconds + (limit if limit is not None else spent(events))
     elif more.trials is not None:
         limit = None
-    surrounding = from_environment()
-    uri = surrounding["tracking_uri"] or how["tracking_uri"]
-    if "***" in uri:
-        raise EnvironmentFault(
-            f"the search reports to {uri}, and passwords are not recorded; set MLFLOW_TRACKING_URI to the whole address"
-        )
+    uri = tracking_uri(folder, events)
     data = how["data"]
     if data is None and how["data_dir"] and not os.environ.get("SEARCH_DATA_DIR") and study.dataset != "digits":
         data = how["data_dir"]
@@ -75,7 +70,7 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         trial_timeout=how["trial_timeout"],
         checkpoint_budget=how["checkpoint_budget"],
         tracking_uri=uri,
-        ray_address=surrounding["ray_address"],
+        ray_address=from_environment()["ray_address"],
         command=command,
     )
     source, data_set, digest = surroundings(study, settings, display)
@@ -89,6 +84,24 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         display.warn(f"{line}; trials that go on may come out otherwise")
     changes = {"trials": total, "time_budget": limit, "resume_command": command, "tracking_uri": masked(uri), **now}
     return Prepared(study, settings, source, data_set, {**how, **changes}, tuple(events))
+
+
+def tracking_uri(folder: Path, events: Sequence[Event] = ()) -> str:
+    """Where the search in `folder` reports to: MLFLOW_TRACKING_URI, else what it recorded, else the store beside it.
+
+    Raises EnvironmentFault if the recorded address had a password, which is not recorded.
+    """
+    given = from_environment()["tracking_uri"]
+    try:
+        recorded = about(events or read(folder / FILE))["tracking_uri"]
+    except EnvironmentFault:  # a damaged record, as the doctor meets it
+        recorded = Settings(runs=folder.parent).tracking
+    uri: str = given or recorded
+    if "***" in uri:
+        raise EnvironmentFault(
+            f"the search reports to {uri}, and passwords are not recorded; set MLFLOW_TRACKING_URI to the whole address"
+        )
+    return uri
 
 
 def recorded_study(how: dict[str, Any]) -> Study:

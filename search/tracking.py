@@ -17,7 +17,7 @@ from typing import Any
 from search.mlflow_store import prepare_environment
 from search.record import Event, Record
 from search.settings import masked
-from search.trials import State, Trials
+from search.trials import State, Trials, replayed
 from spaces.study import Objective
 
 FLUSH_SECONDS = 1.0
@@ -114,6 +114,68 @@ class Tracker:
             self._wake.clear()
 
 
+def disagreements(uri: str, events: Sequence[Event]) -> list[str]:
+    """Where the runs in MLflow at `uri` differ from `events`: missing, doubled, of another status or with other values."""
+    prepare_environment()
+    from mlflow import MlflowClient
+
+    client, first = MlflowClient(tracking_uri=uri), events[0].body
+    experiment = client.get_experiment_by_name(first["experiment"])
+    if experiment is None:
+        return [f"there is no experiment {first['experiment']}"]
+    parents, children = _found(client, experiment.experiment_id, first["id"])
+    lines = [] if len(parents) == 1 else [f"there are {len(parents)} parent runs instead of one"]
+    trials = replayed(events, Objective(**first["objective"]))
+    for parent in parents:
+        cursor = int(parent.data.tags.get("search.cursor", 0))
+        if cursor != events[-1].id:
+            lines.append(f"{cursor} of {events[-1].id} events are written")
+    runs: dict[int, list[Any]] = {trial.number: [] for trial in trials}
+    for run in children:
+        runs.setdefault(int(run.data.tags["search.trial"]), []).append(run)
+    for number, found in sorted(runs.items()):
+        if number >= len(trials) or len(found) != 1:
+            lines.append(f"trial {number} has {len(found)} runs")
+            continue
+        trial, run = trials[number], found[0]
+        status = "RUNNING" if trial.state is State.RUNNING else STATUS[trial.state]
+        if run.info.status != status:
+            lines.append(f"trial {number} is {run.info.status} instead of {status}")
+        for name in trial.epochs[-1].metrics if trial.epochs else ():
+            shown = sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, name))
+            if shown != [(row.number, row.metrics[name]) for row in trial.epochs if name in row.metrics]:
+                lines.append(f"trial {number} shows another curve of {name}")
+    return lines
+
+
+def rewrite(uri: str, events: Sequence[Event], *, anew: bool) -> None:
+    """Write all of `events` to MLflow at `uri` once more; with `anew` the runs that are there are deleted first."""
+    prepare_environment()
+    runs = _Runs(uri, events, anew=anew)
+    runs.cursor = 0
+    runs.write(events)
+    runs.remove_doubles()
+
+
+def write_probe(uri: str) -> None:
+    """Write a run with a value to MLflow at `uri`, read it, and delete it. Raises what MLflow raises."""
+    prepare_environment()
+    from mlflow import MlflowClient
+
+    client, name = MlflowClient(tracking_uri=uri), "search-doctor"
+    found = client.get_experiment_by_name(name)
+    experiment = found.experiment_id if found else client.create_experiment(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment)
+    run = client.create_run(experiment).info.run_id
+    client.log_metric(run, "probe", 1.0)
+    value = client.get_run(run).data.metrics.get("probe")
+    client.delete_run(run)
+    client.delete_experiment(experiment)
+    if value != 1.0:
+        raise RuntimeError(f"a value of 1.0 came back as {value}")
+
+
 class _Runs:
     """The runs of one search in MLflow; `cursor` is the last event that is written there.
 
@@ -121,7 +183,7 @@ class _Runs:
     they tell of more than the record does, it was cut back after damage: then they are deleted, and written anew.
     """
 
-    def __init__(self, uri: str, events: Sequence[Event]) -> None:
+    def __init__(self, uri: str, events: Sequence[Event], *, anew: bool = False) -> None:
         from mlflow import MlflowClient
 
         self._client = MlflowClient(tracking_uri=uri)
@@ -133,9 +195,9 @@ class _Runs:
         self._children = _by_trial(found)
         if len(self._children) < len(found):
             cursor = 0  # an unanswered call left doubles, and which of them has been written to is not known
-        if cursor > events[-1].id:
-            for run_id in [self.parent, *self._children.values()]:
-                self._client.delete_run(run_id)
+        if anew or cursor > events[-1].id:
+            for run in [*self._found_parents(), *found]:
+                self._client.delete_run(run.info.run_id)
             self.parent, cursor = self._open_parent(events[0])
             self._children = {}
         self.cursor = cursor
@@ -342,23 +404,36 @@ class _Runs:
         return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
     def _found_parents(self) -> list[Any]:
-        return self._found(f"tags.`search.id` = '{self._about['id']}' and tags.`search.kind` = 'search'")
+        return _found(self._client, self.experiment_id, self._about["id"])[0]
 
     def _found_children(self) -> list[Any]:
-        return self._found(f"tags.`search.trial_id` LIKE '{self._about['id']}/%'")
-
-    def _found(self, filter_string: str) -> list[Any]:
-        found: list[Any] = []
-        token = None
-        while True:
-            page = self._client.search_runs([self.experiment_id], filter_string=filter_string, page_token=token)
-            found, token = [*found, *page], page.token
-            if not token:
-                return sorted(found, key=lambda run: str(run.info.run_id))
+        return _found(self._client, self.experiment_id, self._about["id"])[1]
 
     def _create(self, name: str, stamp: int, tags: Mapping[str, str]) -> str:
         run = self._client.create_run(self.experiment_id, start_time=stamp, tags=dict(tags), run_name=name)
         return str(run.info.run_id)
+
+
+def _found(client: Any, experiment: str, search: str) -> tuple[list[Any], list[Any]]:
+    """The parent runs and the children that MLflow has of the search of that id: one, and one per trial, if all is well.
+
+    In an order in which every process finds them, so that of doubles all take the same.
+    """
+    tags = (
+        f"tags.`search.id` = '{search}' and tags.`search.kind` = 'search'",
+        f"tags.`search.trial_id` LIKE '{search}/%'",
+    )
+    runs: tuple[list[Any], list[Any]] = ([], [])
+    for found, wanted in zip(runs, tags, strict=True):
+        token = None
+        while True:
+            page = client.search_runs([experiment], filter_string=wanted, page_token=token)
+            found.extend(page)
+            token = page.token
+            if not token:
+                break
+        found.sort(key=lambda run: str(run.info.run_id))
+    return runs
 
 
 def _by_trial(runs: Sequence[Any]) -> dict[int, str]:

@@ -1,0 +1,174 @@
+"""Is the surrounding fit to search in, and does all that is kept of a search agree with its record?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from search import checkpoints, cluster, environment, lock, mlflow_store, replay, tracking
+from search.errors import EnvironmentFault, SearchError
+from search.record import FILE, Event, read, salvage
+from search.resume import drift, recorded_study
+from search.settings import Settings, masked
+from search.summary import about, last, objective_of
+from search.trials import Trials, replayed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, whether it is well, and what was seen; `repair` mends it, if that is possible."""
+
+    what: str
+    well: bool
+    seen: str
+    repair: Callable[[], str] | None = None
+
+
+def surroundings(settings: Settings) -> Iterator[Finding]:
+    """Versions, storage, Ray, MLflow and GPUs, each tried and not only asked."""
+    versions = environment.versions()
+    missing = [name for name, version in versions.items() if version == "none"]
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield Finding("versions", not missing, listed)
+    yield _tried("storage", lambda: _storage(settings.runs))
+    yield _tried("ray", lambda: _ray(settings))
+    yield _tried("mlflow", lambda: _mlflow(settings.tracking))
+    yield _tried("gpus", _gpus)
+
+
+def search(folder: Path, uri: str) -> Iterator[Finding]:
+    """Whether record, decisions, checkpoints and MLflow's runs of the search in `folder` tell the same."""
+    try:
+        events = read(folder / FILE)
+    except EnvironmentFault as fault:
+        yield Finding("record", False, str(fault), lambda: _salvaged(folder))
+        try:
+            events = read(folder / FILE)  # if it was repaired meanwhile
+        except EnvironmentFault:
+            return
+    how, trials = about(events), replayed(events, objective_of(events))
+    openings = [event.id for event in events if event.kind in ("search", "resumed")]
+    finished = last([event for event in events if event.id > openings[-1]], "finished")
+    running = lock.is_held(folder)
+    state = "running" if running else finished.get("state", "interrupted: its process died")
+    counts = ", ".join(f"{count} {name}" for name, count in trials.counts().items())
+    yield Finding("record", True, f"{len(events)} whole events, {len(openings)} processes, {state}; trials: {counts}")
+    yield _tried("decisions", lambda: _decisions(events))
+    changed = drift(how, environment.code(how["source"]))
+    otherwise = "trials that go on or are reproduced may come out otherwise"
+    yield Finding("code", True, "; ".join([*changed, otherwise]) if changed else "as when the search began")
+    yield _checkpoints(folder / "checkpoints", trials, running=running)
+    differences = _unwritten(uri, events)
+    if running:
+        yield Finding("mlflow", True, f"{len(differences)} differences, which a running search may have")
+    else:
+        seen = "; ".join(differences[:5]) or f"one parent and {len(trials)} children, values and statuses as recorded"
+        yield Finding("mlflow", not differences, seen, lambda: _rewritten(uri, events))
+
+
+def _tried(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except Exception as error:  # whatever it is, it is the finding
+        return Finding(what, False, masked(" ".join(str(error).split()))[:300] or type(error).__name__)
+
+
+def _storage(runs: Path) -> str:
+    runs.mkdir(parents=True, exist_ok=True)
+    aside = runs / f".doctor-{os.getpid()}"
+    aside.mkdir()
+    try:
+        start = time.perf_counter()
+        with lock.held(aside), (aside / "a").open("wb") as file:
+            file.write(bytes(10**6))
+            file.flush()
+            os.fsync(file.fileno())
+        (aside / "a").rename(aside / "b")
+        took = time.perf_counter() - start
+    finally:
+        shutil.rmtree(aside)
+    left = [str(folder) for folder in runs.glob(".new-*") if not lock.is_held(folder)]
+    also = f"; {', '.join(left)} were left by killed processes and can be removed" if left else ""
+    free = f"{shutil.disk_usage(runs).free:,} bytes free"
+    return f"{runs.resolve()}: {free}, 1 MB locked, synced and moved in {took * 1000:.0f} ms{also}"
+
+
+def _ray(settings: Settings) -> str:
+    with cluster.ray_running(settings, meanwhile=lambda: None):
+        cluster.run_a_task()
+        return f"started, ran a task; {cluster.cores():g} CPUs, room for {cluster.slots(settings)} trials at a time"
+
+
+def _mlflow(uri: str) -> str:
+    mlflow_store.probe(uri)
+    tracking.write_probe(uri)
+    return f"{masked(uri)}: a run was written, read and deleted"
+
+
+def _gpus() -> str:
+    import torch
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return ", ".join(names) or "none; trials run on processors"
+
+
+def _decisions(events: Sequence[Event]) -> str:
+    different = replay.differences(events, recorded_study(about(events)))
+    if different:
+        raise EnvironmentFault("; ".join(different))
+    return "every suggestion and every stop follows from the record"
+
+
+def _checkpoints(root: Path, trials: Trials, *, running: bool) -> Finding:
+    needed, faults = set(checkpoints.needed(trials)), []
+    rows = {row.checkpoint: row for trial in trials for row in trial.epochs if row.checkpoint}
+    for name in sorted(needed):
+        try:
+            checkpoints.verified(root, name, rows[name].sha256 or "")
+        except EnvironmentFault as fault:
+            faults.append(str(fault))
+    present = {str(folder.relative_to(root)) for folder in root.glob("trial-*/attempt-*/*")}
+    ahead = sorted(name for name in present - set(rows) if not name.endswith(".part"))
+    whole = f"{len(needed) - len(faults)} of {len(needed)} that are needed are whole"
+    more = f", {len(present - needed)} more" if present - needed else ""
+    seen = f"{whole}{more}, {checkpoints.bytes_under(root):,} bytes"
+    if running:
+        return Finding("checkpoints", not faults, "; ".join([seen, *faults]))
+    if len(ahead) > len(trials.running()) + 1:
+        faults.append(f"{len(ahead)} are of epochs that the record does not know, so it has lost its end")
+
+    def tidy() -> str:
+        checkpoints.Retention(root).tidy(trials)
+        return "what nobody needs was removed; what is damaged will be trained again from the one before it"
+
+    return Finding("checkpoints", not faults and present <= needed, "; ".join([seen, *faults]), tidy)
+
+
+def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
+    try:
+        mlflow_store.probe(uri)
+        return tracking.disagreements(uri, events)
+    except Exception as error:
+        return [masked(" ".join(str(error).split()))[:300]]
+
+
+def _salvaged(folder: Path) -> str:
+    kept, aside = salvage(folder / FILE)
+    return f"its first {kept} events are whole and were kept, the rest is lost; the damaged files are in {aside}"
+
+
+def _rewritten(uri: str, events: Sequence[Event]) -> str:
+    for anew in (False, True):
+        try:
+            tracking.rewrite(uri, events, anew=anew)
+        except SearchError:
+            raise
+        except Exception as error:
+            raise EnvironmentFault(f"MLflow did not take the runs: {masked(str(error))[:300]}") from error
+        if not tracking.disagreements(uri, events):
+            return "the runs were deleted and written anew" if anew else "what was missing or wrong was written again"
+    raise EnvironmentFault("MLflow shows other runs than were written to it")
