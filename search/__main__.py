@@ -427,10 +427,11 @@ def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
             check_name(name)
             if not (runs / name).is_dir():
                 raise BadInput(f"no search {name!r} in {runs}; `python -m search list` shows those there are")
+            running = lock.is_held(runs / name)
             if repair:
                 stack.enter_context(_signals())
                 stack.enter_context(lock.held(runs / name))
-            look = doctor.search(runs / name, tracking_uri(runs / name))
+            look = doctor.search(runs / name, tracking_uri(runs / name), running=running)
         for finding in look:
             told = finding.repair() if repair and not finding.well and finding.repair else ""
             findings.append({"what": finding.what, "well": finding.well, "seen": finding.seen, "repaired": told})

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from search import checkpoints, cluster, environment, lock, mlflow_store, replay, tracking
 from search.errors import EnvironmentFault, SearchError
-from search.record import FILE, Event, read, salvage
-from search.resume import drift, recorded_study
+from search.record import FILE, Event, Record, read, salvage
+from search.resume import closing_event, drift, recorded_study
 from search.settings import Settings, masked
-from search.summary import about, last, objective_of
+from search.summary import about, objective_of
 from search.trials import Trials, replayed
 
 
@@ -40,23 +41,31 @@ def surroundings(settings: Settings) -> Iterator[Finding]:
     yield _tried("gpus", _gpus)
 
 
-def search(folder: Path, uri: str) -> Iterator[Finding]:
-    """Whether record, decisions, checkpoints and MLflow's runs of the search in `folder` tell the same."""
+def search(folder: Path, uri: str, *, running: bool) -> Iterator[Finding]:
+    """Whether record, decisions, checkpoints and MLflow's runs of the search in `folder` tell the same.
+
+    Of a `running` search, differences that its process is about to settle are no fault. What the caller repairs between
+    two findings is seen by the next.
+    """
     try:
         events = read(folder / FILE)
     except EnvironmentFault as fault:
         yield Finding("record", False, str(fault), lambda: _salvaged(folder))
         try:
-            events = read(folder / FILE)  # if it was repaired meanwhile
+            events = read(folder / FILE)
         except EnvironmentFault:
             return
+    closing = None if running else closing_event(events)
+    counts = ", ".join(f"{n} {state}" for state, n in replayed(events, objective_of(events)).counts().items())
+    processes = sum(event.kind in ("search", "resumed") for event in events)
+    seen = f"{len(events)} whole events of {processes} processes; trials: {counts or 'none'}"
+    if closing is None:
+        yield Finding("record", True, seen)
+    else:
+        died = f"{seen}; the last process died: resume goes on with it, --repair closes it"
+        yield Finding("record", False, died, lambda: _closed(folder, closing))
+        events = read(folder / FILE)
     how, trials = about(events), replayed(events, objective_of(events))
-    openings = [event.id for event in events if event.kind in ("search", "resumed")]
-    finished = last([event for event in events if event.id > openings[-1]], "finished")
-    running = lock.is_held(folder)
-    state = "running" if running else finished.get("state", "interrupted: its process died")
-    counts = ", ".join(f"{count} {name}" for name, count in trials.counts().items())
-    yield Finding("record", True, f"{len(events)} whole events, {len(openings)} processes, {state}; trials: {counts}")
     yield _tried("decisions", lambda: _decisions(events))
     changed = drift(how, environment.code(how["source"]))
     otherwise = "trials that go on or are reproduced may come out otherwise"
@@ -159,6 +168,12 @@ def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
 def _salvaged(folder: Path) -> str:
     kept, aside = salvage(folder / FILE)
     return f"its first {kept} events are whole and were kept, the rest is lost; the damaged files are in {aside}"
+
+
+def _closed(folder: Path, closing: tuple[str, int | None, Mapping[str, Any]]) -> str:
+    with Record(folder / FILE) as record:
+        record.append(closing)
+    return "the record says so now; the trials that ran are interrupted, and go on if the search does"
 
 
 def _rewritten(uri: str, events: Sequence[Event]) -> str:

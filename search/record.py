@@ -155,8 +155,9 @@ def read(path: Path) -> Sequence[Event]:
 def salvage(path: Path) -> tuple[int, Path]:
     """Put the longest whole beginning of the damaged record at `path` in its place.
 
-    Returns how many events it has, and the folder beside it to which the damaged files were moved. Raises
-    EnvironmentFault, with nothing changed, if not even the first event can be read.
+    It ends one append before the damage: the events of one append belong together, and share their time. Returns how
+    many events it has, and the folder beside it to which the damaged files were moved. Raises EnvironmentFault, with
+    nothing changed, if not even the first event can be read.
     """
     events: list[tuple[Any, ...]] = []
     # No Record: its checks at opening would refuse.
@@ -173,6 +174,7 @@ def salvage(path: Path) -> tuple[int, Path]:
         pass  # what was read so far is whole
     finally:
         database.close()
+    events = [row for row in events if row[0] == 1 or row[1] != events[-1][1]]
     if not events:
         raise EnvironmentFault(f"nothing can be saved of the record {path}: its first event is gone")
     fresh, aside = path.with_suffix(".new"), path.parent / f"damaged-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,15 @@ def something_left(prepared: Prepared) -> bool:
         return False
     unfinished = any(trial.state in (State.RUNNING, State.INTERRUPTED) for trial in trials)
     return unfinished or len(trials) < prepared.about["trials"] or finished["state"] == "failed"
+
+
+def closing_event(events: Sequence[Event]) -> tuple[str, int | None, Mapping[str, Any]] | None:
+    """What the process of a search would have written in the end, if it died without; None if it has said its word."""
+    openings = [event.id for event in events if event.kind in ("search", "resumed")]
+    if any(event.kind == "finished" for event in events if event.id > openings[-1]):
+        return None
+    why = "its process died; the search can be resumed"
+    return "finished", None, {"state": "interrupted", "why": why, "wall_s": round(spent(events), 1)}
 
 
 def existing(study: str, settings: Settings) -> Path | None:

@@ -20,6 +20,7 @@ from search.display import Display, plan
 from search.errors import EnvironmentFault, NameInUse, SearchError, SearchFailed, StorageFull
 from search.preflight import Prepared
 from search.record import FILE, Record
+from search.resume import closing_event
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
@@ -76,9 +77,9 @@ def sync(prepared: Prepared, folder: Path, display: Display) -> bool:
     """
     with Record(folder / FILE) as record:
         search = _search(prepared, record)
-        if search.trials.running():
-            died = "its process died; the search can be resumed"
-            search.note("finished", {"state": "interrupted", "why": died, "wall_s": round(spent(prepared.past), 1)})
+        closing = closing_event(prepared.past)
+        if closing is not None:
+            record.append(closing)
         tracker = tracking.Tracker(record.path, prepared.settings.tracking, display.warn)
         if not tracker.flush(tracking.PATIENCE_SECONDS):
             return False

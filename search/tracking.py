@@ -115,7 +115,7 @@ class Tracker:
 
 
 def disagreements(uri: str, events: Sequence[Event]) -> list[str]:
-    """Where the runs in MLflow at `uri` differ from `events`: missing, doubled, of another status or with other values."""
+    """Where the runs in MLflow at `uri` differ from `events`: missing, doubled, with another status or other values."""
     prepare_environment()
     from mlflow import MlflowClient
 
@@ -415,7 +415,7 @@ class _Runs:
 
 
 def _found(client: Any, experiment: str, search: str) -> tuple[list[Any], list[Any]]:
-    """The parent runs and the children that MLflow has of the search of that id: one, and one per trial, if all is well.
+    """The parent runs and the children that MLflow has of a search, by its id: one, and one per trial, if all is well.
 
     In an order in which every process finds them, so that of doubles all take the same.
     """
