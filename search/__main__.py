@@ -13,6 +13,8 @@ from typing import Any
 BEGAN = time.monotonic()
 """Time budgets count from here, before anything heavy is imported."""
 
+INTERRUPTED = "interrupted; if the search had begun, it is in `python -m search list`, and resume goes on with it"
+
 import click  # noqa: E402
 
 from search.errors import BadInput, EnvironmentFault, SearchError  # noqa: E402
@@ -478,9 +480,9 @@ def main() -> None:
         _fail(str(error), error.exit_code, debug)
     except click.Abort as error:
         # click's name for KeyboardInterrupt; ours knows the signal.
-        _fail("interrupted", getattr(error.__context__, "exit_code", 130), debug)
+        _fail(INTERRUPTED, getattr(error.__context__, "exit_code", 130), debug)
     except KeyboardInterrupt as error:
-        _fail("interrupted", getattr(error, "exit_code", 130), debug)
+        _fail(INTERRUPTED, getattr(error, "exit_code", 130), debug)
     except BrokenPipeError:
         sys.exit(0)
 

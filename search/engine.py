@@ -57,7 +57,7 @@ class Engine:
 
     def run(self, settings: Settings, *, concurrent: int, folder: Path) -> str:
         """Run, and return why it ended: "" if there was nothing left to do. Trials may still be running then."""
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it would say, we say
         _send_along(self.task.trainable)
         trainable = tune.with_resources(as_ray_function(self.task), {"cpu": settings.cpus, "gpu": settings.gpus})
         tuner = tune.Tuner(
@@ -150,6 +150,9 @@ class Engine:
         self.watchdog.ended(ray_id)
         if number is None:
             return
+        stack = stack_file(self.task.stacks, number, self.search.trials[number].attempt)
+        if stack.is_file() and not stack.stat().st_size:
+            stack.unlink()
         silent = self._silent.pop(ray_id, None)
         if silent is not None:
             state, why = State.TIMED_OUT, silent
@@ -265,9 +268,17 @@ class _Watch(_Stateless, tune.Callback):
         self._engine.guarded(self._engine.tick, None)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        error = trial.get_error() if hasattr(trial, "get_error") else None
-        why = " ".join(str(error or "the worker process died").split())[:500]
-        self._engine.guarded(lambda: self._engine.lost(trial.trial_id, why), None)
+        self._engine.guarded(lambda: self._engine.lost(trial.trial_id, _error_of(trial)), None)
+
+
+def _error_of(trial: Any) -> str:
+    """What Ray says of the end of a worker, without its advice."""
+    try:
+        # Tune hands the exception to nobody, and looks for its text where it is not yet.
+        text = Path(trial.error_file).read_text()
+    except (OSError, TypeError):
+        text = "the worker process died"
+    return " ".join(text.partition("Some common causes include")[0].split())[-500:]
 
 
 class _Stop(_Stateless, tune.Stopper):

@@ -142,8 +142,9 @@ def disagreements(uri: str, events: Sequence[Event]) -> list[str]:
         if run.info.status != status:
             lines.append(f"trial {number} is {run.info.status} instead of {status}")
         for name in trial.epochs[-1].metrics if trial.epochs else ():
-            shown = sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, name))
-            if shown != [(row.number, row.metrics[name]) for row in trial.epochs if name in row.metrics]:
+            shown = sorted((m.step, repr(m.value)) for m in client.get_metric_history(run.info.run_id, name))
+            # As text, because NaN is not equal to itself.
+            if shown != [(row.number, repr(float(row.metrics[name]))) for row in trial.epochs if name in row.metrics]:
                 lines.append(f"trial {number} shows another curve of {name}")
     return lines
 
