@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ INTERRUPTED = "interrupted; if the search had begun, it is in `python -m search 
 
 import click  # noqa: E402
 
-from search.errors import BadInput, EnvironmentFault, SearchError  # noqa: E402
+from search.errors import BadInput, ClusterLost, EnvironmentFault, SearchError  # noqa: E402
 
 EXAMPLES = """
 \b
@@ -476,6 +477,8 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except click.UsageError as error:
         _fail(error.format_message(), BadInput.exit_code, debug)
+    except ClusterLost as error:
+        _fail(str(error), error.exit_code, debug, at_once=True)
     except SearchError as error:
         _fail(str(error), error.exit_code, debug)
     except click.Abort as error:
@@ -487,12 +490,15 @@ def main() -> None:
         sys.exit(0)
 
 
-def _fail(text: str, code: int, debug: bool) -> None:
+def _fail(text: str, code: int, debug: bool, *, at_once: bool = False) -> None:
     if debug:
         import traceback
 
         traceback.print_exc()
     click.echo(f"error: {' '.join(text.split())}", err=True)
+    if at_once:
+        sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)
 
 

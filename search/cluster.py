@@ -7,12 +7,13 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from search.errors import EnvironmentFault
+from search.errors import ClusterLost, EnvironmentFault
 from search.settings import Settings
 from search.stop import Interrupted
 
@@ -55,11 +56,13 @@ def available_locally(settings: Settings) -> None:
 
 
 @contextmanager
-def ray_running(settings: Settings, meanwhile: Callable[[], object]) -> Iterator[None]:
+def ray_running(
+    settings: Settings, meanwhile: Callable[[], object], lost: Callable[[str], None] = lambda why: None
+) -> Iterator[None]:
     """Ray, started for this process alone or joined at `settings.ray_address`; left or ended on the way out.
 
-    Ray's start is mostly waiting, so `meanwhile` is called beside it, on another thread.
-    Raises EnvironmentFault if it cannot be reached or started, or has not the resources for one trial.
+    Ray's start is mostly waiting, so `meanwhile` is called beside it, on another thread. `lost` is told, on another
+    thread too, if the head stops to answer. Raises EnvironmentFault if it cannot be reached or started, or has not the resources for one trial.
     """
     # Processes that this one starts inherit its environment; a runtime_env would cost each worker a second or more.
     for name, value in {**DRIVER_ENVIRONMENT, **WORKER_ENVIRONMENT}.items():
@@ -82,11 +85,36 @@ def ray_running(settings: Settings, meanwhile: Callable[[], object]) -> Iterator
         raise EnvironmentFault(f"{where}: {' '.join(str(error).split())[:300]}") from None
     except SystemExit:  # Ray answers SIGTERM so while it starts
         raise Interrupted(signal.SIGTERM) from None
+    done = threading.Event()
     try:
         _enough(settings)
+        head = ray.get_runtime_context().gcs_address
+        threading.Thread(target=_watch_head, args=(head, done, lost), daemon=True).start()
         yield
-    finally:
+    except ClusterLost:
+        done.set()
+        raise
+    except BaseException:
+        done.set()
         ray.shutdown()
+        raise
+    done.set()
+    ray.shutdown()
+
+
+def _watch_head(address: str, done: threading.Event, lost: Callable[[str], None]) -> None:
+    """Call `lost` once the head at `address` has refused so often; Ray would end this process a minute later, mutely."""
+    host, _, port = address.rpartition(":")
+    refused = 0
+    while not done.wait(2.0):
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            refused = 0
+        except OSError:
+            refused += 1
+        if refused == 5:
+            lost(f"Ray's head at {address} no longer answers")
+            return
 
 
 def _guard_token() -> None:

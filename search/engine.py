@@ -45,11 +45,12 @@ class Engine:
         watchdog: Watchdog,
         *,
         should_stop: Callable[[], str],
+        unreachable: Callable[[], bool],
         tick: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
         self.search, self.task, self.retention, self.watchdog = search, task, retention, watchdog
-        self.should_stop, self.tick, self.warn = should_stop, tick, warn
+        self.should_stop, self.unreachable, self.tick, self.warn = should_stop, unreachable, tick, warn
         self.fault: BaseException | None = None
         self.ray_trials: list[Any] = []
         self._numbers: dict[str, int] = {}
@@ -290,6 +291,6 @@ class _Stop(_Stateless, tune.Stopper):
 
     def stop_all(self) -> bool:
         stop = self._engine.fault is not None or bool(self._engine.should_stop())
-        if stop:
+        if stop and not self._engine.unreachable():
             self._engine.abandon()
         return stop

@@ -27,6 +27,10 @@ class EnvironmentFault(SearchError):
     exit_code = 3
 
 
+class ClusterLost(EnvironmentFault):
+    """Ray's head is gone. What Ray does at the end of a process would wait for it, and is left out."""
+
+
 class NameInUse(SearchError):
     """A search of that name exists."""
 

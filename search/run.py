@@ -17,7 +17,7 @@ from typing import Any
 
 from search import checkpoints, cluster, lock, tracking
 from search.display import Display, plan
-from search.errors import EnvironmentFault, NameInUse, SearchError, SearchFailed, StorageFull
+from search.errors import ClusterLost, EnvironmentFault, NameInUse, SearchError, SearchFailed, StorageFull
 from search.preflight import Prepared
 from search.record import FILE, Record
 from search.resume import closing_event
@@ -43,7 +43,7 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
     limit = about["time_budget"]
     stop.allow(None if limit is None else limit - before)
     # Importing Tune takes a second, which fits into Ray's start.
-    with cluster.ray_running(settings, meanwhile=partial(import_module, "search.engine")):
+    with cluster.ray_running(settings, partial(import_module, "search.engine"), partial(setattr, stop, "lost")):
         stop.install()
         here = {
             "asked_concurrent": settings.concurrent,
@@ -176,15 +176,31 @@ def _train(
         settings.checkpoint_budget,
     )
     watchdog = Watchdog(settings.trial_timeout)
-    engine = Engine(search, task, retention, watchdog, should_stop=stop, tick=tick, warn=display.warn)
+    engine = Engine(
+        search,
+        task,
+        retention,
+        watchdog,
+        should_stop=stop,
+        unreachable=lambda: bool(stop.lost),
+        tick=tick,
+        warn=display.warn,
+    )
     display.begin(search, stop.deadline)
     # What Tune keeps of an earlier process is never read, and would be found in the way.
     shutil.rmtree(folder / "ray", ignore_errors=True)
     try:
         with stop.gently():
-            return engine.run(settings, concurrent=prepared.about["concurrent"], folder=folder)
+            why = engine.run(settings, concurrent=prepared.about["concurrent"], folder=folder)
+    except EnvironmentFault as error:
+        if not stop.lost:
+            raise
+        why = str(error)
     finally:
         display.end()
+    if stop.lost:
+        raise ClusterLost(f"{stop.lost}; nothing is lost, and `{resume_command(folder)}` goes on")
+    return why
 
 
 def _publish(prepared: Prepared, search: Search, tracker: tracking.Tracker, root: Path, display: Display) -> None:

@@ -36,6 +36,8 @@ class Stop:
         self._gentle = False
         self.deadline: float | None = None
         self.signal: signal.Signals | None = None
+        self.lost = ""
+        """What the search cannot go on without, and lost; may be set by another thread."""
 
     def allow(self, budget: float | None) -> None:
         """Set the time budget."""
@@ -49,6 +51,8 @@ class Stop:
         """The reason, or "" to go on."""
         if self.signal is not None:
             return f"stopped by {self.signal.name}"
+        if self.lost:
+            return self.lost
         if self.deadline is not None and time.monotonic() >= self.deadline:
             return "the time budget is spent"
         return ""
