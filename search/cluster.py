@@ -8,8 +8,10 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from search.errors import ClusterLost, EnvironmentFault
 from search.settings import Settings
 from search.stop import Interrupted
 
+LEAVE_SECONDS = 5.0
 WORKER_ENVIRONMENT = {
     # A stopped trial's thread ends at its next report; a slow checkpoint must not make Tune take the worker for dead.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
@@ -62,7 +65,8 @@ def ray_running(
     """Ray, started for this process alone or joined at `settings.ray_address`; left or ended on the way out.
 
     Ray's start is mostly waiting, so `meanwhile` is called beside it, on another thread. `lost` is told, on another
-    thread too, if the head stops to answer. Raises EnvironmentFault if it cannot be reached or started, or has not the resources for one trial.
+    thread too, if head or node of Ray are gone; who does not leave within seconds then, is ended with exit code 3.
+    Raises EnvironmentFault if Ray cannot be reached or started, or has not the resources for one trial.
     """
     # Processes that this one starts inherit its environment; a runtime_env would cost each worker a second or more.
     for name, value in {**DRIVER_ENVIRONMENT, **WORKER_ENVIRONMENT}.items():
@@ -88,8 +92,7 @@ def ray_running(
     done = threading.Event()
     try:
         _enough(settings)
-        head = ray.get_runtime_context().gcs_address
-        threading.Thread(target=_watch_head, args=(head, done, lost), daemon=True).start()
+        threading.Thread(target=_watch, args=(_addresses(settings), done, lost), daemon=True).start()
         yield
     except ClusterLost:
         done.set()
@@ -102,19 +105,40 @@ def ray_running(
     ray.shutdown()
 
 
-def _watch_head(address: str, done: threading.Event, lost: Callable[[str], None]) -> None:
-    """Call `lost` once the head at `address` has refused so often; Ray would end this process a minute later, mutely."""
-    host, _, port = address.rpartition(":")
-    refused = 0
-    while not done.wait(2.0):
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-            refused = 0
-        except OSError:
-            refused += 1
-        if refused == 5:
-            lost(f"Ray's head at {address} no longer answers")
-            return
+def _addresses(settings: Settings) -> dict[str, float]:
+    """Where Ray's head and this machine's node listen, and for how many seconds each may be away."""
+    import ray
+
+    context = ray.get_runtime_context()
+    here = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    # A head of others may be started again; ours, and a node, will not.
+    return {
+        context.gcs_address: 45.0 if settings.ray_address else 3.0,
+        f"{here['NodeManagerAddress']}:{here['NodeManagerPort']}": 3.0,
+    }
+
+
+def _watch(addresses: Mapping[str, float], done: threading.Event, lost: Callable[[str], None]) -> None:
+    """Tell `lost` of the first address that was away for too long, and end the process if it does not end itself.
+
+    Ray would end it too, up to a minute later, with exit code 1 and without a word; its calls may hang until then.
+    """
+    seen = dict.fromkeys(addresses, time.monotonic())
+    while not done.wait(1.0):
+        for address, patience in addresses.items():
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+                seen[address] = time.monotonic()
+            except OSError:
+                if time.monotonic() - seen[address] > patience:
+                    why = f"Ray at {address} no longer answers"
+                    lost(why)
+                    if not done.wait(LEAVE_SECONDS):
+                        sys.stderr.write(f"error: {why}; the record is whole, and the search can be resumed\n")
+                        sys.stderr.flush()
+                        os._exit(EnvironmentFault.exit_code)
+                    return
 
 
 def _guard_token() -> None:

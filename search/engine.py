@@ -279,7 +279,8 @@ def _error_of(trial: Any) -> str:
         text = Path(trial.error_file).read_text()
     except (OSError, TypeError):
         text = "the worker process died"
-    return " ".join(text.partition("Some common causes include")[0].split())[-500:]
+    said = " ".join(text.partition("Some common causes include")[0].split())
+    return said[max(0, said.find("The actor is dead because")) :][:500]
 
 
 class _Stop(_Stateless, tune.Stopper):

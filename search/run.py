@@ -158,7 +158,7 @@ def _train(
     from search.engine import Engine
     from search.worker import Task, share
 
-    settings, folder = prepared.settings, folder.resolve()
+    settings, as_given, folder = prepared.settings, folder, folder.resolve()
 
     def tick() -> None:
         # Importing MLflow takes seconds of CPU, which the workers need until they train.
@@ -199,7 +199,7 @@ def _train(
     finally:
         display.end()
     if stop.lost:
-        raise ClusterLost(f"{stop.lost}; nothing is lost, and `{resume_command(folder)}` goes on")
+        raise ClusterLost(f"{stop.lost}; nothing is lost, and `{resume_command(as_given)}` goes on")
     return why
 
 
