@@ -226,13 +226,12 @@ def _signals() -> Iterator[Any]:
 @JSON
 def list_searches(runs: Path, as_json: bool) -> None:
     """List the searches in the runs folder."""
-    from search.record import FILE
-    from search.summary import summarize
+    from search.summary import searches, summarize
 
     summaries = []
-    for file in sorted(runs.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime):
+    for folder in searches(runs):
         try:
-            summaries.append(summarize(file.parent))
+            summaries.append(summarize(folder))
         except EnvironmentFault as error:  # one damaged record must not hide the others
             click.echo(f"warning: {error}", err=True)
     if as_json:
@@ -455,10 +454,11 @@ def found(name: str, runs: Path) -> Path:
     """The folder of the search `name`. Raises BadInput with the nearest name if there is none."""
     from search.record import FILE
     from search.settings import check_name, nearest
+    from search.summary import searches
 
     check_name(name)
     if not (runs / name / FILE).is_file():
-        known = sorted(file.parent.name for file in runs.glob(f"*/{FILE}"))
+        known = sorted(folder.name for folder in searches(runs))
         raise BadInput(nearest("search", name, known) if known else f"no search {name!r}: {runs} holds none")
     return runs / name
 

@@ -118,8 +118,8 @@ def newest(root: Path, trial: Trial) -> tuple[EpochRow | None, str]:
         try:
             verified(root, row.checkpoint, row.sha256)
         except EnvironmentFault as fault:
-            # Only the last and the best are kept, so that others are missing is as it should be.
-            if row is trial.epochs[-1] or "missing" not in str(fault):
+            # Only the last two and the best are kept, so that others are missing is as it should be.
+            if row in trial.epochs[-2:] or "missing" not in str(fault):
                 faults.append(str(fault))
             continue
         return row, "; ".join(faults)
@@ -127,7 +127,7 @@ def newest(root: Path, trial: Trial) -> tuple[EpochRow | None, str]:
 
 
 class Retention:
-    """Keeps best and last checkpoint of each live trial and the best of the best trial, and removes the rest."""
+    """Keeps the best and the last two checkpoints of each live trial and the best of the best trial, and removes the rest."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -169,7 +169,8 @@ def needed(trials: Trials) -> Iterable[str]:
     # A running trial may be ahead and still come to nothing, so the best that has ended is kept beside it.
     ended = next((trial for trial in trials.ranking() if trial not in live), None)
     for trial in ([ended] if ended else []) + live:
-        rows = trial.epochs[-1:] if trial in live else []
+        # Two, so that a damaged one costs one epoch and not the trial.
+        rows = trial.epochs[-2:] if trial in live else []
         if trial.has_value(trials.objective):
             rows = [*rows, trial.best_epoch(trials.objective)]
         yield from (row.checkpoint for row in rows if row.checkpoint)

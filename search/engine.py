@@ -28,6 +28,9 @@ from search.worker import Task, as_ray_function, stack_file
 STACK_GRACE_SECONDS = 10.0
 """A silent worker is ended this much later if it has not dumped its stacks: it may still be starting, or be stopped."""
 
+ROOM_SECONDS = 120.0
+"""Trials may wait at least so long for a node with room; a worker's start alone can take a minute on a busy machine."""
+
 
 class Engine:
     """Runs the trials of `search` until it has no more, or `should_stop` names a reason.
@@ -184,6 +187,14 @@ class Engine:
             if actor is not None:
                 ray.kill(actor)
 
+    def check_room(self) -> None:
+        """Raise EnvironmentFault if trials wait and none has found a place for long: the node that had room is gone."""
+        waiting = any(not trial.is_finished() for trial in self.ray_trials)
+        if waiting and self.watchdog.idle() > max(ROOM_SECONDS, self.watchdog.limit):
+            raise EnvironmentFault(
+                f"no node has had room for a trial for {self.watchdog.idle():.0f} s; the search can be resumed"
+            )
+
     def _restart(self, trial: Trial) -> str | None:
         row, faults = checkpoints.newest(self.task.checkpoints, trial)
         if faults:
@@ -266,6 +277,7 @@ class _Watch(_Stateless, tune.Callback):
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         self._engine.ray_trials = trials
         self._engine.guarded(self._engine.end_silent, None)
+        self._engine.guarded(self._engine.check_room, None)
         self._engine.guarded(self._engine.tick, None)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

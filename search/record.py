@@ -21,7 +21,9 @@ One process writes: the driver. Any other may read at the same time.
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -160,8 +162,8 @@ def salvage(path: Path) -> tuple[int, Path]:
     nothing changed, if not even the first event can be read.
     """
     events: list[tuple[Any, ...]] = []
-    # No Record: its checks at opening would refuse.
-    database = sqlite3.connect(path, timeout=20)
+    # No Record, whose checks at opening would refuse; and read only, so that the damaged files stay as they are.
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=20)
     try:
         for id_, at, kind, trial, text, crc in database.execute(
             "SELECT id, at, kind, trial, body, crc FROM events ORDER BY id"
@@ -177,16 +179,21 @@ def salvage(path: Path) -> tuple[int, Path]:
     events = [row for row in events if row[0] == 1 or row[1] != events[-1][1]]
     if not events:
         raise EnvironmentFault(f"nothing can be saved of the record {path}: its first event is gone")
-    fresh, aside = path.with_suffix(".new"), path.parent / f"damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+    fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     Record(fresh, create=True).close()
     with sqlite3.connect(fresh) as database:
         database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
     database.close()
+    number = next(n for n in itertools.count(1) if not (path.parent / f"damaged-{n}").exists())
+    aside = path.parent / f"damaged-{number}"
     aside.mkdir()
-    for file in [path, *path.parent.glob(f"{path.name}-*")]:
-        file.rename(aside / file.name)
-    fresh.rename(path)
+    logs = list(path.parent.glob(f"{path.name}-*"))
+    for file in [path, *logs]:
+        shutil.copy2(file, aside / file.name)
+    for file in logs:  # first, since SQLite would play an old log into the new file
+        file.unlink()
+    os.replace(fresh, path)
     return len(events), aside
 
 

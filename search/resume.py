@@ -16,7 +16,7 @@ from search.preflight import Prepared, adapted, surroundings
 from search.record import FILE, Event, read
 from search.settings import Settings, from_environment, masked
 from search.stop import ending_seconds
-from search.summary import about, last, objective_of, spent
+from search.summary import about, last, objective_of, searches, spent
 from search.trials import State, replayed
 from spaces.space import SpaceError
 from spaces.study import Study, from_plain, to_plain
@@ -160,10 +160,10 @@ def existing(study: str, settings: Settings) -> Path | None:
         return folder if folder.exists() else None
     wanted = spaces.source(study)
     found = []
-    for file in settings.runs.glob(f"*/{FILE}"):
-        first = read(file)[0]
+    for folder in searches(settings.runs):
+        first = read(folder / FILE)[0]
         if first.body["source"] == wanted:
-            found.append((first.at, file.parent))
+            found.append((first.at, folder))
     return max(found, default=(0.0, None))[1]
 
 

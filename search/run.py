@@ -84,7 +84,7 @@ def sync(prepared: Prepared, folder: Path, display: Display) -> bool:
         if not tracker.flush(tracking.PATIENCE_SECONDS):
             return False
         if last(prepared.past, "finished").get("state") == "done":
-            _publish(prepared, search, tracker, folder / "checkpoints", display)
+            _publish(prepared, search, tracker, folder, display)
         return tracker.finish(tracking.PATIENCE_SECONDS)
 
 
@@ -124,7 +124,8 @@ def _searched(
             raise Interrupted(stop.signal)
         retention.tidy(search.trials)
         try:
-            _publish(prepared, search, tracker, root, display)
+            if not _publish(prepared, search, tracker, folder, display):
+                patience = 1.0  # it has had its time
         except SearchFailed as error:
             fault, state, why = error, "failed", str(error)
         except StorageFull:
@@ -203,20 +204,26 @@ def _train(
     return why
 
 
-def _publish(prepared: Prepared, search: Search, tracker: tracking.Tracker, root: Path, display: Display) -> None:
-    """Measure the winner, log and register it, and write down where; what of it is done already is not done again."""
+def _publish(prepared: Prepared, search: Search, tracker: tracking.Tracker, folder: Path, display: Display) -> bool:
+    """Measure the winner, log and register it, and write down where; what of it is done already is not done again.
+
+    False if MLflow does not answer, so that nothing could be logged.
+    """
     from search.winner import crown, publish
 
+    root = folder.resolve() / "checkpoints"
     model = crown(prepared, search, root, display)
     published = last(prepared.past, "published")
     if model is not None and published.get("winner") == model.key:
-        return
+        return True
     if not tracker.flush(tracking.PATIENCE_SECONDS):
-        display.warn(
-            f"MLflow does not answer, so no model is registered yet; `{_sync_command(root.parent)}` will do it"
-        )
-        return
-    search.note("published", tracker.place if model is None else publish(prepared, model, tracker.place, root))
+        display.warn(f"MLflow does not answer, so no model is registered yet; `{_sync_command(folder)}` will do it")
+        return False
+    place = tracker.place
+    if model is not None:
+        place = publish(prepared, model, place, instead=_sync_command(folder))
+    search.note("published", place)
+    return True
 
 
 def _sync_command(folder: Path) -> str:

@@ -14,6 +14,12 @@ from search.trials import Trial, Trials, replayed
 from spaces.study import Objective
 
 
+def searches(runs: Path) -> list[Path]:
+    """The folders of the searches in `runs`, in the order in which they were last worked on."""
+    files = [file for file in runs.glob(f"*/{FILE}") if not file.parent.name.startswith(".")]
+    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
+
+
 def objective_of(events: Sequence[Event]) -> Objective:
     """The objective of the search that `events` record."""
     return Objective(**events[0].body["objective"])

@@ -22,6 +22,7 @@ class Watchdog:
     def __init__(self, limit: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._clock = limit, clock
         self._heard: dict[Any, float] = {}
+        self._sign_of_life = clock()
         self._waits: deque[float] = deque(maxlen=100)
 
     @property
@@ -33,7 +34,7 @@ class Watchdog:
 
     def began(self, who: Any) -> None:
         """`who` started."""
-        self._heard[who] = self._clock()
+        self._heard[who] = self._sign_of_life = self._clock()
 
     def heard(self, who: Any) -> None:
         """`who` reported."""
@@ -44,6 +45,11 @@ class Watchdog:
     def ended(self, who: Any) -> None:
         """Nothing more is expected of `who`."""
         self._heard.pop(who, None)
+        self._sign_of_life = self._clock()
+
+    def idle(self) -> float:
+        """For how many seconds nobody has been at work; 0 while somebody is."""
+        return 0.0 if self._heard else self._clock() - self._sign_of_life
 
     def overdue(self) -> dict[Any, float]:
         """Who has been silent for longer than is allowed, and for how many seconds."""

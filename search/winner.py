@@ -98,10 +98,11 @@ def crown(prepared: Prepared, search: Search, root: Path, display: Display) -> W
     )
 
 
-def publish(prepared: Prepared, model: Winner, place: dict[str, Any], root: Path) -> dict[str, Any]:
+def publish(prepared: Prepared, model: Winner, place: dict[str, Any], instead: str) -> dict[str, Any]:
     """Log and register the winner's model in the runs at `place`, and return where all that is in MLflow.
 
-    Safe to repeat. Raises EnvironmentFault if MLflow does not take it, or gives back another model.
+    Safe to repeat. Raises EnvironmentFault if MLflow does not take it, or gives back another model; the message names
+    the command to use `instead`, later.
     """
     run_id = place["parent_run_id"]
     try:
@@ -113,7 +114,6 @@ def publish(prepared: Prepared, model: Winner, place: dict[str, Any], root: Path
     except Exception as error:  # MLflow, its store or the disk; the search itself has succeeded
         why = " ".join(masked(str(error)).split())[:300]
         raise EnvironmentFault(
-            f"MLflow did not take the model ({why}); its checkpoint is kept in {root}, "
-            f"and `python -m search sync {model.search}` tries again"
+            f"MLflow did not take the model ({why}); its checkpoint {model.checkpoint} is kept, `{instead}` tries again"
         ) from error
     return {**place, "model_uri": logged, "winner": model.key, **registered}
