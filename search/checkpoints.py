@@ -127,7 +127,7 @@ def newest(root: Path, trial: Trial) -> tuple[EpochRow | None, str]:
 
 
 class Retention:
-    """Keeps the best and the last two checkpoints of each live trial and the best of the best trial, and removes the rest."""
+    """Keeps best and last two checkpoints of each live trial and the best of the best trial, and removes the rest."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

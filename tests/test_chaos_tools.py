@@ -585,15 +585,16 @@ def test_checkpoints_that_are_missing_damaged_or_left_over_are_noticed(run_dir):
     assert complaints(run_dir) == [f"checkpoint {checkpoint(3, 2)} or {checkpoint(3, 2, 2)} is needed and missing"]
 
 
-def test_an_interrupted_trial_needs_its_best_and_its_last_checkpoint(run_dir):
+def test_an_interrupted_trial_needs_its_best_and_its_last_two_checkpoints(run_dir):
     edited(run_dir, without("ended", 4))
     edited(run_dir, altered("finished", None, state="interrupted"))
     story = checker.story_of(run_dir / FILE)[0]
     assert story.trials[4].state == "interrupted"
-    assert story.needed() == {(3, 2), (4, 2)}
+    assert story.needed() == {(3, 2), (4, 1), (4, 2)}
     found = complaints(run_dir, exit_code=130, expected_exit_codes=(130,), stderr="interrupted")
     assert f"checkpoint {checkpoint(4, 2)} is needed and missing" in found
-    assert checker.needed_checkpoints(story) == [checkpoint(3, 2), checkpoint(3, 2, 2), checkpoint(4, 2)]
+    wanted = [checkpoint(3, 2), checkpoint(3, 2, 2), checkpoint(4, 1), checkpoint(4, 2)]
+    assert checker.needed_checkpoints(story) == wanted
 
 
 @pytest.mark.parametrize(

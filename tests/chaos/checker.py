@@ -119,7 +119,13 @@ class Story:
     def needed(self) -> set[tuple[int, int]]:
         """The epochs, as `(trial, epoch)`, whose checkpoints a resume or the winner needs."""
         going = [trial for trial in self.trials.values() if trial.state in ("interrupted", "running")]
-        found = {(trial.number, len(trial.epochs)) for trial in going if trial.epochs}
+        # The last two, so that a damaged one costs no more than an epoch.
+        found = {
+            (trial.number, epoch)
+            for trial in going
+            for epoch in (len(trial.epochs) - 1, len(trial.epochs))
+            if epoch > 0
+        }
         for trial in going:
             row = self.best_row(trial)
             found |= {(trial.number, row["epoch"])} if row else set()
