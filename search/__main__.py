@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ INTERRUPTED = "interrupted; if the search had begun, it is in `python -m search 
 
 import click  # noqa: E402
 
-from search.errors import BadInput, ClusterLost, EnvironmentFault, SearchError  # noqa: E402
+from search.errors import BadInput, ClusterLost, EnvironmentFault, SearchError, SearchFailed  # noqa: E402
 
 EXAMPLES = """
 \b
@@ -79,6 +80,12 @@ RUNS = click.option(
     show_default=True,
     help="Folder that holds the searches.",
 )
+TRIAL_TIMEOUT = click.option(
+    "--trial-timeout", metavar="TIME", help="A trial silent for so long is ended, and tried once more."
+)
+CHECKPOINT_BUDGET = click.option(
+    "--checkpoint-budget", metavar="SIZE", help="Most bytes that all checkpoints together may take: 2GB."
+)
 DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Add the traceback to an error.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -103,8 +110,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter, or search it in another range."
 )
 @click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")
-@click.option("--trial-timeout", metavar="TIME", help="A trial silent for so long is ended, and tried once more.")
-@click.option("--checkpoint-budget", metavar="SIZE", help="Most bytes that all checkpoints together may take: 2GB.")
+@TRIAL_TIMEOUT
+@CHECKPOINT_BUDGET
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, start nothing.")
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
@@ -115,9 +122,6 @@ def run_study(study: str, **options: Any) -> None:
     from search import display as displays
     from search.settings import Settings, from_environment, seconds, size
 
-    def told(option: str, read: Any, *more: str) -> Any:
-        return read(options[option], *more) if options[option] is not None else None
-
     changes = {}
     for change in options["changes"]:
         key, equals, value = change.partition("=")
@@ -127,9 +131,9 @@ def run_study(study: str, **options: Any) -> None:
     same = ("name", "runs", "data", "trials", "epochs", "concurrent", "cpus", "gpus", "seed", "sampler", "scheduler")
     settings = Settings(
         **{option: options[option] for option in same},
-        time_budget=told("time_budget", seconds),
-        trial_timeout=told("trial_timeout", seconds, "--trial-timeout"),
-        checkpoint_budget=told("checkpoint_budget", size),
+        time_budget=_read(options["time_budget"], seconds),
+        trial_timeout=_read(options["trial_timeout"], seconds, "--trial-timeout"),
+        checkpoint_budget=_read(options["checkpoint_budget"], size),
         changes=changes,
         stand_in=not options["no_stand_in"],
         command=_command(),
@@ -148,10 +152,7 @@ def run_study(study: str, **options: Any) -> None:
     with _signals() as stop:
         prepared = prepare(study, settings, display)
         if options["dry_run"]:
-            if options["as_json"]:
-                click.echo(json.dumps(prepared.about, indent=1))
-            else:
-                click.echo(displays.plan(prepared.study, prepared.about))
+            _plan(prepared, as_json=options["as_json"])
             return
         from search.run import run
 
@@ -164,17 +165,29 @@ def run_study(study: str, **options: Any) -> None:
 @click.option("--trials", type=int, help="So many trials more.")
 @click.option("--time-budget", metavar="TIME", help="So much time more.")
 @click.option("--concurrent", type=int, help="At most so many trials at a time from now on.")
+@TRIAL_TIMEOUT
+@CHECKPOINT_BUDGET
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
 @DEBUG
-def resume_search(name: str, runs: Path, trials: int | None, time_budget: str | None, **options: Any) -> None:
+def resume_search(name: str, runs: Path, **options: Any) -> None:
     """Go on with a search that was interrupted, or give a finished one more."""
     from search import display as displays
     from search.resume import More
-    from search.settings import seconds
+    from search.settings import seconds, size
 
-    more = More(trials, seconds(time_budget) if time_budget is not None else None, options["concurrent"])
+    more = More(
+        trials=options["trials"],
+        seconds=_read(options["time_budget"], seconds),
+        concurrent=options["concurrent"],
+        trial_timeout=_read(options["trial_timeout"], seconds, "--trial-timeout"),
+        checkpoint_budget=_read(options["checkpoint_budget"], size),
+    )
     _go_on(found(name, runs), lambda events: more, displays.for_stderr(quiet=options["quiet"]), options)
+
+
+def _read(text: str | None, read: Callable[..., Any], *option: str) -> Any:
+    return None if text is None else read(text, *option)
 
 
 def _go_on(folder: Path, more: Any, display: Any, options: dict[str, Any]) -> None:
@@ -188,11 +201,22 @@ def _go_on(folder: Path, more: Any, display: Any, options: dict[str, Any]) -> No
     with _signals() as stop, lock.held(folder):
         events = read(folder / FILE)
         prepared = recalled(folder, events, more(events), _command(), display)
+        if options.get("dry_run"):
+            _plan(prepared, as_json=options["as_json"])
+            return
         if something_left(prepared):
             _tell(*run(prepared, display, stop), as_json=options["as_json"])
             return
     display.say(f"{folder.name} is finished; --trials and --time-budget of resume give it more")
-    _tell(summarize(folder), None, 0, as_json=options["as_json"])
+    summary = summarize(folder)
+    failed = SearchFailed(summary["why"]) if summary["state"] == "failed" else None
+    _tell(summary, failed, 0, as_json=options["as_json"])
+
+
+def _plan(prepared: Any, *, as_json: bool) -> None:
+    from search.display import plan
+
+    click.echo(json.dumps(prepared.about, indent=1) if as_json else plan(prepared.study, prepared.about))
 
 
 def _tell(summary: dict[str, Any], fault: SearchError | None, exit_code: int, *, as_json: bool) -> None:
@@ -279,7 +303,6 @@ def show(name: str, runs: Path, as_json: bool) -> None:
 def best(name: str, runs: Path, as_json: bool) -> None:
     """Print the winner of a search: configuration, accuracies, where its model is."""
     from search import display as displays
-    from search.errors import SearchFailed
     from search.summary import summarize
 
     summary = summarize(found(name, runs))
@@ -319,7 +342,6 @@ def ui(runs: Path, port: int) -> None:
 @DEBUG
 def replay(name: str, runs: Path, as_json: bool) -> None:
     """Derive every suggestion and every stop of a search anew from its record, without training; compare."""
-    from search.errors import SearchFailed
     from search.record import FILE, read
     from search.replay import differences
     from search.resume import drift, recorded_study
@@ -327,7 +349,7 @@ def replay(name: str, runs: Path, as_json: bool) -> None:
 
     events = read(found(name, runs) / FILE)
     how = about(events)
-    different = differences(events, recorded_study(how))
+    different = differences(events, recorded_study(how, to_train=False))
     counts = {kind: sum(event.kind == kind for event in events) for kind in ("asked", "decided", "ended")}
     if as_json:
         click.echo(json.dumps({"name": name, "same": not different, "differences": different, **counts}, indent=1))
@@ -351,7 +373,6 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
     """Train a trial again from its seed, and say whether it comes out as recorded."""
     from search import display as displays
     from search import reproduce as again
-    from search.errors import SearchFailed
     from search.record import FILE, read
     from search.resume import More, recalled
     from search.summary import objective_of
@@ -374,7 +395,8 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
     document = {
         "name": name,
         "trial": number,
-        "match": all(curve.first is None and len(curve.again) == len(trials[number].epochs) for curve in curves),
+        "match": bool(curves)
+        and all(curve.first is None and len(curve.again) == len(trials[number].epochs) for curve in curves),
         "epochs": len(trials[number].epochs),
         "metrics": {c.metric: {"recorded": c.recorded, "again": c.again, "drift": c.drift} for c in curves},
     }
@@ -382,6 +404,8 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
         click.echo(json.dumps(document, indent=1))
     else:
         click.echo(again.overlaid(curves, len(trials[number].epochs)))
+    if not curves:
+        raise SearchFailed(f"trial {number} has {document['epochs']} epochs on record, and came to none this time")
     if not document["match"]:
         worst = max(curves, key=lambda curve: (curve.first is not None, curve.drift))
         raise SearchFailed(
@@ -477,6 +501,12 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except click.UsageError as error:
         _fail(error.format_message(), BadInput.exit_code, debug)
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(f"no space left for {error.filename or 'the search'}; free some, then resume", 5, debug)
     except ClusterLost as error:
         _fail(str(error), error.exit_code, debug, at_once=True)
     except SearchError as error:
@@ -486,8 +516,6 @@ def main() -> None:
         _fail(INTERRUPTED, getattr(error.__context__, "exit_code", 130), debug)
     except KeyboardInterrupt as error:
         _fail(INTERRUPTED, getattr(error, "exit_code", 130), debug)
-    except BrokenPipeError:
-        sys.exit(0)
 
 
 def _fail(text: str, code: int, debug: bool, *, at_once: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -58,17 +59,21 @@ def write(
             written = Written(name, digest(aside), size)
             os.replace(aside, final)
             return written
-        except OSError as error:
-            if error.errno not in FULL:
+        except Exception as error:
+            if not is_full(error):
                 raise
             if time.monotonic() > deadline:
                 needed, free = bytes_under(aside), shutil.disk_usage(root).free
-                raise OSError(
-                    error.errno, f"{error.strerror}: {free:,} bytes free, more than {needed:,} needed"
-                ) from None
+                number, text = getattr(error, "errno", None) or errno.ENOSPC, getattr(error, "strerror", None) or error
+                raise OSError(number, f"{text}: {free:,} bytes free, more than {needed:,} needed") from None
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         time.sleep(0.2)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether `error` says that a disk or a quota is full; safetensors wraps the system's error into one of its own."""
+    return getattr(error, "errno", None) in FULL or "No space left" in str(error)
 
 
 def bytes_under(folder: Path) -> int:
@@ -119,7 +124,7 @@ def newest(root: Path, trial: Trial) -> tuple[EpochRow | None, str]:
             verified(root, row.checkpoint, row.sha256)
         except EnvironmentFault as fault:
             # Only the last two and the best are kept, so that others are missing is as it should be.
-            if row in trial.epochs[-2:] or "missing" not in str(fault):
+            if row in trial.epochs[-2:] or (root / row.checkpoint).is_dir():
                 faults.append(str(fault))
             continue
         return row, "; ".join(faults)
@@ -158,8 +163,8 @@ class Retention:
         """
         self._present = {str(path.relative_to(self._root)) for path in self._root.glob("trial-*/attempt-*/*")}
         self.sweep(trials)
-        for folder in sorted(self._root.glob("**/"), reverse=True):
-            if folder != self._root and not any(folder.iterdir()):
+        for folder in sorted(self._root.glob("*/**/"), reverse=True):
+            with contextlib.suppress(OSError):  # not empty, or gone
                 folder.rmdir()
 
 

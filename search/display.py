@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -43,7 +44,7 @@ class Silent:
 
     def warn(self, text: str) -> None:
         """See `Display`."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        _print(f"warning: {text}")
 
     def begin(self, search: Search, deadline: float | None) -> None:
         """Nothing."""
@@ -66,7 +67,7 @@ class Lines(Silent):
 
     def say(self, text: str) -> None:
         """See `Display`."""
-        print(text, file=sys.stderr, flush=True)
+        _print(text)
 
     def begin(self, search: Search, deadline: float | None) -> None:
         """See `Display`."""
@@ -110,11 +111,13 @@ class Live(Lines):
 
     def say(self, text: str) -> None:
         """See `Display`."""
-        self._console.print(text, highlight=False, markup=False)
+        with contextlib.suppress(OSError, ValueError):
+            self._console.print(text, highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
         """See `Display`."""
-        self._console.print(f"warning: {text}", style="bold yellow", highlight=False, markup=False)
+        with contextlib.suppress(OSError, ValueError):
+            self._console.print(f"warning: {text}", style="bold yellow", highlight=False, markup=False)
 
     def begin(self, search: Search, deadline: float | None) -> None:
         """See `Display`."""
@@ -130,10 +133,17 @@ class Live(Lines):
     def end(self) -> None:
         """See `Display`."""
         if self._search is not None:
-            self._screen.update(screen(self._search, self._deadline), refresh=True)
-            self._screen.stop()
-            self._console.print(screen(self._search, self._deadline))
+            with contextlib.suppress(OSError, ValueError):
+                self._screen.update(screen(self._search, self._deadline), refresh=True)
+                self._screen.stop()
+                self._console.print(screen(self._search, self._deadline))
         self._search = None
+
+
+def _print(text: str) -> None:
+    # A pipe that was closed, or a terminal that is gone, ends no search.
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def for_stderr(*, quiet: bool) -> Display:
@@ -282,14 +292,13 @@ def rung_counts(search: Search) -> list[str]:
 
 def result(summary: dict[str, Any]) -> str:
     """The winner, for people."""
-    best, places = summary["best"], summary["mlflow"]
+    best, places, times = summary["best"], summary["mlflow"], summary["test_openings"]
+    opened = "measured once" if times == 1 else f"the test set was opened {times} times"
     lines = [f"winner of {summary['name']}: trial {best['trial']}, epoch {best['epoch']}"]
     lines += [f"  {key} = {short(value)}" for key, value in best["config"].items()]
     lines.append(f"validation accuracy {best['val_accuracy']:.4f}" if "val_accuracy" in best else "")
     if best["test_accuracy"] is not None:
-        lines.append(
-            f"test accuracy       {best['test_accuracy']:.4f}  (measured once, on {best['test_images']} images)"
-        )
+        lines.append(f"test accuracy       {best['test_accuracy']:.4f}  ({opened}, on {best['test_images']} images)")
     if summary["stand_in"]:
         lines.append(f"STAND-IN DATA: these numbers say nothing about {summary['dataset']}")
     if places.get("parent_run_id"):

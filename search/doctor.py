@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from search import checkpoints, cluster, environment, lock, mlflow_store, replay, tracking
+from search.display import Silent
 from search.errors import EnvironmentFault, SearchError
 from search.record import FILE, Event, Record, read, salvage
-from search.resume import closing_event, drift, recorded_study
+from search.reproduce import remake
+from search.resume import More, closing_event, drift, recalled, recorded_study
 from search.settings import Settings, masked
 from search.summary import about, objective_of
-from search.trials import Trials, replayed
+from search.trials import EpochRow, State, Trial, Trials, replayed
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def search(folder: Path, uri: str, *, running: bool) -> Iterator[Finding]:
     changed = drift(how, environment.code(how["source"]))
     otherwise = "trials that go on or are reproduced may come out otherwise"
     yield Finding("code", True, "; ".join([*changed, otherwise]) if changed else "as when the search began")
-    yield _checkpoints(folder / "checkpoints", trials, running=running)
+    yield _checkpoints(folder, events, trials, running=running)
+    events = read(folder / FILE)
     differences = _unwritten(uri, events)
     if running:
         yield Finding("mlflow", True, f"{len(differences)} differences, which a running search may have")
@@ -126,21 +129,25 @@ def _gpus() -> str:
 
 
 def _decisions(events: Sequence[Event]) -> str:
-    different = replay.differences(events, recorded_study(about(events)))
+    different = replay.differences(events, recorded_study(about(events), to_train=False))
     if different:
         raise EnvironmentFault("; ".join(different))
     return "every suggestion and every stop follows from the record"
 
 
-def _checkpoints(root: Path, trials: Trials, *, running: bool) -> Finding:
-    needed, faults = set(checkpoints.needed(trials)), []
-    rows = {row.checkpoint: row for trial in trials for row in trial.epochs if row.checkpoint}
+def _checkpoints(folder: Path, events: Sequence[Event], trials: Trials, *, running: bool) -> Finding:
+    root, needed = folder / "checkpoints", set(checkpoints.needed(trials))
+    rows = {row.checkpoint: (trial, row) for trial in trials for row in trial.epochs if row.checkpoint}
+    faults, gone = [], []
     for name in sorted(needed):
+        trial, row = rows[name]
         try:
-            checkpoints.verified(root, name, rows[name].sha256 or "")
+            checkpoints.verified(root, name, row.sha256 or "")
         except EnvironmentFault as fault:
             faults.append(str(fault))
-    present = {str(folder.relative_to(root)) for folder in root.glob("trial-*/attempt-*/*")}
+            if trial.state not in (State.RUNNING, State.INTERRUPTED):
+                gone.append((trial, row))
+    present = {str(path.relative_to(root)) for path in root.glob("trial-*/attempt-*/*")}
     ahead = sorted(name for name in present - set(rows) if not name.endswith(".part"))
     whole = f"{len(needed) - len(faults)} of {len(needed)} that are needed are whole"
     more = f", {len(present - needed)} more" if present - needed else ""
@@ -150,11 +157,23 @@ def _checkpoints(root: Path, trials: Trials, *, running: bool) -> Finding:
     if len(ahead) > len(trials.running()) + 1:
         faults.append(f"{len(ahead)} are of epochs that the record does not know, so it has lost its end")
 
-    def tidy() -> str:
-        checkpoints.Retention(root).tidy(trials)
-        return "what nobody needs was removed; what is damaged will be trained again from the one before it"
+    def repair() -> str:
+        for trial, row in gone:
+            _trained_again(folder, events, trial, row)
+        checkpoints.Retention(root).tidy(replayed(read(folder / FILE), trials.objective))
+        again = f"trial {gone[0][0].number} was trained again from its seed, and came out the same; " if gone else ""
+        return f"{again}what nobody needs was removed, and interrupted trials go on from what is whole"
 
-    return Finding("checkpoints", not faults and present <= needed, "; ".join([seen, *faults]), tidy)
+    return Finding("checkpoints", not faults and present <= needed, "; ".join([seen, *faults]), repair)
+
+
+def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: EpochRow) -> None:
+    """Make the lost checkpoint of an ended trial once more. Raises EnvironmentFault if it comes out otherwise."""
+    prepared = recalled(folder, events, More(), "", Silent())
+    written = remake(prepared, trial.number, row.number, folder / "checkpoints")
+    told = {"epoch": row.number, "same": True, "checkpoint": written.name, "sha256": written.sha256}
+    with Record(folder / FILE) as record:
+        record.append(("repeated", trial.number, {**told, "bytes": written.bytes}))
 
 
 def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:

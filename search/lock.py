@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -33,11 +34,12 @@ def held(folder: Path) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise NameInUse(
                     f"the search {folder.name} is running{_holder(descriptor)}; "
-                    "wait for its end, or start another with --name"
+                    "wait for its end, or start another under a name of its own"
                 )
             time.sleep(0.05)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+        with contextlib.suppress(OSError):  # for people only, and a full disk may have no room for it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
         yield
     finally:
         os.close(descriptor)

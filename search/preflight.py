@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Prepared:
     about: dict[str, Any]
     past: tuple[Event, ...] = ()
     """What the record of a search that goes on says so far."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """What is otherwise from now on than `past` says."""
 
 
 def prepare(name: str, settings: Settings, display: Display) -> Prepared:
@@ -91,13 +93,21 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     return Prepared(study, settings, source, data, about)
 
 
-def surroundings(study: Study, settings: Settings, display: Display) -> tuple[datasets.Source, Data, str]:
-    """Check storage, resources and MLflow, and read the data; returns it with the digest of its train part."""
+def surroundings(
+    study: Study, settings: Settings, display: Display, *, stand_in: bool = False
+) -> tuple[datasets.Source, Data, str]:
+    """Check storage, resources and MLflow, and read the data; returns it with the digest of its train part.
+
+    With `stand_in` the data set's stand-in is taken even if the real one is at hand: a search began with it.
+    """
     _writable(settings.runs)
     cluster.available_locally(settings)
     mlflow_store.probe(settings.tracking)
     try:
-        source = datasets.find(study.dataset, settings.data, warn=display.warn)
+        if stand_in:
+            source = datasets.stand_in(study.dataset)
+        else:
+            source = datasets.find(study.dataset, settings.data, warn=display.warn)
         if source.stand_in and not settings.stand_in:
             raise EnvironmentFault(
                 f"{study.dataset} is not at hand and cannot be downloaded; put {study.dataset}.npz into SEARCH_DATA_DIR"

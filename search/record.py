@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import EnvironmentFault, StorageFull
+from search.stop import uninterrupted
 
 SCHEMA = 2
 FILE = "record.db"
@@ -83,6 +84,7 @@ class Record:
             # A flipped bit in a page's head can hide the last rows without a trace; 6 ms for 10,000 events.
             fault = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            _raise_if_full(error, path, PAGE)
             raise EnvironmentFault(f"the record {path} cannot be opened: {error}") from None
         if fault != "ok":
             raise EnvironmentFault(f"the record {path} is damaged: {' '.join(fault.split())}")
@@ -98,21 +100,16 @@ class Record:
             text = json.dumps(event.body, sort_keys=True)
             rows.append((event.id, event.at, event.kind, event.trial, text, _checksum(event, text)))
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
-            self._db.execute("COMMIT")
+            with uninterrupted():
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+                self._db.execute("COMMIT")
+                self._next += len(written)
         except sqlite3.DatabaseError as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            needed, free = sum(len(row[4]) for row in rows) + PAGE, shutil.disk_usage(self.path.parent).free
-            # SQLite says "disk I/O error" where it finds no room for its index of the log.
-            if "full" in str(error) or ("disk I/O" in str(error) and free < 16 * PAGE):
-                raise StorageFull(
-                    f"no space for the record {self.path}: {free:,} bytes free, some {needed:,} needed; "
-                    "free some, then resume; it is whole up to here"
-                ) from None
+            _raise_if_full(error, self.path, sum(len(row[4]) for row in rows) + PAGE)
             raise EnvironmentFault(f"the record {self.path} cannot be written: {error}") from None
-        self._next += len(written)
         return written
 
     def events(self, after: int = 0) -> Iterator[Event]:
@@ -161,6 +158,13 @@ def salvage(path: Path) -> tuple[int, Path]:
     many events it has, and the folder beside it to which the damaged files were moved. Raises EnvironmentFault, with
     nothing changed, if not even the first event can be read.
     """
+    fresh = path.with_suffix(".new")
+    if fresh.is_file() and not path.exists():  # what a salvage that was killed left to do
+        for file in path.parent.glob(f"{path.name}-*"):
+            file.unlink()
+        os.replace(fresh, path)
+        with Record(path) as record:
+            return record.last_id(), path.parent
     events: list[tuple[Any, ...]] = []
     # No Record, whose checks at opening would refuse; and read only, so that the damaged files stay as they are.
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=20)
@@ -179,7 +183,6 @@ def salvage(path: Path) -> tuple[int, Path]:
     events = [row for row in events if row[0] == 1 or row[1] != events[-1][1]]
     if not events:
         raise EnvironmentFault(f"nothing can be saved of the record {path}: its first event is gone")
-    fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     Record(fresh, create=True).close()
     with sqlite3.connect(fresh) as database:
@@ -191,10 +194,23 @@ def salvage(path: Path) -> tuple[int, Path]:
     logs = list(path.parent.glob(f"{path.name}-*"))
     for file in [path, *logs]:
         shutil.copy2(file, aside / file.name)
-    for file in logs:  # first, since SQLite would play an old log into the new file
+    # The log after the file, so that what a kill in between leaves is no record; before the new one, or SQLite would
+    # play it into that.
+    path.unlink()
+    for file in logs:
         file.unlink()
     os.replace(fresh, path)
     return len(events), aside
+
+
+def _raise_if_full(error: Exception, path: Path, needed: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    # SQLite says "disk I/O error" where it finds no room for its index of the log.
+    if "full" in str(error) or ("disk I/O" in str(error) and free < 16 * PAGE):
+        raise StorageFull(
+            f"no space for the record {path}: {free:,} bytes free, some {needed:,} needed; "
+            "free some, then resume; it is whole up to here"
+        ) from None
 
 
 def _checksum(event: Event, text: str) -> int:

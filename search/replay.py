@@ -10,6 +10,7 @@ from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
 from search.summary import about
+from search.trials import State
 from spaces.study import Study
 
 DECIDED = ("asked", "lost", "epoch", "repeated", "decided", "ended")
@@ -47,7 +48,7 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
     )
     pending: list[Event] = []
     for event in events:
-        if event.kind not in DECIDED:
+        if event.kind not in DECIDED or _mended(event, search):
             if event.kind == "restarted":
                 search.again()
             search.note(event.kind, event.body, event.trial)
@@ -62,6 +63,11 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
             says = f"{expected.kind} {_said(expected)[2]}" if expected else "nothing"
             return [f"event {event.id}: recorded is {event.kind} {_said(event)[2]}, derived is {says}"]
     return []
+
+
+def _mended(event: Event, search: Search) -> bool:
+    """Whether `event` is of a checkpoint that the doctor made once more, of a trial that had ended."""
+    return event.kind == "repeated" and search.trials[event.trial].state is not State.RUNNING
 
 
 def _tell(search: Search, event: Event) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from search import checkpoints
 from search.display import sparkline
+from search.errors import EnvironmentFault
 from search.preflight import Prepared
 from search.record import Event
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
-from trainables.epoch import Diverged
+from search.trials import Trial
+from trainables.epoch import Diverged, Epoch
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,10 @@ def reproduce(prepared: Prepared, number: int, tell: Callable[[str], None]) -> l
 
     In this process and without Ray, with as many threads as a trial had. `tell` hears of each epoch.
     """
-    import torch
-
-    study, settings = prepared.study, prepared.settings
-    sampler, scheduler = SAMPLERS[settings.sampler](study, settings.seed), SCHEDULERS[settings.scheduler](study)
-    search = Search(
-        study, _Closed(), sampler, scheduler, seed=settings.seed, trials=settings.trials or 0, past=prepared.past
-    )
-    trial = search.trials[number]
-    torch.set_num_threads(max(1, int(settings.cpus)))
+    trial, epochs = _again(prepared, number)
     rows: list[dict[str, float]] = []
     try:
-        for epoch in study.trainable(search.config(trial), prepared.data):
+        for epoch in epochs:
             rows.append(dict(epoch.metrics))
             was = trial.epochs[epoch.number - 1].metrics
             tell(f"epoch {epoch.number}: " + ", ".join(f"{k} {v:.6g} (was {was.get(k)})" for k, v in rows[-1].items()))
@@ -70,6 +66,33 @@ def reproduce(prepared: Prepared, number: int, tell: Callable[[str], None]) -> l
         )
         for name in names
     ]
+
+
+def remake(prepared: Prepared, number: int, wanted: int, root: Path) -> checkpoints.Written:
+    """Train trial `number` again up to the epoch `wanted`, and write the checkpoint of that epoch under `root`.
+
+    Raises EnvironmentFault if an epoch on the way has other metrics than are recorded.
+    """
+    trial, epochs = _again(prepared, number)
+    for epoch in epochs:
+        if dict(epoch.metrics) != dict(trial.epochs[epoch.number - 1].metrics):
+            raise EnvironmentFault(f"trial {number} came out otherwise at epoch {epoch.number}, so it cannot be mended")
+        if epoch.number == wanted:
+            return checkpoints.write(root, number, wanted, epoch.save, attempt=trial.attempt + 1)
+    raise EnvironmentFault(f"trial {number} ended before epoch {wanted}, so it cannot be mended")
+
+
+def _again(prepared: Prepared, number: int) -> tuple[Trial, Iterator[Epoch]]:
+    import torch
+
+    study, settings = prepared.study, prepared.settings
+    sampler, scheduler = SAMPLERS[settings.sampler](study, settings.seed), SCHEDULERS[settings.scheduler](study)
+    search = Search(
+        study, _Closed(), sampler, scheduler, seed=settings.seed, trials=settings.trials or 0, past=prepared.past
+    )
+    trial = search.trials[number]
+    torch.set_num_threads(max(1, int(settings.cpus)))
+    return trial, study.trainable(search.config(trial), prepared.data)
 
 
 def overlaid(curves: Sequence[Comparison], epochs: int) -> str:

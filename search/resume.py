@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,22 @@ from search.preflight import Prepared, adapted, surroundings
 from search.record import FILE, Event, read
 from search.settings import Settings, from_environment, masked
 from search.stop import ending_seconds
-from search.summary import about, last, objective_of, searches, spent
+from search.summary import about, finished, objective_of, searches, spent
 from search.trials import State, replayed
 from spaces.space import SpaceError
 from spaces.study import Study, from_plain, to_plain
+from trainables.epoch import Epoch
 
 
 @dataclass(frozen=True)
 class More:
-    """What a search is given beyond what it had: so many trials and seconds more; others at a time, if not None."""
+    """What a search is given beyond what it had: so many trials and seconds more; the rest in place of what it had."""
 
     trials: int | None = None
     seconds: float | None = None
     concurrent: int | None = None
+    trial_timeout: float | None = None
+    checkpoint_budget: int | None = None
 
     def __post_init__(self) -> None:
         for option, value in (("trials", self.trials), ("concurrent", self.concurrent)):
@@ -52,8 +55,8 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         limit = None
     uri = tracking_uri(folder, events)
     data = how["data"]
-    if data is None and how["data_dir"] and not os.environ.get("SEARCH_DATA_DIR") and study.dataset != "digits":
-        data = how["data_dir"]
+    if data is None and how["data_dir"] and how["data_dir"] in how["where"] and not os.environ.get("SEARCH_DATA_DIR"):
+        data = how["data_dir"]  # it was found there by a variable that is no longer set
     settings = Settings(
         name=folder.name,
         runs=folder.parent,
@@ -67,13 +70,13 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         seed=how["seed"],
         sampler=how["sampler"],
         scheduler=how["scheduler"],
-        trial_timeout=how["trial_timeout"],
-        checkpoint_budget=how["checkpoint_budget"],
+        trial_timeout=more.trial_timeout or how["trial_timeout"],
+        checkpoint_budget=more.checkpoint_budget or how["checkpoint_budget"],
         tracking_uri=uri,
         ray_address=from_environment()["ray_address"],
         command=command,
     )
-    source, data_set, digest = surroundings(study, settings, display)
+    source, data_set, digest = surroundings(study, settings, display, stand_in=how["stand_in"])
     if digest != how["digest"]:
         raise EnvironmentFault(
             f"{folder.name} was searched on other data ({how['where']}, SHA-256 {how['digest'][:12]}…) than there is "
@@ -82,8 +85,20 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
     now = environment.code(how["source"])
     for line in drift(how, now):
         display.warn(f"{line}; trials that go on may come out otherwise")
-    changes = {"trials": total, "time_budget": limit, "resume_command": command, "tracking_uri": masked(uri), **now}
-    return Prepared(study, settings, source, data_set, {**how, **changes}, tuple(events))
+    changes = {
+        "trials": total,
+        "time_budget": limit,
+        "trial_timeout": settings.trial_timeout,
+        "checkpoint_budget": settings.checkpoint_budget,
+        "tracking_uri": masked(uri),
+        "resume_command": command,
+        **now,
+    }
+    return Prepared(study, settings, source, data_set, {**how, **changes}, tuple(events), changes)
+
+
+def _none(config: Mapping[str, Any], data: Any, *, resume: Path | None = None) -> Iterator[Epoch]:
+    raise AssertionError("a study that is only looked at cannot be trained")
 
 
 def tracking_uri(folder: Path, events: Sequence[Event] = ()) -> str:
@@ -104,10 +119,13 @@ def tracking_uri(folder: Path, events: Sequence[Event] = ()) -> str:
     return uri
 
 
-def recorded_study(how: dict[str, Any]) -> Study:
-    """The study of a record, with the trainable that its name or file gives today. Raises BadInput."""
+def recorded_study(how: dict[str, Any], *, to_train: bool = True) -> Study:
+    """The study of a record, with the trainable that its name or file gives today. Raises BadInput.
+
+    Unless it is wanted `to_train`: then nothing is imported, so that to look at a search runs no code of its author.
+    """
     try:
-        return from_plain(how["definition"], spaces.load(how["source"]).trainable)
+        return from_plain(how["definition"], spaces.load(how["source"]).trainable if to_train else _none)
     except (spaces.UnknownStudy, SpaceError) as error:
         raise BadInput(f"{how['name']} was a search of {how['source']}: {error}") from None
 
@@ -129,24 +147,28 @@ def drift(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def something_left(prepared: Prepared) -> bool:
     """Whether a recalled search has trials to run, or its end to come to; else it is finished as it is."""
     events, limit = prepared.past, prepared.settings.time_budget
-    trials = replayed(events, objective_of(events))
-    openings = [event.id for event in events if event.kind in ("search", "resumed")]
-    finished = last([event for event in events if event.id > openings[-1]], "finished")
-    if finished.get("state") not in ("done", "failed"):
+    if finished(events).get("state") not in ("done", "failed"):
+        return True
+    if finished(events)["state"] == "done" and not _published(events):
         return True
     if limit is not None and limit - spent(events) <= ending_seconds(limit):
         return False
+    trials = replayed(events, objective_of(events))
     unfinished = any(trial.state in (State.RUNNING, State.INTERRUPTED) for trial in trials)
-    return unfinished or len(trials) < prepared.about["trials"] or finished["state"] == "failed"
+    return unfinished or len(trials) < prepared.about["trials"] or finished(events)["state"] == "failed"
+
+
+def _published(events: Sequence[Event]) -> bool:
+    kinds = [event.kind for event in events if event.kind in ("search", "resumed", "published")]
+    return kinds[-1] == "published"
 
 
 def closing_event(events: Sequence[Event]) -> tuple[str, int | None, Mapping[str, Any]] | None:
     """What the process of a search would have written in the end, if it died without; None if it has said its word."""
-    openings = [event.id for event in events if event.kind in ("search", "resumed")]
-    if any(event.kind == "finished" for event in events if event.id > openings[-1]):
+    if finished(events):
         return None
-    why = "its process died; the search can be resumed"
-    return "finished", None, {"state": "interrupted", "why": why, "wall_s": round(spent(events), 1)}
+    why, wall = "its process died; the search can be resumed", round(spent(events), 1)
+    return "finished", None, {"state": "interrupted", "why": why, "wall_s": wall, "posthumous": True}
 
 
 def existing(study: str, settings: Settings) -> Path | None:
@@ -161,7 +183,13 @@ def existing(study: str, settings: Settings) -> Path | None:
     wanted = spaces.source(study)
     found = []
     for folder in searches(settings.runs):
-        first = read(folder / FILE)[0]
+        try:
+            first = read(folder / FILE)[0]
+        except EnvironmentFault:
+            # To pass over a damaged search of this study would be to start it afresh.
+            if folder.name.startswith(f"{Path(study).stem}-"):
+                raise
+            continue
         if first.body["source"] == wanted:
             found.append((first.at, folder))
     return max(found, default=(0.0, None))[1]
@@ -186,12 +214,20 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     for key in ("seed", "sampler", "scheduler", "cpus", "gpus"):
         if getattr(settings, key) != how[key]:
             differences.append(f"{key} was {how[key]}, asked is {getattr(settings, key)}")
+    if settings.data and str(settings.data.resolve()) != how["data"]:
+        differences.append(f"data was {how['data'] or how['where']}, asked is {settings.data}")
     if how["source"] != spaces.source(study):
         differences = [f"it is of {how['source']}"]
     if differences:
         raise BadInput(f"{how['name']} is another search: {'; '.join(differences)[:400]}; choose another --name")
+    had = how["time_budget"]
     seconds = None
-    if settings.time_budget and how["time_budget"] and settings.time_budget > how["time_budget"]:
-        seconds = settings.time_budget - how["time_budget"]
-    trials = max(0, (settings.trials or 0) - how["trials"]) or None
-    return More(trials=trials, seconds=seconds, concurrent=settings.concurrent)
+    if settings.time_budget:
+        seconds = max(0.0, settings.time_budget - (spent(events) if had is None else had))
+    return More(
+        trials=max(0, (settings.trials or 0) - how["trials"]) or None,
+        seconds=seconds,
+        concurrent=settings.concurrent,
+        trial_timeout=settings.trial_timeout,
+        checkpoint_budget=settings.checkpoint_budget,
+    )

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -17,7 +17,7 @@ from typing import Any
 
 from search import checkpoints, cluster, lock, tracking
 from search.display import Display, plan
-from search.errors import ClusterLost, EnvironmentFault, NameInUse, SearchError, SearchFailed, StorageFull
+from search.errors import ClusterLost, EnvironmentFault, NameInUse, SearchError, SearchFailed
 from search.preflight import Prepared
 from search.record import FILE, Record
 from search.resume import closing_event
@@ -26,7 +26,7 @@ from search.schedulers import SCHEDULERS
 from search.search import Search
 from search.settings import Settings
 from search.stop import Interrupted, Stop
-from search.summary import last, resume_command, spent, summarize
+from search.summary import command, finished, last, spent, summarize
 from search.watchdog import Watchdog
 
 SIGNAL_PATIENCE_SECONDS = 10.0
@@ -42,8 +42,10 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
     before = spent(past) if past else 0.0
     limit = about["time_budget"]
     stop.allow(None if limit is None else limit - before)
-    # Importing Tune takes a second, which fits into Ray's start.
-    with cluster.ray_running(settings, partial(import_module, "search.engine"), partial(setattr, stop, "lost")):
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as ray:
+        # Importing Tune takes a second, which fits into Ray's start.
+        meanwhile, lost = partial(import_module, "search.engine"), partial(setattr, stop, "lost")
+        ray.enter_context(cluster.ray_running(settings, meanwhile, lost))
         stop.install()
         here = {
             "asked_concurrent": settings.concurrent,
@@ -53,20 +55,17 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
             "node": os.uname().nodename,
         }
         prepared = replace(prepared, about={**about, **here})
-        with contextlib.ExitStack() as stack:
-            if past:
-                folder = settings.runs / about["name"]
-                with Record(folder / FILE) as record:
-                    keys = ("trials", "time_budget", "resume_command", "versions", "commit", "code", "study_code")
-                    changes = {key: about[key] for key in (*keys, "tracking_uri")}
-                    record.append(("resumed", None, {**here, **changes, "after_s": stop.elapsed()}))
-                    prepared = replace(prepared, past=tuple(record.events()))
-                display.say(f"{folder.name} goes on: {len(past)} events recorded, {before:.0f} s spent")
-            else:
-                folder, prepared = stack.enter_context(_claimed(prepared, stop))
-                display.say(f"{folder.name}\n{plan(prepared.study, prepared.about)}")
+        if past:
+            folder = settings.runs / about["name"]
             with Record(folder / FILE) as record:
-                fault = _searched(prepared, record, folder, stop, display, before)
+                record.append(("resumed", None, {**here, **prepared.changes, "after_s": stop.elapsed()}))
+                prepared = replace(prepared, past=tuple(record.events()))
+            display.say(f"{folder.name} goes on: {len(past)} events recorded, {before:.0f} s spent")
+        else:
+            folder, prepared = stack.enter_context(_claimed(prepared, stop))
+            display.say(f"{folder.name}\n{plan(prepared.study, prepared.about)}")
+        with Record(folder / FILE) as record:
+            fault = _searched(prepared, record, folder, stop, display, before, ray.close)
     return summarize(folder), fault, 128 + stop.signal if stop.signal else 0
 
 
@@ -83,7 +82,7 @@ def sync(prepared: Prepared, folder: Path, display: Display) -> bool:
         tracker = tracking.Tracker(record.path, prepared.settings.tracking, display.warn)
         if not tracker.flush(tracking.PATIENCE_SECONDS):
             return False
-        if last(prepared.past, "finished").get("state") == "done":
+        if finished(prepared.past).get("state") == "done":
             _publish(prepared, search, tracker, folder, display)
         return tracker.finish(tracking.PATIENCE_SECONDS)
 
@@ -102,7 +101,13 @@ def _search(prepared: Prepared, record: Record) -> Search:
 
 
 def _searched(
-    prepared: Prepared, record: Record, folder: Path, stop: Stop, display: Display, before: float
+    prepared: Prepared,
+    record: Record,
+    folder: Path,
+    stop: Stop,
+    display: Display,
+    before: float,
+    leave_ray: Callable[[], None],
 ) -> SearchError | None:
     """Run the trials, crown the winner, and bring MLflow up to date; returns what failed at the end, if anything."""
     search = _search(prepared, record)
@@ -120,6 +125,7 @@ def _searched(
     state, patience = "done", tracking.PATIENCE_SECONDS
     try:
         why = _train(prepared, search, retention, tracker, folder, stop, display)
+        leave_ray()  # what follows needs it no more, and its processes would only be in the way
         if stop.signal:
             raise Interrupted(stop.signal)
         retention.tidy(search.trials)
@@ -128,8 +134,6 @@ def _searched(
                 patience = 1.0  # it has had its time
         except SearchFailed as error:
             fault, state, why = error, "failed", str(error)
-        except StorageFull:
-            raise
         except EnvironmentFault as error:
             fault, why = error, str(error)
     except Interrupted as interruption:
@@ -141,7 +145,7 @@ def _searched(
         raise
     if not finish(state, why, patience):
         display.warn(
-            f"MLflow has not taken all of the record; nothing is lost, and `{_sync_command(folder)}` writes the rest"
+            f"MLflow has not taken all of the record; nothing is lost, and `{command('sync', folder)}` writes the rest"
         )
     return fault
 
@@ -161,9 +165,11 @@ def _train(
 
     settings, as_given, folder = prepared.settings, folder, folder.resolve()
 
+    epochs_before = search.trials.epochs
+
     def tick() -> None:
         # Importing MLflow takes seconds of CPU, which the workers need until they train.
-        if search.trials.epochs:
+        if search.trials.epochs > epochs_before:
             tracker.start()
         with contextlib.suppress(Exception):  # a screen that cannot be drawn, or a closed pipe, ends no search
             display.tick()
@@ -199,8 +205,8 @@ def _train(
         why = str(error)
     finally:
         display.end()
-    if stop.lost:
-        raise ClusterLost(f"{stop.lost}; nothing is lost, and `{resume_command(as_given)}` goes on")
+    if stop.lost and not stop.signal:
+        raise ClusterLost(f"{stop.lost}; nothing is lost, and `{command('resume', as_given)}` goes on")
     return why
 
 
@@ -217,17 +223,13 @@ def _publish(prepared: Prepared, search: Search, tracker: tracking.Tracker, fold
     if model is not None and published.get("winner") == model.key:
         return True
     if not tracker.flush(tracking.PATIENCE_SECONDS):
-        display.warn(f"MLflow does not answer, so no model is registered yet; `{_sync_command(folder)}` will do it")
+        display.warn(f"MLflow does not answer, so no model is registered yet; `{command('sync', folder)}` will do it")
         return False
     place = tracker.place
     if model is not None:
-        place = publish(prepared, model, place, instead=_sync_command(folder))
+        place = publish(prepared, model, place, instead=command("sync", folder))
     search.note("published", place)
     return True
-
-
-def _sync_command(folder: Path) -> str:
-    return resume_command(folder).replace(" resume ", " sync ")
 
 
 @contextlib.contextmanager
@@ -256,8 +258,12 @@ def _claimed(prepared: Prepared, stop: Stop) -> Iterator[tuple[Path, Prepared]]:
                 try:
                     # Fails if another process has put a search there in the meantime.
                     aside.rename(folder)
-                except OSError:
-                    continue
+                except OSError as error:
+                    if folder.exists():
+                        continue
+                    raise EnvironmentFault(
+                        f"{folder} cannot be made ({error.strerror}); free space, or choose another --runs"
+                    ) from None
                 yield folder, replace(prepared, about=about, past=past)
                 return
             raise NameInUse(f"a search named {settings.name} exists in {settings.runs}; choose another --name")

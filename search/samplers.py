@@ -46,9 +46,11 @@ class OptunaSampler:
     def __init__(self, study: Study, seed: int, make: Callable[[int, Study], BaseSampler]) -> None:
         self._space, self._seed, self._make, self._study = study.ranges, seed, make, study
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.optuna_study = optuna.create_study(
-            direction="maximize" if study.objective.mode == "max" else "minimize", sampler=RandomSampler(seed=seed)
-        )
+        self.optuna_study = self._new_study(RandomSampler(seed=seed))
+
+    def _new_study(self, sampler: BaseSampler) -> optuna.Study:
+        maximize = self._study.objective.mode == "max"
+        return optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
 
     def propose(self, number: int) -> Config:
         """See `Sampler.propose`."""
@@ -56,8 +58,11 @@ class OptunaSampler:
         seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.optuna_study.sampler = self._make(seed, self._study)
-            trial = self.optuna_study.ask()
+            # On a study of its own: what a sampler notes down at a trial that it was asked for, and reads while that
+            # trial runs, is in no record, so a search that goes on after a crash would not have it.
+            draft = self._new_study(self._make(seed, self._study))
+            draft.add_trials(self.optuna_study.get_trials(deepcopy=False))
+            trial = draft.ask()
             assert trial.number == number, f"Optuna is at trial {trial.number}, the record at {number}"
             point: Config = {}
             for name, range_ in self._space.items():
@@ -67,8 +72,6 @@ class OptunaSampler:
 
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """See `Sampler.started`."""
-        if len(self.optuna_study.get_trials(deepcopy=False)) > number:
-            return  # this sampler proposed it itself
         self.optuna_study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.RUNNING,

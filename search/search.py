@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from search.record import Event
 from search.samplers import Sampler
 from search.schedulers import Scheduler
+from search.stop import uninterrupted
 from search.trials import EpochRow, State, Trial, Trials
 from spaces.study import Study, config_of
 
@@ -163,8 +164,9 @@ class Search:
         self._append((kind, trial, body))
 
     def _append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> None:
-        for event in self.record.append(*events):
-            self._apply(event)
+        with uninterrupted():  # or memory would lack what is on disk
+            for event in self.record.append(*events):
+                self._apply(event)
 
     def _apply(self, event: Event) -> None:
         self.trials.apply(event)

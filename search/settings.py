@@ -92,6 +92,8 @@ def nearest(kind: str, asked: str, known: list[str]) -> str:
 
 def masked(uri: str) -> str:
     """`uri` without user name, password and query, which may hold them too; also for a text with addresses in it."""
+    if re.fullmatch(r"sqlite:///[^\s?]*", uri):
+        return uri  # a path, which may well have an @ in it
     return re.sub(r"(://[^\s?]*)\?\S*", r"\1?***", re.sub(r"//\S*@", "//***@", uri))
 
 

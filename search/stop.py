@@ -19,6 +19,29 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+class _Held:
+    """Whether an exception would come at a bad moment, and the signal that waits for a better one."""
+
+    depth = 0
+    signal: int | None = None
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Inside, no Interrupted is raised; a signal that came is raised at the end. For steps that belong together.
+
+    Not by a mask: a signal goes to any thread that lets it in, of Ray's many, and Python handles it in this one.
+    """
+    _Held.depth += 1
+    try:
+        yield
+    finally:
+        _Held.depth -= 1
+        if not _Held.depth and _Held.signal is not None:
+            number, _Held.signal = _Held.signal, None
+            raise Interrupted(number)
+
+
 def ending_seconds(budget: float) -> float:
     """What is kept of a time budget for the end: test set, MLflow, Ray; it takes 8 s for `fashion_cnn` on 2 cores."""
     return min(12.0, 0.25 * budget)
@@ -65,7 +88,11 @@ class Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.signal = self.signal is None, self.signal or signal.Signals(number)
-        if not (first and self._gentle):
+        if first and self._gentle:
+            return
+        if _Held.depth:
+            _Held.signal = number
+        else:
             raise Interrupted(number)
 
     @contextmanager

@@ -39,16 +39,29 @@ def about(events: Sequence[Event]) -> dict[str, Any]:
     return merged
 
 
+def finished(events: Sequence[Event]) -> Mapping[str, Any]:
+    """How the last process left the search; empty if it died, or still works."""
+    for event in reversed(events):
+        if event.kind == "finished":
+            return event.body
+        if event.kind in ("search", "resumed"):
+            break
+    return {}
+
+
 def spent(events: Sequence[Event]) -> float:
     """Seconds that processes have worked on the search, each from its command's start; the time between not counted."""
     total = start = end = 0.0
+    left = False
     for event in events:
         if event.kind in ("search", "resumed"):
             total += end - start
-            start = event.at - event.body["after_s"]
-        # What `sync` adds after a search was left is no work on it.
-        if event.kind != "published":
+            start, left = event.at - event.body["after_s"], False
+        left = left or bool(event.body.get("posthumous"))
+        if not left:
             end = event.at
+        # What others add after a search was left is no work on it.
+        left = left or event.kind == "finished"
     return total + end - start
 
 
@@ -60,17 +73,16 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
     """
     events = events or read(folder / FILE)
     first, how = events[0].body, about(events)
-    openings = [event for event in events if event.kind in ("search", "resumed")]
-    finished = last([event for event in events if event.id > openings[-1].id], "finished")
+    ending = finished(events)
     starts = [event.body["began"] for event in events if event.kind == "epoch" and "began" in event.body]
     trials = replayed(events, objective_of(events))
     seconds = sum(row.seconds for trial in trials for row in trial.epochs)
-    wall = finished.get("wall_s", round(spent(events), 1))
+    wall = ending.get("wall_s", round(spent(events), 1))
     return {
         "name": first["name"],
         "study": first["study"],
-        "state": finished.get("state") or ("running" if lock.is_held(folder) else "interrupted"),
-        "why": finished.get("why", ""),
+        "state": ending.get("state") or ("running" if lock.is_held(folder) else "interrupted"),
+        "why": ending.get("why", ""),
         "dataset": first["dataset"],
         "stand_in": first["stand_in"],
         "seed": first["seed"],
@@ -80,20 +92,20 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "training_s": round(seconds, 1),
         "utilisation": round(seconds * how["cpus"] / (how["cores"] * wall), 3) if wall and how["cores"] else None,
         "first_trial_s": round(min(starts) - first["started_at"], 1) if starts else None,
-        "sessions": len(openings),
+        "sessions": sum(event.kind in ("search", "resumed") for event in events),
         "best": best(events, trials),
         "test_openings": sum(event.kind == "tested" for event in events),
         "run_dir": str(folder.resolve()),
         "mlflow": last(events, "published") or {"tracking_uri": how["tracking_uri"]},
         "command": first["command"],
-        "resume": resume_command(folder),
+        "resume": command("resume", folder),
     }
 
 
-def resume_command(folder: Path) -> str:
-    """The command that goes on with the search in `folder`."""
+def command(verb: str, folder: Path) -> str:
+    """The command that does `verb` to the search in `folder`."""
     runs = "" if folder.parent == Path("runs") else f" --runs {shlex.quote(str(folder.parent))}"
-    return f"python -m search resume {folder.name}{runs}"
+    return f"python -m search {verb} {folder.name}{runs}"
 
 
 def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:

@@ -43,7 +43,6 @@ class Tracker:
         self._path, self._uri, self._warn = path, uri, warn
         self._projection: _Runs | None = None
         self._wake, self._ending = threading.Event(), threading.Event()
-        self._lock = threading.Lock()
         self._warned = False
         self._thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
         self._started = False
@@ -62,9 +61,8 @@ class Tracker:
             goal = record.last_id()
         while time.monotonic() < deadline:
             self._wake.set()
-            with self._lock:
-                if self._projection is not None and self._projection.cursor >= goal:
-                    return True
+            if self._projection is not None and self._projection.cursor >= goal:
+                return True
             time.sleep(0.02)
         return False
 
@@ -101,8 +99,7 @@ class Tracker:
                     self._projection = _Runs(self._uri, list(record.events()))
                 events = list(record.events(after=self._projection.cursor))
                 if events:
-                    with self._lock:
-                        self._projection.write(events)
+                    self._projection.write(events)
                 pause = FLUSH_SECONDS
             except Exception as error:  # whatever MLflow raises, training goes on and the record keeps all
                 if not self._warned:
@@ -196,7 +193,7 @@ class _Runs:
         self._children = _by_trial(found)
         if len(self._children) < len(found):
             cursor = 0  # an unanswered call left doubles, and which of them has been written to is not known
-        if anew or cursor > events[-1].id:
+        if anew or not self._same_past(events, cursor):
             for run in [*self._found_parents(), *found]:
                 self._client.delete_run(run.info.run_id)
             self.parent, cursor = self._open_parent(events[0])
@@ -206,6 +203,11 @@ class _Runs:
         self._trials = Trials(Objective(**self._about["objective"]))
         self._applied = 0
         self._apply([event for event in events if event.id <= cursor])
+
+    def _same_past(self, events: Sequence[Event], cursor: int) -> bool:
+        """Whether what MLflow took as event number `cursor` is that event still, and no other of the same number."""
+        at = self._client.get_run(self.parent).data.tags.get("search.cursor_at")
+        return not cursor or any(event.id == cursor and repr(event.at) == at for event in events)
 
     def write(self, events: Sequence[Event]) -> None:
         """Write `events`, which follow the cursor; one `log_batch` per run. Safe to repeat after an error."""
@@ -271,7 +273,8 @@ class _Runs:
                 metrics.setdefault(number, []).append(
                     Metric("test_accuracy", body["test_accuracy"], stamp, body["epoch"])
                 )
-                tags.setdefault(number, []).append(RunTag("search.winner", "true"))
+                for earlier in {number, *(trial.number for trial in self._trials if trial.tested)}:
+                    tags.setdefault(earlier, []).append(RunTag("search.winner", str(earlier == number).lower()))
         for number in sorted({*metrics, *params, *tags}):
             batches = metrics.get(number, [])
             # Of a tag that was set twice the last counts, and MLflow takes none twice in a batch.
@@ -360,7 +363,7 @@ class _Runs:
             elif event.kind == "finished":
                 tags += [RunTag("search.state", event.body["state"]), RunTag("search.why", event.body["why"])]
                 if best is not None:  # tags, because a search that goes on may find another, and params cannot change
-                    config = {**self._about["fixed"], **best.point}
+                    config = {**dict.fromkeys(self._about["space"], "-"), **self._about["fixed"], **best.point}
                     tags += [RunTag(f"best/{name}", str(value)) for name, value in config.items()]
             elif event.kind == "resumed":
                 tags.append(RunTag("search.state", "running"))
@@ -372,6 +375,7 @@ class _Runs:
                 self._set_status(self.parent, "RUNNING", 0)
         # Last of all, since the cursor says that the rest is done.
         tags = [*{tag.key: tag for tag in tags}.values(), RunTag("search.cursor", str(events[-1].id))]
+        tags.append(RunTag("search.cursor_at", repr(events[-1].at)))
         self._client.log_batch(
             self.parent, [Metric(name, value, stamp, events[-1].id) for name, value in metrics.items()], tags=tags
         )

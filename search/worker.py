@@ -101,8 +101,7 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         except torch.AcceleratorError:
             raise  # the device's context is broken for good; Ray starts a fresh process
         except Exception as error:
-            # safetensors wraps the system's error into one of its own.
-            if getattr(error, "errno", None) in checkpoints.FULL or "No space left" in str(error):
+            if checkpoints.is_full(error):
                 yield {"storage_full": _last_line(error)}
             else:
                 yield {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
