@@ -21,6 +21,7 @@ One process writes: the driver. Any other may read at the same time.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -155,7 +156,7 @@ def salvage(path: Path) -> tuple[int, Path]:
     """Put the longest whole beginning of the damaged record at `path` in its place.
 
     It ends one append before the damage: the events of one append belong together, and share their time. Returns how
-    many events it has, and the folder beside it to which the damaged files were moved. Raises EnvironmentFault, with
+    many events it has, and the folder beside it to which the damaged files were copied. Raises EnvironmentFault, with
     nothing changed, if not even the first event can be read.
     """
     fresh = path.with_suffix(".new")
@@ -167,19 +168,18 @@ def salvage(path: Path) -> tuple[int, Path]:
             return record.last_id(), path.parent
     events: list[tuple[Any, ...]] = []
     # No Record, whose checks at opening would refuse; and read only, so that the damaged files stay as they are.
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=20)
-    try:
-        for id_, at, kind, trial, text, crc in database.execute(
+    read_only = f"{path.absolute().as_uri()}?mode=ro"
+    with (
+        contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError),  # what was read so far is whole
+        contextlib.closing(sqlite3.connect(read_only, uri=True, timeout=20)) as damaged,
+    ):
+        for id_, at, kind, trial, text, crc in damaged.execute(
             "SELECT id, at, kind, trial, body, crc FROM events ORDER BY id"
         ):
             event = Event(id_, at, kind, trial, {})
             if id_ != len(events) + 1 or crc != _checksum(event, text):
                 break
             events.append((id_, at, kind, trial, text, crc))
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
-        pass  # what was read so far is whole
-    finally:
-        database.close()
     events = [row for row in events if row[0] == 1 or row[1] != events[-1][1]]
     if not events:
         raise EnvironmentFault(f"nothing can be saved of the record {path}: its first event is gone")

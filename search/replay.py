@@ -90,7 +90,7 @@ def _tell(search: Search, event: Event) -> None:
         )
     elif event.kind == "lost":
         search.lost(event.trial or 0, body["state"], body["why"])
-    elif event.kind == "ended":
+    elif event.kind == "ended" and body["state"] not in (State.STOPPED, State.COMPLETE):  # which nobody else says
         search.end(event.trial or 0, body["state"], body["why"], body.get("traceback", ""))
 
 

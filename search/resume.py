@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from search.stop import ending_seconds
 from search.summary import about, finished, objective_of, searches, spent
 from search.trials import State, replayed
 from spaces.space import SpaceError
+from spaces.space import from_plain as range_from_plain
 from spaces.study import Study, from_plain, to_plain
 from trainables.epoch import Epoch
 
@@ -202,9 +204,15 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     asks for another search than the recorded one.
     """
     how = about(events)
-    asked, recorded = to_plain(adapted(study, settings)), how["definition"]
+    # Through JSON, as the recorded one went, which knows no tuples.
+    asked, recorded = json.loads(json.dumps(to_plain(adapted(study, settings)))), how["definition"]
     differences = []
-    for key in ("dataset", "epochs", "objective", "space", "start", "first_rung", "reduction_factor"):
+    spaces_of = [{each["name"]: range_from_plain(each) for each in plain["space"]} for plain in (recorded, asked)]
+    for name in sorted({*spaces_of[0], *spaces_of[1]}):
+        was, is_ = (space.get(name) for space in spaces_of)
+        if was != is_:
+            differences.append(f"{name} was {was or 'not searched'}, asked is {is_ or 'not to search it'}")
+    for key in ("dataset", "epochs", "objective", "start", "first_rung", "reduction_factor"):
         if asked[key] != recorded[key]:
             differences.append(f"{key} was {recorded[key]}, asked is {asked[key]}")
     # What "auto" came to was fixed when the search began.

@@ -131,8 +131,9 @@ def _stack_dump(path: Path, seconds: float) -> Iterator[Callable[[], None]]:
             yield heard
         finally:
             faulthandler.cancel_dump_traceback_later()
-            if not path.stat().st_size:
-                path.unlink()
+            with contextlib.suppress(FileNotFoundError):  # somebody tidied up
+                if not path.stat().st_size:
+                    path.unlink()
 
 
 def share(data: Any) -> tuple[Any, ...]:
