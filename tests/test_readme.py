@@ -34,7 +34,16 @@ def test_every_option_of_the_command_is_explained_and_no_other():
 def test_every_verb_is_listed_and_no_other():
     line = next(line for line in README.splitlines() if line.startswith("python -m search list"))
     verbs = {word.split()[0] for word in line.removeprefix("python -m search ").split(" | ")}
-    assert verbs == set(cli.commands) - {"run"}
+    assert "python -m search resume NAME" in README
+    assert verbs == set(cli.commands) - {"run", "resume"}
+
+
+def test_every_test_that_proves_a_row_exists():
+    table = README.split("## What happens when", 1)[1].split("\n## ", 1)[0]
+    named = set(re.findall(r"`(test_\w+)`", table))
+    written = set(re.findall(r"^def (test_\w+)", "\n".join(f.read_text() for f in ROOT.glob("tests/**/*.py")), re.M))
+    assert named
+    assert named <= written, named - written
 
 
 def test_every_picture_exists():
