@@ -624,6 +624,7 @@ ABOUT = {
     "fixed": {},
     "node": os.uname().nodename,
     "pid": os.getpid(),
+    "after_s": 0.0,
 }
 """As much of a `search` event as a summary needs."""
 
@@ -740,7 +741,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a lost event": (lambda path: _edit(path, "DELETE FROM events WHERE id = 5"), r"damaged at event 5"),
     "no event": (lambda path: _edit(path, "DELETE FROM events"), r"record\.db"),
     "no table": (lambda path: _edit(path, "DROP TABLE events"), r"record\.db"),
-    "another version": (lambda path: _edit(path, "PRAGMA user_version=99"), r"version 99, this code reads version 1"),
+    "another version": (lambda path: _edit(path, "PRAGMA user_version=99"), r"version 99, this code reads version 2"),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from search.record import Record
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
+from search.trials import State
 
 
 @pytest.fixture
@@ -56,15 +57,22 @@ def test_a_value_that_is_no_number_is_drawn_as_a_cross():
     assert display.sparkline([0.0, math.nan, 1.0, math.inf], 0.0, 1.0) == "▁×█×"
 
 
-def test_lines_tell_each_end_once(search, capsys):
+def test_lines_tell_each_end_once_and_none_of_an_earlier_process(search, capsys):
     lines = display.Lines()
     lines.begin(search, None)
+    lines.tick()
+    for _ in range(2):
+        search.ask()
+    for epoch in range(1, search.study.epochs + 1):
+        search.report(3, epoch, {"val_accuracy": 0.7 + epoch / 100}, seconds=1.0)
+    search.end(4, State.FAILED, "made up")
     lines.tick()
     lines.tick()
     lines.end()
     told = capsys.readouterr()
     assert told.out == ""
-    assert len([line for line in told.err.splitlines() if line.startswith("trial")]) == 2
+    ends = [line.split()[1:3] for line in told.err.splitlines() if line.startswith("trial")]
+    assert ends == [["3", "complete"], ["4", "failed"]]
     assert "*best*" in told.err
 
 

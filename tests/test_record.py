@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import EnvironmentFault, StorageFull
-from search.record import FILE, Event, Record, read
+from search.record import FILE, Event, Record, read, salvage
 
 Entry = tuple[str, int | None, dict[str, Any]]
+
+NUMBER = r"\d{1,3}(?:,\d{3})*"
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 values = st.recursive(
@@ -83,7 +88,7 @@ def test_every_number_reads_back_exactly(value: float, path: Path) -> None:
 
 def test_a_record_without_events_is_refused(path: Path) -> None:
     made(path, [])
-    with pytest.raises(EnvironmentFault, match=r"the record .*record\.db is empty: that search never began"):
+    with pytest.raises(EnvironmentFault, match=r"the record .*record\.db is damaged: it has lost all its events"):
         read(path)
 
 
@@ -235,7 +240,7 @@ def test_a_file_that_is_no_record_is_refused(content: bytes, path: Path) -> None
 
 def test_a_database_of_something_else_is_refused(path: Path) -> None:
     altered(path, "CREATE TABLE songs (name TEXT)")
-    altered(path, "PRAGMA user_version=1")
+    altered(path, "PRAGMA user_version=2")
     with pytest.raises(EnvironmentFault, match=r"the record .* (cannot be opened|is damaged)"):
         read(path)
 
@@ -243,7 +248,7 @@ def test_a_database_of_something_else_is_refused(path: Path) -> None:
 def test_a_record_of_another_version_is_refused(path: Path) -> None:
     made(path, SOME)
     altered(path, "PRAGMA user_version=99")
-    with pytest.raises(EnvironmentFault, match="has version 99, this code reads version 1"):
+    with pytest.raises(EnvironmentFault, match="has version 99, this code reads version 2"):
         read(path)
 
 
@@ -297,7 +302,7 @@ def test_a_full_disk_is_named_and_the_rows_before_it_are_whole(
     with Record(path, create=True) as record:
         written = fill(record)
         assert written
-        with pytest.raises(StorageFull, match=r"no space left for .*record\.db; free some, the record is whole"):
+        with pytest.raises(StorageFull, match=rf"no space for .*record\.db: {NUMBER} bytes free, some 1\d,\d\d\d "):
             record.append(("epoch", 0, {"note": "x" * 9000}))
         assert told(record.events()) == written
     assert told(read(path)) == written
@@ -315,3 +320,165 @@ def test_a_body_is_stored_as_plain_json(path: Path) -> None:
     made(path, SOME)
     (body,) = sqlite3.connect(path).execute("SELECT body FROM events WHERE id = 2").fetchone()
     assert json.loads(body) == SOME[1][2]
+
+
+# The clock
+
+
+def test_a_clock_that_is_set_back_while_a_search_runs_changes_no_duration(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, began = time.time, time.monotonic()
+    with Record(path, create=True) as record:
+        for step, entry in enumerate(SOME):
+            monkeypatch.setattr(time, "time", lambda step=step: real() - 3600.0 * step)
+            record.append(entry)
+        took = time.monotonic() - began
+    events = read(path)
+    assert [event.at for event in events] == sorted(event.at for event in events)
+    assert 0 <= events[-1].at - events[0].at <= took
+
+
+# What can be saved
+
+
+def wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def left_by_a_killed_process(path: Path) -> list[Event]:
+    """A record as kill -9 leaves it: the last events only in the write-ahead log. Its events."""
+    aside = path.with_name("aside.db")
+    made(aside, SOME * 6)
+    with Record(aside) as record:
+        for entry in SOME:
+            record.append(entry)
+        events = list(record.events())
+        for file in (aside, wal(aside)):
+            shutil.copy(file, path.with_name(file.name.replace("aside.db", path.name)))
+    assert wal(path).stat().st_size > 0
+    return events
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files; not what SQLite makes beside a file to read it: an index of the log, and a log without contents."""
+    files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    return {name: data for name, data in files.items() if not name.endswith("-shm") and (data or name == FILE)}
+
+
+def saved(path: Path, events: Sequence[Event]) -> int | None:
+    """How many events `salvage` has saved; None if it says that there are none, and then nothing has changed."""
+    before, fault = contents(path.parent), None
+    try:
+        kept, aside = salvage(path)
+    except EnvironmentFault as error:
+        fault = error
+    if fault is not None:
+        assert str(path) in str(fault)
+        assert contents(path.parent) == before
+        return None
+    assert kept >= 1
+    assert read(path) == events[:kept]
+    # The damaged files are still there to be looked at.
+    assert (aside / path.name).is_file()
+    with Record(path) as record:  # and it can be written to
+        record.append(("resumed", None, {}))
+        assert record.last_id() == kept + 1
+    return kept
+
+
+def test_the_events_up_to_one_append_before_a_damaged_one_are_saved(path: Path) -> None:
+    made(path, SOME)
+    events = read(path)
+    altered(path, "UPDATE events SET body = '{}' WHERE id = 6")
+    with pytest.raises(EnvironmentFault, match="is damaged at event 6"):
+        read(path)
+    assert saved(path, events) == 4
+
+
+@pytest.mark.parametrize("damaged", range(1, 11))
+def test_what_is_saved_never_ends_within_an_append(damaged: int, path: Path) -> None:
+    with Record(path, create=True) as record:
+        for size in (1, 3, 2, 4):
+            record.append(*SOME[:size])
+        events = list(record.events())
+    altered(path, f"DELETE FROM events WHERE id = {damaged}")
+    # Whether the last append before the damage was whole is not known, so it is not kept; the first event always is.
+    expected = {1: None, 2: 1, 3: 1, 4: 1, 5: 1, 6: 4, 7: 4, 8: 6, 9: 6, 10: 6}
+    assert saved(path, events) == expected[damaged]
+
+
+def test_a_record_that_a_kill_has_left_is_saved_but_for_its_last_append(path: Path) -> None:
+    events = left_by_a_killed_process(path)
+    assert saved(path, events) == len(events) - 1
+
+
+def test_what_a_kill_has_left_can_be_read_and_gone_on_with(path: Path) -> None:
+    events = left_by_a_killed_process(path)
+    assert read(path) == events
+    with Record(path) as record:
+        (event,) = record.append(("resumed", None, {}))
+    assert event.id == len(events) + 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_of_a_file_that_was_cut_off_a_whole_beginning_is_saved_or_nothing_is_touched(share: float, path: Path) -> None:
+    made(path, SOME * 20)
+    events = read(path)
+    os.truncate(path, min(path.stat().st_size - 1, int(share * path.stat().st_size)))
+    saved(path, events)
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 4000, -1], ids=str)
+def test_of_a_log_that_was_cut_off_a_whole_beginning_is_saved_or_nothing_is_touched(size: int, path: Path) -> None:
+    events = left_by_a_killed_process(path)
+    os.truncate(wal(path), size if size >= 0 else wal(path).stat().st_size + size)
+    kept = saved(path, events)
+    assert kept is not None
+    assert kept >= 71
+
+
+def test_without_its_log_a_record_is_what_had_been_folded_in(path: Path) -> None:
+    events = left_by_a_killed_process(path)
+    wal(path).unlink()
+    assert saved(path, events) == 71
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_of_a_record_with_flipped_bits_a_whole_beginning_is_saved_or_nothing_is_touched(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("record") / FILE
+    events = left_by_a_killed_process(path)
+    for file in data.draw(st.lists(st.sampled_from([path, wal(path)]), min_size=1, max_size=3)):
+        content = bytearray(file.read_bytes())
+        at = data.draw(st.one_of(st.integers(0, len(content) - 1), st.integers(0, 200)))
+        content[at] ^= 1 << data.draw(st.integers(0, 7))
+        file.write_bytes(content)
+    saved(path, events)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8192, b"no record at all, but a text" * 500], ids=len)
+def test_nothing_is_made_of_a_file_that_is_no_record(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+    assert saved(path, []) is None
+
+
+def test_nothing_is_made_where_there_is_no_record(path: Path) -> None:
+    assert saved(path, []) is None
+    assert not path.exists()
+
+
+def test_nothing_is_made_of_a_folder_in_the_place_of_a_record(path: Path) -> None:
+    path.mkdir()
+    assert saved(path, []) is None
+
+
+def test_a_record_is_saved_a_second_time_in_the_same_second(path: Path) -> None:
+    for _ in range(2):
+        path.unlink(missing_ok=True)
+        made(path, SOME)
+        events = read(path)
+        altered(path, "DELETE FROM events WHERE id = 6")
+        assert saved(path, events) == 4

@@ -6,10 +6,8 @@ import json
 import math
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search import lock
 from search.record import FILE, Event, Record, read
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
-from search.search import FAILURES_IN_A_ROW, Search
+from search.search import FAILURES_IN_A_ROW, RETRIES, Search
 from search.summary import leaderboard, summarize
 from search.trials import State, Trial, Trials, replayed
 from spaces.study import Objective, Study
@@ -35,6 +34,7 @@ ABOUT = {
     "name": "tiny-1",
     "node": os.uname().nodename,
     "pid": os.getpid(),
+    "after_s": 0.0,
     "study": "tiny",
     "dataset": "digits",
     "stand_in": False,
@@ -48,6 +48,8 @@ ABOUT = {
     "objective": {"metric": "val_accuracy", "mode": "max"},
     "space": {},
 }
+
+ENDS = [state for state in State if state not in (State.RUNNING, State.INTERRUPTED)]
 
 PLACE = {"pid": 1, "node": "here", "began": 2.5}
 
@@ -244,18 +246,30 @@ def test_a_record_with_a_missing_metric_can_be_read_and_summarized(search: Searc
     assert row["value"] is None
 
 
-def test_an_epoch_that_is_known_changes_nothing(search: Search) -> None:
+def test_an_epoch_that_is_known_changes_no_value_and_no_decision(search: Search) -> None:
     ask(search)
     assert report(search, 0, 1, 0.5)
     assert report(search, 0, 2, 0.6)
-    before = told(list(search.record.events()))
-    assert report(search, 0, 1, 0.1)
+    before = list(search.record.events())
+    assert report(search, 0, 1, 0.5)
     assert report(search, 0, 2, math.nan)
-    assert told(list(search.record.events())) == before
+    repeated = list(search.record.events())[len(before) :]
+    assert [(event.kind, event.body["epoch"], event.body["same"]) for event in repeated] == [
+        ("repeated", 1, True),
+        ("repeated", 2, False),
+    ]
     assert search.trials[0].values(search.study.objective) == [0.5, 0.6]
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.RUNNING])
+def test_an_epoch_that_comes_again_tells_where_its_checkpoint_is_now(search: Search) -> None:
+    ask(search)
+    for name in ("first", "second"):
+        search.report(0, 1, {"val_accuracy": 0.5}, seconds=1.0, checkpoint=name, sha256=f"of {name}", size=len(name))
+    row = search.trials[0].epochs[0]
+    assert (row.checkpoint, row.sha256, row.bytes, row.seconds) == ("second", "of second", 6, 1.0)
+
+
+@pytest.mark.parametrize("state", ENDS)
 def test_a_trial_ends_once(state: State, search: Search) -> None:
     ask(search)
     report(search, 0, 1, 0.5)
@@ -266,7 +280,7 @@ def test_a_trial_ends_once(state: State, search: Search) -> None:
     assert [event.kind for event in search.record.events()].count("ended") == 1
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.RUNNING])
+@pytest.mark.parametrize("state", ENDS)
 def test_a_trial_may_end_before_its_first_epoch(state: State, search: Search) -> None:
     ask(search)
     search.end(0, state, "made up")
@@ -282,12 +296,28 @@ def test_five_failures_in_a_row_are_hopeless(search: Search) -> None:
     assert search.ask() is None
 
 
-@pytest.mark.parametrize("state", [State.DIVERGED, State.OUT_OF_MEMORY, State.STOPPED, State.INTERRUPTED])
+@pytest.mark.parametrize("state", [State.DIVERGED, State.OUT_OF_MEMORY, State.STOPPED])
 def test_failures_with_another_end_between_them_are_not_hopeless(state: State, search: Search) -> None:
     for number in range(FAILURES_IN_A_ROW + 4):
         assert not search.hopeless()
         search.end(ask(search).number, state if number == 3 else State.FAILED, "made up")
     # As many again after the other end.
+    assert search.hopeless()
+
+
+def test_failures_that_differ_in_their_numbers_alone_are_alike(search: Search) -> None:
+    for number in range(FAILURES_IN_A_ROW):
+        assert not search.hopeless()
+        search.end(ask(search).number, State.FAILED, f"ValueError: {number} channels, {number * 7} expected")
+    assert search.hopeless()
+
+
+def test_failures_that_differ_are_not_hopeless(search: Search) -> None:
+    for number in range(FAILURES_IN_A_ROW + 3):
+        why = "OSError: 1 file" if number == 3 else "ValueError: 1 file"
+        search.end(ask(search).number, State.FAILED, why)
+        assert not search.hopeless()
+    search.end(ask(search).number, State.FAILED, "ValueError: 1 file")
     assert search.hopeless()
 
 
@@ -309,48 +339,6 @@ def test_a_note_changes_nothing_but_the_record(search: Search) -> None:
 
 
 # From the record
-
-
-@pytest.mark.parametrize(
-    ("setting", "mode"),
-    [
-        ({"sampler": "tpe", "scheduler": "asha"}, "max"),
-        ({"sampler": "tpe", "scheduler": "none"}, "max"),
-        ({"sampler": "random", "scheduler": "asha"}, "max"),
-        ({"sampler": "tpe", "scheduler": "asha"}, "min"),
-    ],
-    ids=["tpe-asha", "tpe-none", "random-asha", "tpe-asha-min"],
-)
-def test_a_search_killed_anywhere_goes_on_as_if_it_had_not_been(
-    setting: dict[str, str], mode: str, tiny_study: Study, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    study = replace(tiny_study, objective=Objective(mode=mode))
-    folder = tmp_path_factory.mktemp("undisturbed")
-    with Record(folder / FILE, create=True) as record:
-        undisturbed = searching(study, record, **setting)
-        steps = drive(undisturbed, made_up)
-        winner = undisturbed.trials.best()
-    events = read(folder / FILE)
-    assert len(undisturbed.trials) == 12
-    assert len({trial.state for trial in undisturbed.trials}) >= 3
-    assert winner is not None
-
-    @settings(max_examples=12)
-    @given(step=st.integers(0, len(steps) - 1))
-    def killed_after(step: int) -> None:
-        past = events[: steps[step]]
-        path = tmp_path_factory.mktemp("killed") / FILE
-        with Record(path, create=True) as record:
-            record.append(*((event.kind, event.trial, event.body) for event in past))
-            again = searching(study, record, past=list(record.events()), **setting)
-            drive(again, made_up)
-            best = again.trials.best()
-        assert told(read(path)) == told(events)
-        assert best is not None
-        assert best.number == winner.number
-        assert best.best_value(study.objective) == winner.best_value(study.objective)
-
-    killed_after()
 
 
 def test_two_searches_of_one_seed_are_the_same(tiny_study: Study, tmp_path: Path) -> None:
@@ -439,12 +427,12 @@ def test_summaries_count_states_epochs_and_seconds(search: Search, tmp_path: Pat
     search.note("finished", {"state": "done", "why": "", "wall_s": 30.0})
     summary = summarize(tmp_path)
     assert summary["trials"] == {
-        "running": 1,
         "complete": 1,
         "stopped": 1,
         "diverged": 1,
         "out of memory": 1,
         "failed": 1,
+        "interrupted": 1,
     }
     assert (summary["epochs"], summary["training_s"], summary["wall_s"], summary["state"]) == (11, 11.0, 30.0, "done")
     assert summary["first_trial_s"] == 2.5
@@ -463,22 +451,24 @@ def test_a_summary_without_any_result_has_no_best(search: Search, tmp_path: Path
     assert summary["best"] is None
 
 
-def test_a_search_is_running_as_long_as_its_process(search: Search, tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        pass
-    search.note("search", {**ABOUT, "pid": process.pid})
+def test_a_search_is_running_as_long_as_its_lock_is_held(search: Search, tmp_path: Path) -> None:
+    search.note("search", ABOUT)
     assert summarize(tmp_path)["state"] == "interrupted"
-    events = read(tmp_path / FILE)
-    assert summarize(tmp_path, [replace(events[0], body=ABOUT)])["state"] == "running"
+    with lock.held(tmp_path):
+        assert summarize(tmp_path)["state"] == "running"
+    assert summarize(tmp_path)["state"] == "interrupted"
+    search.note("finished", {"state": "done", "why": "", "wall_s": 30.0})
+    with lock.held(tmp_path):  # by `sync`, or by the last moments of the search itself
+        assert summarize(tmp_path)["state"] == "done"
 
 
 def test_the_test_metrics_are_those_of_the_best_trial_only(search: Search, tmp_path: Path) -> None:
     search.note("search", ABOUT)
     for number in range(2):
         work(search, ask(search), lambda config, epoch, number=number: 0.5 + number / 10)  # type: ignore[misc]
-    search.note("tested", {"trial": 0, "test_accuracy": 0.4, "images": 100}, trial=0)
+    search.note("tested", {"trial": 0, "epoch": 1, "test_accuracy": 0.4, "images": 100}, trial=0)
     assert summarize(tmp_path)["best"]["test_accuracy"] is None
-    search.note("tested", {"trial": 1, "test_accuracy": 0.6, "images": 100}, trial=1)
+    search.note("tested", {"trial": 1, "epoch": 1, "test_accuracy": 0.6, "images": 100}, trial=1)
     assert summarize(tmp_path)["best"]["test_accuracy"] == 0.6
 
 
@@ -496,3 +486,119 @@ def test_the_leaderboard_has_every_trial_the_best_first_and_failures_with_their_
     assert [row["trial"] for row in rows][: len(ranked)] == ranked
     assert all(row["why"] for row in rows)
     assert all(row["epochs"] == len(row["curve"]) for row in rows)
+
+
+# Losses
+
+
+@pytest.mark.parametrize(("state", "retries"), RETRIES.items())
+def test_a_lost_trial_is_tried_again_so_often_and_then_has_ended(state: State, retries: int, search: Search) -> None:
+    ask(search)
+    for attempt in range(1, retries + 1):
+        assert search.lost(0, state, "made up")
+        assert search.trials[0].state is State.RUNNING
+        again = search.again()
+        assert again is not None
+        search.restart(again, None)
+        assert again.attempt == attempt + 1
+    assert not search.lost(0, state, "made up")
+    trial = search.trials[0]
+    assert (trial.state, trial.why) == (state, f"made up ({retries + 1} attempts)")
+    assert search.again() is None
+    assert ask(search).number == 1
+
+
+@pytest.mark.parametrize("state", RETRIES)
+def test_a_new_epoch_makes_up_for_the_losses_before_it(state: State, search: Search) -> None:
+    ask(search)
+    for epoch in range(1, 9):
+        for _ in range(RETRIES[state]):
+            assert search.lost(0, state, "made up")
+        assert report(search, 0, epoch, 0.5)
+    assert search.trials[0].state is State.RUNNING
+
+
+def test_an_epoch_that_was_known_makes_up_for_nothing(search: Search) -> None:
+    ask(search)
+    report(search, 0, 1, 0.5)
+    for _ in range(RETRIES[State.FAILED]):
+        assert search.lost(0, State.FAILED, "made up")
+        assert report(search, 0, 1, 0.5)
+    assert not search.lost(0, State.FAILED, "made up")
+
+
+def test_losses_of_one_kind_do_not_count_for_another(search: Search) -> None:
+    ask(search)
+    for state in RETRIES:
+        for _ in range(RETRIES[state]):
+            assert search.lost(0, state, "made up")
+    for state in RETRIES:
+        assert RETRIES[state] >= 1
+    assert not search.lost(0, State.PREEMPTED, "made up")
+
+
+def test_a_trial_that_has_ended_cannot_be_lost(search: Search) -> None:
+    ask(search)
+    search.end(0, State.DIVERGED, "made up")
+    before = search.record.last_id()
+    assert not search.lost(0, State.FAILED, "made up")
+    assert search.again() is None
+    assert search.record.last_id() == before
+
+
+def test_lost_trials_wait_in_the_order_of_their_losses(search: Search) -> None:
+    for _ in range(3):
+        ask(search)
+    for number in (2, 0):
+        search.lost(number, State.FAILED, "made up")
+    again = [search.again() for _ in range(3)]
+    assert [trial.number if trial else None for trial in again] == [2, 0, None]
+
+
+def test_a_trial_lost_for_good_is_told_to_the_sampler(search: Search) -> None:
+    told: list[tuple[int, State, list[float]]] = []
+    search.sampler.ended = lambda *arguments: told.append(arguments)  # type: ignore[method-assign, assignment]
+    ask(search)
+    report(search, 0, 1, 0.5)
+    for _ in range(RETRIES[State.FAILED]):
+        search.lost(0, State.FAILED, "made up")
+    assert told == []
+    search.lost(0, State.FAILED, "made up")
+    assert told == [(0, State.FAILED, [0.5])]
+
+
+def test_no_lost_trial_is_tried_again_where_all_fail_alike(search: Search) -> None:
+    waiting = ask(search)
+    search.lost(waiting.number, State.FAILED, "made up")
+    for _ in range(FAILURES_IN_A_ROW):
+        search.end(ask(search).number, State.FAILED, "ValueError: made up")
+    assert search.hopeless()
+    assert search.again() is None
+
+
+def test_workers_that_die_again_and_again_are_hopeless_too(search: Search) -> None:
+    for _ in range(FAILURES_IN_A_ROW):
+        assert not search.hopeless()
+        number = ask(search).number
+        while search.lost(number, State.FAILED, "the worker died: signal 11"):
+            search.again()
+    assert search.hopeless()
+
+
+@pytest.mark.parametrize("state", [State.TIMED_OUT, State.OUT_OF_MEMORY, State.PREEMPTED])
+def test_only_failures_are_hopeless(state: State, search: Search) -> None:
+    for _ in range(FAILURES_IN_A_ROW + 1):
+        search.end(ask(search).number, state, "made up")
+    assert not search.hopeless()
+
+
+def test_a_process_that_goes_on_hopes_again(search: Search) -> None:
+    for _ in range(FAILURES_IN_A_ROW):
+        search.end(ask(search).number, State.FAILED, "made up")
+    assert search.hopeless()
+    search.note("resumed", {"trials": 12})
+    assert not search.hopeless()
+    for _ in range(FAILURES_IN_A_ROW):
+        assert not search.hopeless()
+        search.end(ask(search).number, State.FAILED, "made up")
+    assert search.hopeless()

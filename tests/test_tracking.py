@@ -1,5 +1,9 @@
 """MLflow runs as a projection of the record, against MLflow's real SQLite store."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from mlflow import MlflowClient
 
@@ -19,6 +23,7 @@ ABOUT = {
     "stand_in": False,
     "digest": "ab" * 32,
     "objective": {"metric": "val_accuracy", "mode": "max"},
+    "space": {"train/lr": "0 … 1"},
     "fixed": {"train/flip": True},
     **{"seed": 0, "sampler": "tpe", "scheduler": "asha", "epochs": 3, "trials": 2, "time_budget": None},
     **{"command": "python -m search s", "user": "me", "commit": "", "versions": {"python": "3"}},
@@ -105,3 +110,173 @@ def test_a_server_that_is_away_costs_one_warning_and_no_time(tmp_path):
     assert not tracker.finish(8)
     assert len(warnings) == 1
     assert "written later" in warnings[0]
+
+
+# Later processes
+
+
+def runs_of(uri, place):
+    """Parent run and child runs by number, and how many runs there are in all."""
+    runs = MlflowClient(tracking_uri=uri).search_runs([place["experiment_id"]])
+    by_number = {run.data.tags.get("search.trial", "parent"): run for run in runs}
+    return by_number.pop("parent"), by_number, len(runs)
+
+
+def states(runs):
+    return {number: (run.info.status, run.data.tags.get("search.state")) for number, run in runs.items()}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The runs that values, parameters or tags are written to, in order."""
+    made = []
+    real = MlflowClient.log_batch
+
+    def log_batch(self, run_id, *arguments, **options):
+        made.append(run_id)
+        return real(self, run_id, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    return made
+
+
+def test_the_parent_says_how_much_of_the_record_is_written(tmp_path, store):
+    with Record(tmp_path / "record.db", create=True) as record:
+        for event in story():
+            record.append(event)
+    place = tracked(tmp_path / "record.db", store)
+    parent, _, _ = runs_of(store, place)
+    assert parent.info.run_id == place["parent_run_id"]
+    assert parent.data.tags["search.cursor"] == str(len(list(story())))
+
+
+def test_a_second_process_writes_nothing_that_is_written(tmp_path, store, calls):
+    path = tmp_path / "record.db"
+    with Record(path, create=True) as record:
+        record.append(*story())
+    place = tracked(path, store)
+    assert calls
+    calls.clear()
+    assert tracked(path, store) == place
+    assert calls == []
+    with Record(path) as record:
+        record.append(("resumed", None, {"pid": 2}), ("asked", 2, {"point": {"train/lr": 0.3}, "origin": "sampler"}))
+    tracked(path, store)
+    parent, children, count = runs_of(store, place)
+    assert calls == [children["2"].info.run_id, parent.info.run_id]
+    assert count == 4
+
+
+def test_trials_and_search_are_killed_when_a_process_leaves_and_run_again_when_another_goes_on(tmp_path, store):
+    path, events = tmp_path / "record.db", list(story())
+    with Record(path, create=True) as record:
+        record.append(*events[:5])
+        place = tracked(path, store)
+        assert {status for status, _ in states(runs_of(store, place)[1]).values()} == {"RUNNING"}
+
+        record.append(("finished", None, {"state": "interrupted", "why": "stopped by SIGINT", "wall_s": 1.0}))
+        tracked(path, store)
+        parent, children, _ = runs_of(store, place)
+        assert states(children) == dict.fromkeys(("0", "1"), ("KILLED", "interrupted"))
+        assert children["0"].data.tags["search.why"] == "stopped by SIGINT"
+        assert states({"": parent}) == {"": ("KILLED", "interrupted")}
+
+        record.append(("resumed", None, {"pid": 2}))
+        record.append(("restarted", 0, {"attempt": 2, "checkpoint": None, "epoch": 0}))
+        tracked(path, store)
+        parent, children, _ = runs_of(store, place)
+        assert states(children) == dict.fromkeys(("0", "1"), ("RUNNING", "running"))
+        assert children["0"].data.tags["search.attempt"] == "2"
+        assert states({"": parent}) == {"": ("RUNNING", "running")}
+
+        record.append(*events[5:])
+    tracked(path, store)
+    parent, children, count = runs_of(store, place)
+    assert states(children) == {"0": ("FINISHED", "complete"), "1": ("KILLED", "stopped")}
+    assert states({"": parent}) == {"": ("FINISHED", "done")}
+    shown, _ = everything(store, place["experiment_id"])
+    assert {number: shown[number] for number in EXPECTED} == EXPECTED
+    assert count == 3
+
+
+def test_a_whole_life_written_at_once_ends_as_one_written_step_by_step(tmp_path, store):
+    events = list(story())
+    left = ("finished", None, {"state": "interrupted", "why": "stopped by SIGINT", "wall_s": 1.0})
+    with Record(tmp_path / "record.db", create=True) as record:
+        record.append(*events[:5], left, ("resumed", None, {"pid": 2}), *events[5:])
+    place = tracked(tmp_path / "record.db", store)
+    parent, children, _ = runs_of(store, place)
+    assert states(children) == {"0": ("FINISHED", "complete"), "1": ("KILLED", "stopped")}
+    assert states({"": parent}) == {"": ("FINISHED", "done")}
+
+
+def cut_back(path, events):
+    """The record as `salvage` leaves it, with other events at the same places."""
+    assert isinstance(path, Path)
+    path.unlink()
+    with Record(path, create=True) as record:
+        record.append(*events)
+
+
+def test_runs_that_tell_more_than_a_record_that_was_cut_back_are_written_anew(tmp_path, store):
+    path, events = tmp_path / "record.db", list(story())
+    with Record(path, create=True) as record:
+        record.append(*events)
+    before = tracked(path, store)
+    cut_back(path, events[:4])
+    place = tracked(path, store)
+    parent, children, count = runs_of(store, place)
+    assert parent.info.run_id != before["parent_run_id"]
+    assert parent.data.tags["search.cursor"] == "4"
+    assert states(children) == {"0": ("RUNNING", None), "1": ("RUNNING", None)}
+    assert count == 3
+    shown, _ = everything(store, place["experiment_id"])
+    assert shown["0"][1] == {"val_accuracy": [(1, 0.6)]}
+
+
+def test_runs_are_written_anew_also_if_the_cut_record_has_grown_again_since(tmp_path, store):
+    # Nothing is written to MLflow before the workers are busy; by then there are several events more.
+    path, events = tmp_path / "record.db", list(story())
+    with Record(path, create=True) as record:
+        record.append(*events[:6])
+    tracked(path, store)
+    again = ("restarted", 0, {"attempt": 2, "checkpoint": None, "epoch": 0})
+    other = {**events[4][2], "metrics": {"val_accuracy": 0.65}}
+    cut_back(path, [*events[:4], ("resumed", None, {"pid": 2}), again, ("epoch", 0, other)])
+    place = tracked(path, store)
+    shown, count = everything(store, place["experiment_id"])
+    assert shown["0"][1] == {"val_accuracy": [(1, 0.6), (2, 0.65)]}
+    assert count == 3
+
+
+@pytest.mark.parametrize("kind", ["child", "parent"])
+def test_a_run_that_an_unanswered_call_has_doubled_is_removed(kind, tmp_path, store):
+    path, events = tmp_path / "record.db", list(story())
+    with Record(path, create=True) as record:
+        record.append(*events[:5])
+        place = tracked(path, store)
+        parent, children, _ = runs_of(store, place)
+        like = parent if kind == "parent" else children["0"]
+        tags = {name: value for name, value in like.data.tags.items() if name != "search.cursor"}
+        MlflowClient(tracking_uri=store).create_run(place["experiment_id"], tags=tags)
+        record.append(*events[5:])
+    place = tracked(path, store)
+    shown, count = everything(store, place["experiment_id"])
+    assert count == 3
+    assert {number: shown[number] for number in EXPECTED} == EXPECTED
+    assert shown["parent"][0] == "FINISHED"
+
+
+def test_runs_that_were_deleted_with_the_store_are_written_again(tmp_path, store):
+    path = tmp_path / "record.db"
+    with Record(path, create=True) as record:
+        record.append(*story())
+    # In processes of their own, as resume and sync are; MLflow keeps files open that are gone.
+    code = "import sys; from tests.test_tracking import Path, tracked; tracked(Path(sys.argv[1]), sys.argv[2])"
+    for _ in range(2):
+        (tmp_path / "mlflow.db").unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-c", code, str(path), store], check=True, timeout=100, capture_output=True)
+    place = tracked(path, store)
+    shown, count = everything(store, place["experiment_id"])
+    assert {number: shown[number] for number in EXPECTED} == EXPECTED
+    assert count == 3

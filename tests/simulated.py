@@ -1,0 +1,189 @@
+"""A search without Ray and without training: made-up curves on made-up workers, which die and come back in any order.
+
+What Ray Tune and its workers are to a search is played by `work`; the record is kept in memory, through JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.record import Event
+from search.samplers import SAMPLERS
+from search.schedulers import SCHEDULERS
+from search.search import Search
+from search.trials import State, Trial
+from spaces.study import Study, to_plain
+
+ABOUT = {
+    "name": "tiny-1",
+    "id": "0f",
+    "study": "tiny",
+    "about": "",
+    "dataset": "digits",
+    "stand_in": False,
+    "cpus": 1.0,
+    "gpus": 0.0,
+    "cores": 2,
+    "started_at": 0.0,
+    "after_s": 0.0,
+    "tracking_uri": "sqlite:///mlflow.db",
+    "command": "python -m search tiny",
+    "source": "tiny",
+    "time_budget": None,
+    "seed": 0,
+    "sampler": "random",
+    "scheduler": "asha",
+    "trials": 8,
+}
+"""As much of a `search` event as resuming, replaying and summing up need, but for what the study says."""
+
+
+class Memory:
+    """A record in memory. `batches` counts the events after each append: a kill leaves no other number of them."""
+
+    def __init__(self, events: Sequence[Event] = (), now: float = 1000.0) -> None:
+        self.events, self.batches, self.now = list(events), [len(events)], now
+
+    def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
+        made = [
+            Event(len(self.events) + number, self.now, kind, trial, json.loads(json.dumps(body, sort_keys=True)))
+            for number, (kind, trial, body) in enumerate(events, start=1)
+        ]
+        self.events += made
+        self.batches.append(len(self.events))
+        return made
+
+
+def first_event(study: Study, **changes: Any) -> tuple[str, None, dict[str, Any]]:
+    told = {
+        "objective": {"metric": study.objective.metric, "mode": study.objective.mode},
+        "fixed": dict(study.fixed),
+        "epochs": study.epochs,
+        "space": {},
+        "definition": to_plain(study),
+    }
+    return "search", None, {**ABOUT, **told, **changes}
+
+
+def searching(study: Study, record: Any, past: Sequence[Event]) -> Search:
+    """The search that `past`, the events of `record` so far, describe."""
+    how = past[0].body
+    return Search(
+        study,
+        record,
+        SAMPLERS[how["sampler"]](study, how["seed"]),
+        SCHEDULERS[how["scheduler"]](study),
+        seed=how["seed"],
+        trials=how["trials"],
+        past=past,
+    )
+
+
+def begun(study: Study, record: Any, **changes: Any) -> Search:
+    return searching(study, record, record.append(first_event(study, **changes)))
+
+
+def resumed(study: Study, record: Any, past: Sequence[Event], **changes: Any) -> Search:
+    """A later process goes on with `past`: as the product does, it writes that down and then rebuilds the search."""
+    told = {"trials": past[0].body["trials"], "time_budget": None, "after_s": 0.0, "pid": 2, **changes}
+    return searching(study, record, [*past, *record.append(("resumed", None, told))])
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What trials give, all of it drawn from `seed`, their own seed and the epoch: the same in whatever order.
+
+    In the share `ends` of epochs a trial ends for a reason of its own, in the share `losses` its worker is lost.
+    """
+
+    seed: int
+    ends: float = 0.06
+    losses: float = 0.0
+
+    def metrics(self, config: Mapping[str, Any], epoch: int) -> dict[str, float]:
+        """Better the nearer lr is to 0.03, and the later; ties are common, now and then a value is not finite."""
+        chance = self._chance("value", config, epoch)
+        near = 1 / (1 + abs(math.log10(config["train/lr"] / 0.03)))
+        value = round(near * (1 - 0.7**epoch) + 0.05 * chance.random(), 2)
+        return {"val_accuracy": math.nan if chance.random() < self.ends / 3 else value, "val_loss": chance.random()}
+
+    def end(self, config: Mapping[str, Any], epoch: int) -> tuple[State, str] | None:
+        chance = self._chance("end", config, epoch)
+        if chance.random() > self.ends:
+            return None
+        state = chance.choice([State.FAILED, State.DIVERGED, State.OUT_OF_MEMORY])
+        return state, "".join(chance.choices("abcdefgh", k=12))
+
+    def lost(self, config: Mapping[str, Any], epoch: int, losses: int) -> State | None:
+        chance = self._chance(f"loss {losses}", config, epoch)
+        states = [State.FAILED, State.TIMED_OUT, State.OUT_OF_MEMORY, State.PREEMPTED]
+        return chance.choice(states) if chance.random() < self.losses else None
+
+    def _chance(self, what: str, config: Mapping[str, Any], epoch: int) -> random.Random:
+        return random.Random(f"{self.seed} {what} {config['train/seed']} {epoch}")
+
+
+PLACE = {"pid": 1, "node": "here", "began": 2.5}
+
+
+def work(search: Search, curves: Curves, *, workers: int = 1, order: int = 0, steps: int | None = None) -> None:
+    """Work on `search` until nothing is left, or for so many `steps`, on `workers` in an order drawn from `order`.
+
+    A trial that comes back goes on after any epoch that it has, as if the later checkpoints were damaged.
+    """
+    chance, idle = random.Random(order), False
+    busy: dict[int, int] = {}
+    while steps is None or steps > 0:
+        steps = None if steps is None else steps - 1
+        choices: list[int | None] = [*busy]
+        if len(busy) < workers and not idle:
+            choices.append(None)
+        if not choices:
+            return
+        number = chance.choice(choices)
+        if number is not None:
+            if _train(search, curves, search.trials[number], busy[number]):
+                busy[number] += 1
+            else:
+                del busy[number]
+                idle = False
+        elif (waiting := search.again()) is not None:
+            row = chance.choice([None, *waiting.epochs])
+            search.restart(waiting, row)
+            busy[waiting.number] = (row.number if row else 0) + 1
+        elif (asked := search.ask()) is not None:
+            busy[asked.number] = 1
+        else:
+            idle = True
+
+
+def _train(search: Search, curves: Curves, trial: Trial, epoch: int) -> bool:
+    """One epoch, or the end instead of it; whether its worker goes on with the trial."""
+    config = search.config(trial)
+    if epoch > len(trial.epochs):
+        end = curves.end(config, epoch)
+        if end is not None:
+            search.end(trial.number, *end)
+            return False
+        lost = curves.lost(config, epoch, len(trial.losses))
+        if lost is not None:
+            search.lost(trial.number, lost, "made up")
+            return False
+    name = f"trial-{trial.number:04d}/attempt-{trial.attempt}/epoch-{epoch:04d}"
+    saved = {"checkpoint": name, "sha256": "00", "size": 1}
+    return search.report(trial.number, epoch, curves.metrics(config, epoch), seconds=1.0, **saved, place=PLACE)
+
+
+def decisions(events: Sequence[Event]) -> list[str]:
+    """What a search decided, as text, in which NaN equals itself; not how often a worker was lost on the way."""
+    return [
+        re.sub(r"\(\d+ attempts\)", "", f"{event.kind} {event.trial} {sorted(event.body.items())}")
+        for event in events
+        if event.kind in ("asked", "decided", "ended")
+    ]

@@ -1,0 +1,244 @@
+"""What a worker reports of a trial, whatever the trainable does. In this process, without Ray."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from search import checkpoints, worker
+from search.trials import State
+from search.worker import Task, reports, stack_file
+from trainables.data import Data
+from trainables.epoch import Diverged, Epoch
+
+Report = dict[str, Any]
+Run = Callable[..., list[Report]]
+
+
+class Reference:
+    """In place of one into Ray's object store."""
+
+    def hex(self) -> str:
+        return "made up"
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """What is reported for a trainable; `ends` say what it does instead of an epoch."""
+    monkeypatch.setitem(worker._DATA, "made up", tiny_data)
+
+    def reported(trainable: Any, *, silence: float = 60.0, **changes: Any) -> list[Report]:
+        budget = changes.pop("budget", None)
+        task = Task(trainable, (Reference(),), tmp_path / "checkpoints", tmp_path / "stacks", 1.0, budget)
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+        config = {"trial": 3, "attempt": 2, "config": {"train/seed": 7}, "resume": None, "silence": silence, **changes}
+        return list(reports(task, config))
+
+    return reported
+
+
+def epoch(number: int, save: Callable[[Path], None] | None = None) -> Epoch:
+    return Epoch(number, {"val_accuracy": number / 10}, save or (lambda folder: _write(folder, f"weights {number}")))
+
+
+def _write(folder: Path, text: str) -> None:
+    (folder / "weights.safetensors").write_text(text)
+
+
+def ending(error: BaseException | None, epochs: int = 2) -> Any:
+    """A trainable of so many epochs that then raises `error`, or returns."""
+
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        for number in range(1, epochs + 1):
+            yield epoch(number)
+        if error is not None:
+            raise error
+
+    return trainable
+
+
+def test_an_epoch_is_reported_with_its_checkpoint(run: Run, tmp_path: Path) -> None:
+    first, second, _ = run(ending(None))
+    assert [first["epoch"], second["epoch"]] == [1, 2]
+    assert second["metrics"] == {"val_accuracy": 0.2}
+    assert second["checkpoint"] == "trial-0003/attempt-2/epoch-0002"
+    assert second["bytes"] == len("weights 2")
+    assert checkpoints.verified(tmp_path / "checkpoints", second["checkpoint"], second["sha256"])
+    assert second["seconds"] >= 0
+    assert set(second["place"]) == {"pid", "node", "began"}
+
+
+def test_the_trainable_is_given_configuration_data_and_where_to_go_on(
+    run: Run, tiny_data: Data, tmp_path: Path
+) -> None:
+    heard: list[Any] = []
+
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        heard.append((dict(config), data, resume))
+        yield epoch(6)
+
+    for resume in (None, str(tmp_path / "checkpoints/trial-0003/attempt-1/epoch-0005")):
+        run(trainable, resume=resume)
+    assert heard[0] == ({"train/seed": 7}, tiny_data, None)
+    assert heard[1][2] == tmp_path / "checkpoints/trial-0003/attempt-1/epoch-0005"
+
+
+def test_seconds_are_those_of_the_epoch_and_not_of_its_checkpoint(run: Run) -> None:
+    def slow(folder: Path) -> None:
+        time.sleep(0.3)
+        _write(folder, "weights")
+
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        for number in (1, 2):
+            time.sleep(0.05)
+            yield epoch(number, slow)
+
+    for report in run(trainable)[:2]:
+        assert 0.05 <= report["seconds"] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("error", "report"),
+    [
+        (None, {"end": State.FAILED, "why": "the trainable returned before its last epoch"}),
+        (Diverged(3, 17, float("nan")), {"end": State.DIVERGED, "why": "the loss became nan at step 17 of epoch 3"}),
+        (MemoryError("made up"), {"end": State.OUT_OF_MEMORY, "why": "MemoryError: made up"}),
+        (torch.OutOfMemoryError("made up"), {"end": State.OUT_OF_MEMORY}),
+        (OSError(errno.ENOSPC, "No space"), {"storage_full": "OSError: [Errno 28] No space"}),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), {"storage_full": "OSError: [Errno 122] Disk quota exceeded"}),
+        # As safetensors says it.
+        (RuntimeError("No space left on device (28)"), {"storage_full": "RuntimeError: No space left on device (28)"}),
+        (ValueError("made up"), {"end": State.FAILED, "why": "ValueError: made up"}),
+        (OSError(errno.EIO, "made up"), {"end": State.FAILED, "why": "OSError: [Errno 5] made up"}),
+        (ValueError("first line\nlast line"), {"end": State.FAILED, "why": "last line"}),
+        (KeyError(), {"end": State.FAILED, "why": "KeyError"}),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_every_end_is_reported_after_the_epochs_there_were(
+    error: BaseException | None, report: Report, run: Run
+) -> None:
+    *epochs, last = run(ending(error))
+    assert [each["epoch"] for each in epochs] == [1, 2]
+    assert {key: last[key] for key in report} == report
+    assert ("traceback" in last) == (last.get("end") is State.FAILED and error is not None)
+    if "traceback" in last:
+        assert "in trainable" in last["traceback"]
+
+
+def test_an_error_before_the_first_epoch_is_reported(run: Run) -> None:
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        raise ValueError("depth must be at least 1")
+
+    (report,) = run(trainable)
+    assert (report["end"], report["why"]) == (State.FAILED, "ValueError: depth must be at least 1")
+
+
+def test_a_device_that_is_broken_ends_the_process(run: Run) -> None:
+    with pytest.raises(torch.AcceleratorError):
+        run(ending(torch.AcceleratorError("made up")))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)], ids=repr)
+def test_what_ends_a_process_is_not_taken_for_the_end_of_a_trial(error: BaseException, run: Run) -> None:
+    with pytest.raises(type(error)):
+        run(ending(error))
+
+
+def test_a_full_disk_while_a_checkpoint_is_written_is_reported_as_that(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints.write, "__kwdefaults__", {**checkpoints.write.__kwdefaults__, "patience": 0.0})
+
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        yield epoch(1)
+        yield epoch(2, full)
+
+    first, last = run(trainable)
+    assert first["epoch"] == 1
+    assert "No space left on device" in last["storage_full"]
+    assert "bytes free" in last["storage_full"]
+
+
+def test_a_budget_for_checkpoints_that_is_too_small_is_reported_as_that(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints.write, "__kwdefaults__", {**checkpoints.write.__kwdefaults__, "patience": 0.0})
+    first, last = run(ending(None), budget=10)
+    assert first["epoch"] == 1
+    assert "10 bytes of --checkpoint-budget" in last["storage_full"]
+
+
+def test_a_checkpoint_that_cannot_be_saved_for_another_reason_fails_the_trial(run: Run) -> None:
+    def broken(folder: Path) -> None:
+        raise RuntimeError("made up")
+
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        yield epoch(1, broken)
+
+    (report,) = run(trainable)
+    assert (report["end"], report["why"]) == (State.FAILED, "RuntimeError: made up")
+
+
+# Silence
+
+
+def spin(seconds: float) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        pass
+
+
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pytest.mark.parametrize("hang", [spin, sleep], ids=lambda hang: hang.__name__)
+def test_the_stacks_of_a_silent_trial_are_dumped(hang: Callable[[float], None], run: Run, tmp_path: Path) -> None:
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        yield epoch(1)
+        hang(0.6)
+        yield epoch(2)
+
+    run(trainable, silence=0.3)
+    stack = stack_file(tmp_path / "stacks", 3, 2)
+    assert stack.name == "trial-0003-attempt-2.txt"
+    assert f"in {hang.__name__}" in stack.read_text()
+    assert "in trainable" in stack.read_text()
+
+
+def test_a_trial_that_reports_in_time_leaves_no_stacks(run: Run, tmp_path: Path) -> None:
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        for number in range(1, 6):
+            time.sleep(0.15)
+            yield epoch(number)
+
+    assert len(run(trainable, silence=0.5)) == 6
+    assert list((tmp_path / "stacks").iterdir()) == []
+    # Nor is anything dumped once the trial is over: other files get its descriptor then.
+    with (tmp_path / "other").open("w"):
+        time.sleep(0.6)
+    assert (tmp_path / "other").read_text() == ""
+
+
+def test_a_trial_goes_on_where_no_stacks_can_be_kept(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "stacks").write_text("in the way")
+    assert [report.get("epoch") for report in run(ending(None))] == [1, 2, None]
+
+
+def test_a_trial_goes_on_where_its_stacks_are_removed_meanwhile(run: Run, tmp_path: Path) -> None:
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        yield epoch(1)
+        shutil.rmtree(tmp_path / "stacks")
+
+    assert [report.get("epoch") for report in run(trainable)] == [1, None]
