@@ -35,6 +35,8 @@ DRIVER_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see search/stop.py
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own snapshots are never read
     "TUNE_WARN_THRESHOLD_S": "10",
+    # Tune would begin such a trial again by itself, from nothing and beside our back.
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
 }
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Engine:
         )
         # Tune prints its configuration whatever the verbosity; standard output is for the result.
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
+            with contextlib.redirect_stdout(io.StringIO()), _low_memory_ends_one_worker():
                 tuner.fit()
         except Exception as error:
             if self.fault is None:
@@ -220,6 +220,27 @@ class Engine:
         except BaseException as error:
             self.fault = error
             return otherwise
+
+
+@contextlib.contextmanager
+def _low_memory_ends_one_worker() -> Iterator[None]:
+    """Inside, Tune takes the word of Ray's memory monitor for the end of one worker, and not of the whole run.
+
+    Tune's actor manager knows two kinds of errors, and the monitor's is of neither (Ray 2.60).
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager
+
+    known = RayActorManager._actor_task_failed
+
+    def failed(manager: Any, task: Any, error: Exception) -> None:
+        low = isinstance(error, ray.exceptions.OutOfMemoryError)
+        known(manager, task, ray.exceptions.RayActorError(error_msg=str(error)) if low else error)
+
+    RayActorManager._actor_task_failed = failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = known
 
 
 def _send_along(trainable: Callable[..., Any]) -> None:

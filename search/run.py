@@ -126,6 +126,7 @@ def _searched(
     try:
         why = _train(prepared, search, retention, tracker, folder, stop, display)
         leave_ray()  # what follows needs it no more, and its processes would only be in the way
+        stop.install()  # Ray gives SIGTERM back to the system
         if stop.signal:
             raise Interrupted(stop.signal)
         retention.tidy(search.trials)
@@ -198,6 +199,7 @@ def _train(
     shutil.rmtree(folder / "ray", ignore_errors=True)
     try:
         with stop.gently():
+            stop.install()
             why = engine.run(settings, concurrent=prepared.about["concurrent"], folder=folder)
     except EnvironmentFault as error:
         if not stop.lost:

@@ -8,6 +8,8 @@ and the parent's tag `search.cursor` says how much of the record is written, so 
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -95,7 +97,6 @@ class Tracker:
         while not self._ending.is_set():
             try:
                 if self._projection is None:
-                    prepare_environment()
                     self._projection = _Runs(self._uri, list(record.events()))
                 events = list(record.events(after=self._projection.cursor))
                 if events:
@@ -113,10 +114,7 @@ class Tracker:
 
 def disagreements(uri: str, events: Sequence[Event]) -> list[str]:
     """Where the runs in MLflow at `uri` differ from `events`: missing, doubled, with another status or other values."""
-    prepare_environment()
-    from mlflow import MlflowClient
-
-    client, first = MlflowClient(tracking_uri=uri), events[0].body
+    client, first = _client(uri), events[0].body
     experiment = client.get_experiment_by_name(first["experiment"])
     if experiment is None:
         return [f"there is no experiment {first['experiment']}"]
@@ -148,7 +146,6 @@ def disagreements(uri: str, events: Sequence[Event]) -> list[str]:
 
 def rewrite(uri: str, events: Sequence[Event], *, anew: bool) -> None:
     """Write all of `events` to MLflow at `uri` once more; with `anew` the runs that are there are deleted first."""
-    prepare_environment()
     runs = _Runs(uri, events, anew=anew)
     runs.cursor = 0
     runs.write(events)
@@ -157,10 +154,7 @@ def rewrite(uri: str, events: Sequence[Event], *, anew: bool) -> None:
 
 def write_probe(uri: str) -> None:
     """Write a run with a value to MLflow at `uri`, read it, and delete it. Raises what MLflow raises."""
-    prepare_environment()
-    from mlflow import MlflowClient
-
-    client, name = MlflowClient(tracking_uri=uri), "search-doctor"
+    client, name = _client(uri), "search-doctor"
     found = client.get_experiment_by_name(name)
     experiment = found.experiment_id if found else client.create_experiment(name)
     if found is not None and found.lifecycle_stage == "deleted":
@@ -174,6 +168,25 @@ def write_probe(uri: str) -> None:
         raise RuntimeError(f"a value of 1.0 came back as {value}")
 
 
+def _client(uri: str) -> Any:
+    """MLflow's client for `uri`. A SQLite store that is not there yet is made aside and moved.
+
+    MLflow makes its tables in some thirty steps, and what a kill leaves of them in between no MLflow can open again.
+    """
+    prepare_environment()
+    from mlflow import MlflowClient
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
+            aside = Path(folder, path.name)
+            MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
+            with contextlib.suppress(FileExistsError):  # another search was faster
+                os.link(aside, path)
+    return MlflowClient(tracking_uri=uri)
+
+
 class _Runs:
     """The runs of one search in MLflow; `cursor` is the last event that is written there.
 
@@ -182,9 +195,7 @@ class _Runs:
     """
 
     def __init__(self, uri: str, events: Sequence[Event], *, anew: bool = False) -> None:
-        from mlflow import MlflowClient
-
-        self._client = MlflowClient(tracking_uri=uri)
+        self._client = _client(uri)
         self._uri = uri
         self._about: Mapping[str, Any] = events[0].body
         self.experiment_id = self._experiment(self._about["experiment"])

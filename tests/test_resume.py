@@ -20,7 +20,16 @@ from search.display import Silent
 from search.errors import BadInput, EnvironmentFault
 from search.preflight import Prepared, prepare
 from search.record import FILE, Event, Record, read, salvage
-from search.resume import More, drift, existing, more_by_command, recalled, recorded_study, something_left
+from search.resume import (
+    More,
+    closing_event,
+    drift,
+    existing,
+    more_by_command,
+    recalled,
+    recorded_study,
+    something_left,
+)
 from search.settings import Settings
 from search.summary import about, spent
 from search.trials import State, replayed
@@ -320,6 +329,41 @@ def test_a_search_that_was_resumed_and_killed_has_its_end_left(tiny_study: Study
     assert something_left(prepared(tiny_study, record.events, trials=3))
 
 
+def test_a_search_whose_winner_is_not_published_has_that_left(tiny_study: Study) -> None:
+    record = Memory()
+    search = begun(tiny_study, record, trials=3)
+    work(search, Curves(0))
+    search.note(*finished("done"))  # MLflow did not answer
+    assert something_left(prepared(tiny_study, record.events, trials=3))
+
+
+def test_a_search_that_was_given_more_and_kept_its_winner_has_nothing_left(tiny_study: Study) -> None:
+    record = Memory()
+    search = begun(tiny_study, record, trials=3)
+    work(search, Curves(0))
+    search.note("published", {"winner": "0f/0/9"})
+    search.note(*finished("done"))
+    search = resumed(tiny_study, record, record.events[:], trials=4)
+    work(search, Curves(0))
+    search.note(*finished("done"))  # the winner is the published one, which is not published again
+    assert not something_left(prepared(tiny_study, record.events, trials=4))
+
+
+def test_a_search_whose_process_died_is_closed_once_and_its_time_is_not_that_of_its_closing(tiny_study: Study) -> None:
+    record = Memory()
+    work(begun(tiny_study, record, after_s=4.0), Curves(0, ends=0.0), steps=5)
+    record.now += 5000
+    closing = closing_event(record.events)
+    assert closing is not None
+    record.append(closing)
+    assert closing_event(record.events) is None
+    assert (closing[0], closing[2]["state"], closing[2]["wall_s"]) == ("finished", "interrupted", 4.0)
+    assert spent(record.events) == 4.0
+    assert set(replayed(record.events, tiny_study.objective).counts()) == {"interrupted"}
+    resumed(tiny_study, record, record.events[:])
+    assert closing_event(record.events) is not None
+
+
 @pytest.mark.parametrize(("option", "value"), [("trials", 0), ("trials", -1), ("concurrent", 0)])
 def test_more_is_at_least_one(option: str, value: int) -> None:
     with pytest.raises(BadInput, match=rf"--{option} must be at least 1, but got {value}"):
@@ -350,6 +394,16 @@ def test_auto_does_not_see_a_search_whose_process_died_before_it_had_a_name(tmp_
     named = put(tmp_path, "digits_mlp-1", "digits_mlp", at=-10)
     put(tmp_path, ".new-0123456789abcdef", "digits_mlp", at=10)
     assert existing("digits_mlp", Settings(runs=tmp_path)) == named
+
+
+def test_auto_passes_over_damaged_searches_of_other_studies_only(tmp_path: Path) -> None:
+    whole = put(tmp_path, "digits_mlp-1", "digits_mlp")
+    (put(tmp_path, "digits_cnn-1", "digits_cnn") / FILE).write_text("no record")
+    assert existing("digits_mlp", Settings(runs=tmp_path)) == whole
+    # To pass over one of this study could be to start it afresh.
+    (put(tmp_path, "digits_mlp-2", "digits_mlp") / FILE).write_text("no record")
+    with pytest.raises(EnvironmentFault, match=r"digits_mlp-2/record\.db cannot be opened"):
+        existing("digits_mlp", Settings(runs=tmp_path))
 
 
 def test_auto_knows_a_study_file_from_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -658,6 +712,15 @@ def test_a_recorded_study_trains_with_the_trainable_of_today(tiny_study: Study) 
     study = recorded_study(how)
     assert study.trainable is spaces.load("digits_mlp").trainable
     assert (study.epochs, study.name) == (3, "then")
+
+
+def test_a_study_that_is_only_looked_at_runs_no_code_of_its_author(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise SystemExit('run')")
+    how = {**about(command()), "source": str(tmp_path / "mine.py")}
+    study = recorded_study(how, to_train=False)
+    assert list(study.space) == list(spaces.load("digits_mlp").space)
+    with pytest.raises(AssertionError, match="only looked at"):
+        study.trainable({}, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("source", ["no_such_study", "/nowhere/mine.py"])

@@ -7,12 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.stop import Interrupted, Stop, ending_seconds
+from search.record import FILE, Event, Record
+from search.stop import Interrupted, Stop, ending_seconds, uninterrupted
+from spaces.study import Study
+from tests.simulated import begun
 
 CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 every_signal = pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
@@ -21,8 +26,8 @@ every_signal = pytest.mark.parametrize("number", CODES, ids=lambda number: numbe
 @pytest.fixture
 def stop() -> Iterator[Stop]:
     """Signals as they were before, when the test is over."""
-    # The tests themselves may run in the background or under nohup.
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in CODES}
+    # The tests may run in the background or under nohup, and a signal that is not taken must not end them.
+    before = {number: signal.signal(number, lambda number, frame: None) for number in CODES}
     yield Stop(time.monotonic())
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -126,9 +131,75 @@ def test_signals_that_somebody_else_took_are_taken_again(stop: Stop) -> None:
 def test_what_nohup_has_ignored_stays_ignored(stop: Stop) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop.install()
-    signal.raise_signal(signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    signal.raise_signal(signal.SIGHUP)
     assert stop() == ""
+
+
+def test_a_signal_within_steps_that_belong_together_interrupts_after_them(stop: Stop) -> None:
+    stop.install()
+    done = []
+
+    @uninterrupted()
+    def steps() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        done.append("the first")
+        with uninterrupted():
+            done.append("within")
+        done.append("the last")
+
+    with pytest.raises(Interrupted) as raised:
+        steps()
+    assert done == ["the first", "within", "the last"]
+    assert raised.value.exit_code == 143
+    # It is told once.
+    with uninterrupted():
+        pass
+
+
+def test_steps_without_a_signal_are_not_interrupted_and_their_errors_are_their_own(stop: Stop) -> None:
+    stop.install()
+    with pytest.raises(ValueError, match="made up"), uninterrupted():
+        raise ValueError("made up")
+    with pytest.raises(Interrupted):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_while_trials_run_the_first_signal_interrupts_no_steps_and_the_second_comes_after_them(stop: Stop) -> None:
+    stop.install()
+    done = []
+
+    @uninterrupted()
+    def steps() -> None:
+        signal.raise_signal(signal.SIGINT)
+        done.append("the last")
+
+    with stop.gently():
+        steps()
+        assert stop() == "stopped by SIGINT"
+        with pytest.raises(Interrupted):
+            steps()
+    assert done == ["the last"] * 2
+
+
+@pytest.mark.usefixtures("stop")
+def test_a_signal_while_an_event_is_written_leaves_record_and_memory_alike(tiny_study: Study, tmp_path: Path) -> None:
+    stop = Stop(time.monotonic())
+    stop.install()
+    with Record(tmp_path / FILE, create=True) as record:
+        search = begun(tiny_study, record)
+        append = record.append
+
+        def interrupted(*events: Any) -> list[Event]:
+            written = append(*events)
+            signal.raise_signal(signal.SIGTERM)
+            return written
+
+        record.append = interrupted  # type: ignore[method-assign]
+        with pytest.raises(Interrupted):
+            search.ask()
+        assert [event.kind for event in record.events()] == ["search", "asked"]
+        assert len(search.trials) == 1
 
 
 WAITING = """

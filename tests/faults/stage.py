@@ -55,10 +55,12 @@ def look(folder: Path, ended: command.Ended, code: int, uri: str | None = "", **
     """What is there now that a command `ended`: `faults` by the checker if it had to end with `code`, and `events`."""
     run_dir = folder / "runs" / command.NAME
     uri = f"sqlite:///{folder / 'mlflow.db'}" if uri == "" else uri
+    how = {"exit_code": ended.code, "expected_exit_codes": (code,), "stderr": ended.stderr, "folder": folder, **how}
     with _MLFLOW:
-        faults = checker.faults(
-            run_dir, uri, exit_code=ended.code, expected_exit_codes=(code,), stderr=ended.stderr, folder=folder, **how
-        )
+        try:
+            faults = checker.faults(run_dir, uri, **how)
+        except Exception as error:  # a store that MLflow cannot open
+            faults = [f"{type(error).__name__}: {str(error)[:300]}"]
     return SimpleNamespace(code=ended.code, stderr=ended.stderr, faults=faults, events=events(folder))
 
 

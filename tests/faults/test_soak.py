@@ -1,6 +1,6 @@
 """Hundreds of small trials on two workers, the driver killed in the middle, and nothing grows that should not.
 
-`SOAK_TRIALS` says how many there are: 200 by default; 1000 take about two minutes more.
+`SOAK_TRIALS` says how many there are: 120 by default; 1000 take about two minutes more.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.faults.stage import count, look, staged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
-TRIALS = int(os.environ.get("SOAK_TRIALS", "200"))
+TRIALS = int(os.environ.get("SOAK_TRIALS", "120"))
 SEED = 7
 WEIGHTS, BUDGET = 20_000, 200_000
 
@@ -62,7 +62,8 @@ def soaked(folder: Path) -> SimpleNamespace:
     running = command.start([], *options, folder=folder, env={"CHAOS_EPOCHS": 3, "CHAOS_WEIGHTS": WEIGHTS})
     for mark in marks:
         command.wait_for(record, lambda now, mark=mark: count("ended")(now) >= mark, process=running, seconds=200)
-        kills.append(look(folder, command.kill(running), -9, closed=False))
+        # MLflow is looked at in the end only: a client would go on making a store that the kill left half made.
+        kills.append(look(folder, command.kill(running), -9, uri=None, closed=False))
         running = command.launch("resume", command.NAME, "--quiet", folder=folder)
     with watched(running, folder) as samples:
         ended = command.finish(running, 600)
