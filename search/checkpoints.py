@@ -57,6 +57,8 @@ def write(
             if budget is not None and bytes_under(root) > budget:
                 raise OSError(errno.EDQUOT, f"checkpoints need more than the {budget:,} bytes of --checkpoint-budget")
             written = Written(name, digest(aside), size)
+            if final.exists():  # a trainable that yields an epoch twice
+                shutil.rmtree(final)
             os.replace(aside, final)
             return written
         except Exception as error:
@@ -137,14 +139,19 @@ class Retention:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._present: set[str] = set()
+        self._newest: dict[str, str] = {}
 
     def added(self, name: str) -> None:
         """A checkpoint was written."""
         self._present.add(name)
+        self._newest[name.partition("/")[0]] = name
 
     def sweep(self, trials: Trials) -> None:
         """Remove what is no longer needed."""
         keep = set(needed(trials))
+        # A trial that repeats epochs, because its checkpoints were damaged, is behind the last two that are recorded.
+        repeating = {f"trial-{trial.number:04d}" for trial in trials.running()}
+        keep |= {name for trial, name in self._newest.items() if trial in repeating}
         for name in self._present - keep:
             folder = self._root / name
             shutil.rmtree(folder, ignore_errors=True)

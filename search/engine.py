@@ -232,9 +232,10 @@ def _low_memory_ends_one_worker() -> Iterator[None]:
 
     known = RayActorManager._actor_task_failed
 
-    def failed(manager: Any, task: Any, error: Exception) -> None:
-        low = isinstance(error, ray.exceptions.OutOfMemoryError)
-        known(manager, task, ray.exceptions.RayActorError(error_msg=str(error)) if low else error)
+    def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, ray.exceptions.OutOfMemoryError):
+            exception = ray.exceptions.RayActorError(error_msg=str(exception))
+        known(manager, tracked_actor_task, exception)
 
     RayActorManager._actor_task_failed = failed
     try:

@@ -223,6 +223,7 @@ def _publish(prepared: Prepared, search: Search, tracker: tracking.Tracker, fold
     model = crown(prepared, search, root, display)
     published = last(prepared.past, "published")
     if model is not None and published.get("winner") == model.key:
+        search.note("published", published)  # once per process: it tells that nothing is left to do
         return True
     if not tracker.flush(tracking.PATIENCE_SECONDS):
         display.warn(f"MLflow does not answer, so no model is registered yet; `{command('sync', folder)}` will do it")

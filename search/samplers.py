@@ -37,10 +37,11 @@ class Sampler(Protocol):
 class OptunaSampler:
     """One of Optuna's samplers behind ask and tell, with the study in memory.
 
-    Told states: a complete trial is COMPLETE with its value; a stopped or interrupted one is PRUNED and keeps the value
-    after every epoch, the last included, so TPE ranks it among trials that got as far (Optuna's `OptunaSearch` in Ray
-    tells it as COMPLETE); a diverged one or one out of memory is PRUNED without values, the lowest rank of all, so the
-    sampler learns to keep away; a failed one is FAIL, and teaches nothing. No trial stays RUNNING.
+    Told states: a complete trial is COMPLETE with its value; a stopped one is PRUNED and keeps the value after every
+    epoch, the last included, so TPE ranks it among trials that got as far (Optuna's `OptunaSearch` in Ray tells it as
+    COMPLETE), and so is one that was preempted or timed out; a diverged one, one out of memory, or one that was silent
+    from the start is PRUNED without values, the lowest rank of all, so the sampler learns to keep away; a failed one,
+    or one preempted before its first epoch, is FAIL, and teaches nothing. A trial that is to go on stays RUNNING.
     """
 
     def __init__(self, study: Study, seed: int, make: Callable[[int, Study], BaseSampler]) -> None:
@@ -83,12 +84,12 @@ class OptunaSampler:
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """See `Sampler.ended`."""
         trial = optuna.trial.Trial(self.optuna_study, self.optuna_study.get_trials(deepcopy=False)[number]._trial_id)
-        if state in (State.COMPLETE, State.STOPPED, State.INTERRUPTED):
+        if state in (State.COMPLETE, State.STOPPED, State.TIMED_OUT, State.PREEMPTED):
             for epoch, value in enumerate(values, start=1):
                 trial.report(value, epoch)
         if state is State.COMPLETE and values:
             self.optuna_study.tell(number, values[-1])
-        elif state in (State.FAILED, State.COMPLETE):
+        elif state in (State.FAILED, State.COMPLETE) or (state is State.PREEMPTED and not values):
             self.optuna_study.tell(number, state=TrialState.FAIL)
         else:
             self.optuna_study.tell(number, state=TrialState.PRUNED)

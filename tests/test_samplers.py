@@ -46,8 +46,8 @@ def outcome(number: int) -> tuple[State, list[float]]:
             (State.COMPLETE, curve),
             (State.STOPPED, curve[:1]),
             (State.STOPPED, curve[:3]),
-            (State.INTERRUPTED, curve[:2]),
-            (State.INTERRUPTED, []),
+            (State.PREEMPTED, curve[:2]),
+            (State.TIMED_OUT, []),
             (State.DIVERGED, curve[:2]),
             (State.OUT_OF_MEMORY, []),
             (State.FAILED, []),
@@ -181,7 +181,7 @@ def test_a_complete_trial_is_worth_its_value(name: str, tiny_study: Study) -> No
 
 
 @every_sampler
-@pytest.mark.parametrize("state", [State.STOPPED, State.INTERRUPTED])
+@pytest.mark.parametrize("state", [State.STOPPED, State.PREEMPTED, State.TIMED_OUT])
 def test_a_stopped_trial_is_pruned_and_keeps_the_value_after_every_epoch(
     name: str, state: State, tiny_study: Study
 ) -> None:

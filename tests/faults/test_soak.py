@@ -112,5 +112,6 @@ def test_memory_files_and_disk_of_the_driver_do_not_grow_with_trials(soaked):
     first, second = late[:half], late[half:]
     growth = statistics.median(s.rss for s in second) - statistics.median(s.rss for s in first)
     assert growth < 20e6 + 60e3 * trials / 2, f"{growth / 1e6:.1f} MB in {trials / 2} trials"
-    assert statistics.median(s.files for s in second) <= statistics.median(s.files for s in first) + 2
+    # A few for connections that are opened late; one for each trial would be many more.
+    assert statistics.median(s.files for s in second) <= statistics.median(s.files for s in first) + 8
     assert soaked.disk < 1e6 + BUDGET + 20e3 * TRIALS
