@@ -172,8 +172,9 @@ class Engine:
 
     def end_silent(self) -> None:
         """End the workers that have reported nothing for too long; Ray then tells that they are lost."""
-        for trial in self.ray_trials:
-            silent_for = self.watchdog.overdue().get(trial.trial_id)
+        overdue = self.watchdog.overdue()
+        for trial in self.ray_trials if overdue else ():
+            silent_for = overdue.get(trial.trial_id)
             number = self._numbers.get(trial.trial_id)
             if silent_for is None or number is None or trial.trial_id in self._silent:
                 continue
@@ -189,11 +190,9 @@ class Engine:
 
     def check_room(self) -> None:
         """Raise EnvironmentFault if trials wait and none has found a place for long: the node that had room is gone."""
-        waiting = any(not trial.is_finished() for trial in self.ray_trials)
-        if waiting and self.watchdog.idle() > max(ROOM_SECONDS, self.watchdog.limit):
-            raise EnvironmentFault(
-                f"no node has had room for a trial for {self.watchdog.idle():.0f} s; the search can be resumed"
-            )
+        idle = self.watchdog.idle()
+        if idle > max(ROOM_SECONDS, self.watchdog.limit) and any(not trial.is_finished() for trial in self.ray_trials):
+            raise EnvironmentFault(f"no node has had room for a trial for {idle:.0f} s; the search can be resumed")
 
     def _restart(self, trial: Trial) -> str | None:
         row, faults = checkpoints.newest(self.task.checkpoints, trial)
