@@ -118,6 +118,9 @@ def _searched(
     tracker = tracking.Tracker(record.path, prepared.settings.tracking, display.warn)
 
     def finish(state: str, why: str, patience: float) -> bool:
+        if state != "done":  # where the runs are; of a search that is done, `published` says that its winner is too
+            patience = patience if tracker.flush(patience) else 1.0
+            search.note("published", {**last(prepared.past, "published"), **tracker.place})
         search.note("finished", {"state": state, "why": why, "wall_s": round(before + stop.elapsed(), 1)})
         return tracker.finish(patience)
 

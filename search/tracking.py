@@ -8,6 +8,7 @@ and the parent's tag `search.cursor` says how much of the record is written, so 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 import threading
@@ -367,6 +368,8 @@ class _Runs:
         best = trials.best()
         if best is not None:
             metrics |= {f"best_{objective.metric}": best.best_value(objective), "best_trial": float(best.number)}
+        elif trials.epochs:  # a trial that led may come to a worthless end, and a metric cannot be taken back
+            metrics |= {f"best_{objective.metric}": math.nan, "best_trial": math.nan}
         tags = [RunTag("mlflow.note.content", self._note(best))]
         for event in events:
             if event.kind == "tested":

@@ -130,8 +130,8 @@ def test_the_best_is_the_best_of_the_complete_trials(finished):
 
 def test_checkpoints_that_are_not_needed_are_gone(finished):
     folder, document, _ = finished
-    kept = sorted((folder / "runs" / document["name"] / "checkpoints").glob("*/*"))
-    assert [f"{file.parent.name}/{file.name}" for file in kept] == [document["best"]["checkpoint"]]
+    root = folder / "runs" / document["name"] / "checkpoints"
+    assert [str(kept.relative_to(root)) for kept in root.glob("*/*/*")] == [document["best"]["checkpoint"]]
 
 
 LOADER = """

@@ -481,7 +481,9 @@ def _faults_of_parent(story: Story, parent: Any, *, behind: bool) -> list[str]:
         if shown.get(name, 0) != story.counts.get(state, 0):
             found.append(f"has {name} {shown.get(name)}, the record {story.counts.get(state, 0)}")
     best, metric = story.best(), story.about["objective"]["metric"]
-    seen = (shown.get("best_trial"), shown.get(f"best_{metric}"))
+    # NaN says that there is none any more: a value of MLflow's cannot be taken back.
+    values = (shown.get("best_trial", math.nan), shown.get(f"best_{metric}", math.nan))
+    seen = tuple(None if math.isnan(value) else value for value in values)
     if seen != ((best[0], best[2]) if best else (None, None)):
         found.append(f"has the best (trial, value) {seen}, the record {best}")
     published = [event.body for event in story.events if event.kind == "published"]
