@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -149,14 +148,14 @@ def run_study(study: str, **options: Any) -> None:
             return
     from search.preflight import prepare
 
-    with _signals() as stop:
-        prepared = prepare(study, settings, display)
-        if options["dry_run"]:
-            _plan(prepared, as_json=options["as_json"])
-            return
-        from search.run import run
+    stop = _on_signals()
+    prepared = prepare(study, settings, display)
+    if options["dry_run"]:
+        _plan(prepared, as_json=options["as_json"])
+        return
+    from search.run import run
 
-        _tell(*run(prepared, display, stop), as_json=options["as_json"])
+    _tell(*run(prepared, display, stop), as_json=options["as_json"])
 
 
 @cli.command(name="resume")
@@ -198,7 +197,8 @@ def _go_on(folder: Path, more: Any, display: Any, options: dict[str, Any]) -> No
     from search.run import run
     from search.summary import summarize
 
-    with _signals() as stop, lock.held(folder):
+    stop = _on_signals()
+    with lock.held(folder):
         events = read(folder / FILE)
         prepared = recalled(folder, events, more(events), _command(), display)
         if options.get("dry_run"):
@@ -235,14 +235,13 @@ def _tell(summary: dict[str, Any], fault: SearchError | None, exit_code: int, *,
         raise SystemExit(exit_code)
 
 
-@contextmanager
-def _signals() -> Iterator[Any]:
-    """The clock and the signals of one command."""
+def _on_signals() -> Any:
+    """The clock of one command, which takes the signals from now on."""
     from search.stop import Stop
 
     stop = Stop(BEGAN)
     stop.install()
-    yield stop
+    return stop
 
 
 @cli.command(name="list")
@@ -426,7 +425,8 @@ def sync(name: str, runs: Path) -> None:
 
     folder = found(name, runs)
     display = displays.for_stderr(quiet=False)
-    with _signals(), lock.held(folder):
+    _on_signals()
+    with lock.held(folder):
         prepared = recalled(folder, read(folder / FILE), More(), _command(), display)
         if not run.sync(prepared, folder, display):
             raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
@@ -455,7 +455,7 @@ def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
                 raise BadInput(f"no search {name!r} in {runs}; `python -m search list` shows those there are")
             running = lock.is_held(runs / name)
             if repair:
-                stack.enter_context(_signals())
+                _on_signals()
                 stack.enter_context(lock.held(runs / name))
             look = doctor.search(runs / name, tracking_uri(runs / name), running=running)
         for finding in look:
@@ -504,7 +504,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        from search.checkpoints import is_full
+
+        if not is_full(error):
             raise
         _fail(f"no space left for {error.filename or 'the search'}; free some, then resume", 5, debug)
     except ClusterLost as error:

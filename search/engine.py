@@ -88,7 +88,7 @@ class Engine:
                 tuner.fit()
         except Exception as error:
             if self.fault is None:
-                if "No space left" in str(error):
+                if checkpoints.is_full(error):
                     raise StorageFull(f"no space for Ray's files in {folder}; free some, then resume") from error
                 raise EnvironmentFault(f"Ray Tune ended early: {' '.join(str(error).split())[:300]}") from error
         if self.fault is not None:

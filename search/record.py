@@ -9,7 +9,7 @@ One process writes: the driver. Any other may read at the same time.
 | `resumed`   |       | a later process goes on: its budgets, versions, digest of the code, where it runs |
 | `asked`     | yes   | `point` (what was searched), `origin` (start point, sampler); a worker gets it at once |
 | `lost`      | yes   | `attempt`, `state`, `why`: its worker died or hung, and the trial waits for another |
-| `restarted` | yes   | `attempt`, `checkpoint`, `epoch`, `why`: a worker goes on with the trial after `epoch` |
+| `restarted` | yes   | `attempt`, `checkpoint`, `epoch`: a worker goes on with the trial after `epoch` |
 | `epoch`     | yes   | `epoch`, `metrics`, `seconds`, `checkpoint`, its SHA-256 and size in `bytes`, where it ran |
 | `repeated`  | yes   | an epoch that was known came again after a restart: its new `checkpoint`; `same` metrics? |
 | `decided`   | yes   | `epoch`, `rung`, `value`, `cutoff`, `go_on`: what the scheduler said |

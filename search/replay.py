@@ -50,7 +50,11 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
     for event in events:
         if event.kind not in DECIDED or _mended(event, search):
             if event.kind == "restarted":
-                search.again()
+                waiting = search.again()
+                if waiting is None or (waiting.number, waiting.attempt + 1) != (event.trial, event.body["attempt"]):
+                    first = f"trial {waiting.number}, attempt {waiting.attempt + 1}" if waiting else "no trial"
+                    told = f"trial {event.trial}, attempt {event.body['attempt']}"
+                    return [f"event {event.id}: {told} was restarted, but {first} was to be"]
             search.note(event.kind, event.body, event.trial)
             memory.events.clear()
             continue

@@ -6,17 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from search import checkpoints
 from search.display import sparkline
 from search.errors import EnvironmentFault
 from search.preflight import Prepared
-from search.record import Event
-from search.samplers import SAMPLERS
-from search.schedulers import SCHEDULERS
-from search.search import Search
-from search.trials import Trial
+from search.search import trial_config
+from search.trials import Trial, replayed
 from trainables.epoch import Diverged, Epoch
 
 
@@ -86,13 +82,9 @@ def _again(prepared: Prepared, number: int) -> tuple[Trial, Iterator[Epoch]]:
     import torch
 
     study, settings = prepared.study, prepared.settings
-    sampler, scheduler = SAMPLERS[settings.sampler](study, settings.seed), SCHEDULERS[settings.scheduler](study)
-    search = Search(
-        study, _Closed(), sampler, scheduler, seed=settings.seed, trials=settings.trials or 0, past=prepared.past
-    )
-    trial = search.trials[number]
+    trial = replayed(prepared.past, study.objective)[number]
     torch.set_num_threads(max(1, int(settings.cpus)))
-    return trial, study.trainable(search.config(trial), prepared.data)
+    return trial, study.trainable(trial_config(study, settings.seed, trial), prepared.data)
 
 
 def overlaid(curves: Sequence[Comparison], epochs: int) -> str:
@@ -107,11 +99,3 @@ def overlaid(curves: Sequence[Comparison], epochs: int) -> str:
         lines.append(f"{curve.metric:<14} recorded {sparkline(curve.recorded, low, high)}")
         lines.append(f"{'':<14} again    {sparkline(curve.again, low, high)}  {verdict}, drift {curve.drift:.3g}")
     return "\n".join(lines)
-
-
-class _Closed:
-    """A record that nothing is added to."""
-
-    def append(self, *events: Any) -> list[Event]:
-        """Never called: no trial is asked for and none reports."""
-        raise AssertionError("a search that is only read must not write")

@@ -25,6 +25,12 @@ These are losses of the worker. What the trainable itself raises is an end at on
 """
 
 
+def trial_config(study: Study, seed: int, trial: Trial) -> dict[str, Any]:
+    """What the trainable is called with. Its seed is of the search and of the trial, so trials are independent."""
+    own = random.Random(f"{seed}/{trial.number}/train").getrandbits(31)
+    return study.full_config(trial.point, seed=own)
+
+
 class Events(Protocol):
     """Where a search writes; `Record` is one."""
 
@@ -86,9 +92,8 @@ class Search:
         self._append(("restarted", trial.number, told))
 
     def config(self, trial: Trial) -> dict[str, Any]:
-        """What the trainable is called with. The seed is the search's and the trial's, so trials are independent."""
-        seed = random.Random(f"{self.seed}/{trial.number}/train").getrandbits(31)
-        return self.study.full_config(trial.point, seed=seed)
+        """What the trainable is called with."""
+        return trial_config(self.study, self.seed, trial)
 
     def report(
         self,

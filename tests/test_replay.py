@@ -180,3 +180,10 @@ def test_only_the_first_difference_is_told_with_both_sides(events: list[Event], 
     assert "'origin': 'start point 4'" in difference
     assert "derived is asked " in difference
     assert "'origin': 'sampler'" in difference
+
+
+def test_a_forged_restart_is_found(events: list[Event], tiny_study: Study) -> None:
+    for restarted in only(events, "restarted"):
+        assert found_at(changed(events, restarted, attempt=restarted.body["attempt"] + 1), tiny_study) == restarted.id
+        other = [replace(event, trial=0 if event.trial else 1) if event is restarted else event for event in events]
+        assert found_at(other, tiny_study) == restarted.id
