@@ -208,15 +208,15 @@ import search.__main__ as command
 
 @command.cli.command(name="wait")
 def wait():
-    with command._signals() as stop:
-        print("ready", flush=True)
-        import time
-        if {gentle}:
-            with stop.gently():
-                while not stop():
-                    time.sleep(0.01)
-            raise SystemExit(128 + stop.signal)
-        time.sleep(60)
+    stop = command._on_signals()
+    print("ready", flush=True)
+    import time
+    if {gentle}:
+        with stop.gently():
+            while not stop():
+                time.sleep(0.01)
+        raise SystemExit(128 + stop.signal)
+    time.sleep(60)
 
 sys.argv = ["search", "wait"]
 command.main()
