@@ -153,7 +153,7 @@ def run_study(study: str, **options: Any) -> None:
     if options["dry_run"]:
         _plan(prepared, as_json=options["as_json"])
         return
-    from search.run import run
+    from search.session import run
 
     _tell(*run(prepared, display, stop), as_json=options["as_json"])
 
@@ -194,7 +194,7 @@ def _go_on(folder: Path, more: Any, display: Any, options: dict[str, Any]) -> No
     from search import lock
     from search.record import FILE, read
     from search.resume import recalled, something_left
-    from search.run import run
+    from search.session import run
     from search.summary import summarize
 
     stop = _on_signals()
@@ -419,7 +419,7 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
 def sync(name: str, runs: Path) -> None:
     """Write to MLflow what it lacks of a search, and register its winner if that is still to do."""
     from search import display as displays
-    from search import lock, run
+    from search import lock, session
     from search.record import FILE, read
     from search.resume import More, recalled
 
@@ -428,7 +428,7 @@ def sync(name: str, runs: Path) -> None:
     _on_signals()
     with lock.held(folder):
         prepared = recalled(folder, read(folder / FILE), More(), _command(), display)
-        if not run.sync(prepared, folder, display):
+        if not session.sync(prepared, folder, display):
             raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
     click.echo(f"{name}: MLflow has all of the record")
 

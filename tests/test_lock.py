@@ -18,7 +18,7 @@ from search import lock
 from search.errors import EnvironmentFault, NameInUse
 from search.preflight import Prepared
 from search.record import FILE, read
-from search.run import _claimed
+from search.session import _claimed
 from search.settings import Settings
 from search.stop import Stop
 from spaces.study import Study
