@@ -103,8 +103,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 @click.option("--cpus", type=float, default=1.0, show_default=True, help="CPUs per trial.")
 @click.option("--gpus", type=float, default=0.0, show_default=True, help="GPUs per trial; fractions share one.")
 @click.option("--seed", type=int, default=0, show_default=True, help="All random draws come from it.")
-@click.option("--sampler", default="tpe", show_default=True, help="What proposes: tpe or random.")
-@click.option("--scheduler", default="asha", show_default=True, help="What stops the weak: asha or none.")
+@click.option("--sampler", help="What proposes: tpe, random, or grid; the study's (tpe, as a rule) if left out.")
+@click.option("--scheduler", help="What stops the weak: asha or none; the study's (asha, as a rule) if left out.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter, or search it in another range."
 )

@@ -171,7 +171,7 @@ def plan(study: Study, about: dict[str, Any]) -> str:
         ("rungs", f"{about['scheduler']}: compared after epoch " + ", ".join(map(str, about["rungs"])))
         if about["rungs"]
         else ("rungs", f"{about['scheduler']}: every trial trains to the end"),
-        ("sampler", f"{about['sampler']}, seed {about['seed']}, {len(study.start)} start points first"),
+        ("sampler", f"{about['sampler']}, seed {about['seed']}, {_first(study, about.get('published'))} first"),
         (
             "resources",
             f"{about['concurrent']} at a time, each {about['cpus']:g} CPU"
@@ -189,6 +189,12 @@ def plan(study: Study, about: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _first(study: Study, claim: float | None) -> str:
+    start = f"{len(study.start)} start points"
+    published = f"the published setting{f' (test accuracy {claim:.2%})' if claim is not None else ''}"
+    return f"{published} and {start}" if study.published else start
+
+
 def _when(range_: Any) -> str:
     conditions = ", ".join(f"{name}={value}" for name, value in range_.when.items())
     return f"   when {conditions}" if conditions else ""
@@ -200,7 +206,8 @@ def ending(trial: Trial, search: Search) -> str:
     if trial.state in (State.FAILED, State.DIVERGED, State.OUT_OF_MEMORY) or not trial.has_value(objective):
         return f"{trial.why}  {configuration(trial)}"
     value = trial.best_value(objective)
-    return f"{value:.4f} after {len(trial.epochs):2d} of {search.study.epochs} epochs  {configuration(trial)}"
+    budget = search.study.epochs_of(trial.point)
+    return f"{value:.4f} after {len(trial.epochs):2d} of {budget} epochs  {configuration(trial)}"
 
 
 def configuration(trial: Trial) -> str:
@@ -257,7 +264,7 @@ def screen(search: Search, deadline: float | None) -> Any:
         return (
             str(trial.number),
             str(trial.state),
-            f"{len(values)}/{search.study.epochs}",
+            f"{len(values)}/{search.study.epochs_of(trial.point)}",
             worth,
             sparkline(values, low, high),
             configuration(trial),
@@ -283,7 +290,7 @@ def rung_counts(search: Search) -> list[str]:
     """`epoch 3: 4 of 9 went on`, for each rung that a trial has reached."""
     lines = []
     for rung in search.scheduler.rungs:
-        reached = [t for t in search.trials if len(t.epochs) >= rung]
+        reached = [t for t in search.trials if len(t.epochs) >= rung and not t.published]
         went_on = [t for t in reached if len(t.epochs) > rung or t.state is State.RUNNING]
         if reached:
             lines.append(f"epoch {rung}: {len(went_on)} of {len(reached)} went on")

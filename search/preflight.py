@@ -45,6 +45,7 @@ class Prepared:
 def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     """Check all that can be checked without Ray; writes nothing. Raises SearchError."""
     study = adapted(name, settings)
+    settings = replace(settings, sampler=study.sampler, scheduler=study.scheduler)
     if settings.name and (settings.runs / settings.name).exists():
         raise NameInUse(
             f"a search named {settings.name} exists in {settings.runs}; choose another --name, or remove that folder"
@@ -52,7 +53,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     source, data, digest = surroundings(study, settings, display)
     study = _rehearsed(study, data, settings)
     budget = settings.time_budget or study.time_budget
-    rungs = SCHEDULERS[settings.scheduler](study).rungs
+    rungs = SCHEDULERS[study.scheduler](study).rungs
     about = {
         "study": study.name,
         "about": study.about,
@@ -69,13 +70,17 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         "space": {key: str(range_) for key, range_ in study.ranges.items()},
         "fixed": dict(study.fixed),
         "start": [dict(point) for point in study.start],
+        # A claim about a data set says nothing of another one.
+        "published": study.published[0].test_accuracy
+        if study.published and source.name == study.dataset and not source.stand_in
+        else None,
         "epochs": study.epochs,
         "rungs": list(rungs),
         "trials": settings.trials or study.trials,
         "time_budget": budget,
         "seed": settings.seed,
-        "sampler": settings.sampler,
-        "scheduler": settings.scheduler,
+        "sampler": study.sampler,
+        "scheduler": study.scheduler,
         "cpus": settings.cpus,
         "gpus": settings.gpus,
         "concurrent": settings.concurrent or "as many as fit",
@@ -110,7 +115,8 @@ def surroundings(
             source = datasets.find(study.dataset, settings.data, warn=display.warn)
         if source.stand_in and not settings.stand_in:
             raise EnvironmentFault(
-                f"{study.dataset} is not at hand and cannot be downloaded; put {study.dataset}.npz into SEARCH_DATA_DIR"
+                f"{study.dataset} is not at hand and cannot be downloaded; put {datasets.file_of(study.dataset)} into "
+                "SEARCH_DATA_DIR"
             )
         train_part = source.train()
         data = part(*train_part, source.classes, val_fraction=study.val_fraction, seed=study.split_seed)
@@ -120,7 +126,7 @@ def surroundings(
         display.warn(
             f"STAND-IN DATA: {study.dataset.upper()} COULD NOT BE HAD. THIS RUNS ON {source.where.upper()}, "
             f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. "
-            f"For the real thing put {study.dataset}.npz into SEARCH_DATA_DIR."
+            f"For the real thing put {datasets.file_of(study.dataset)} into SEARCH_DATA_DIR."
         )
     return source, data, datasets.digest(train_part)
 
@@ -132,13 +138,15 @@ def adapted(name: str, settings: Settings) -> Study:
         study = replace(study, epochs=settings.epochs or study.epochs)
         changes = {key: parse(text) for key, text in settings.changes.items()}
         study = study.changed(changes)
-    except spaces.UnknownStudy as error:
+        study = replace(
+            study, sampler=settings.sampler or study.sampler, scheduler=settings.scheduler or study.scheduler
+        )
+        for kind, asked, known in (("sampler", study.sampler, SAMPLERS), ("scheduler", study.scheduler, SCHEDULERS)):
+            if asked not in known:
+                raise BadInput(choices.nearest(kind, asked, sorted(known)))
+        SAMPLERS[study.sampler](study, settings.seed)  # a grid needs a space without real numbers
+    except (spaces.UnknownStudy, SpaceError) as error:
         raise BadInput(str(error)) from None
-    except SpaceError as error:
-        raise BadInput(str(error)) from None
-    for kind, asked, table in (("sampler", settings.sampler, SAMPLERS), ("scheduler", settings.scheduler, SCHEDULERS)):
-        if asked not in table:
-            raise BadInput(choices.nearest(kind, asked, sorted(table)))
     return study
 
 
@@ -148,7 +156,12 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
     Returns the study with what "auto" comes to on this machine's processor fixed, so that all trials compute alike,
     here and after a resume; on GPUs each worker finds out for its own.
     """
-    points = [*study.start, study.ranges.corner(high=False), study.ranges.corner(high=True)]
+    points = [
+        *(each.config for each in study.published),
+        *study.start,
+        study.ranges.corner(high=False),
+        study.ranges.corner(high=True),
+    ]
     for name, range_ in study.ranges.items():
         if isinstance(range_, Choice):
             points += [study.ranges.corner(high=True, pinned={name: value}) for value in range_.values]

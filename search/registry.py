@@ -92,7 +92,7 @@ class Registry:
         from mlflow.types import Schema, TensorSpec
 
         signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *images.shape[1:]))]),
+            inputs=Schema([TensorSpec(images.dtype, (-1, *images.shape[1:]))]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(winner.classes)))]),
         )
         with tempfile.TemporaryDirectory() as folder, _quiet():

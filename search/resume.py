@@ -212,14 +212,15 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
         was, is_ = (space.get(name) for space in spaces_of)
         if was != is_:
             differences.append(f"{name} was {was or 'not searched'}, asked is {is_ or 'not to search it'}")
-    for key in ("dataset", "epochs", "objective", "start", "first_rung", "reduction_factor"):
+    same = ("dataset", "epochs", "objective", "published", "start", "sampler", "scheduler", "first_rung")
+    for key in (*same, "reduction_factor"):
         if asked[key] != recorded[key]:
             differences.append(f"{key} was {recorded[key]}, asked is {asked[key]}")
     # What "auto" came to was fixed when the search began.
     fixed = {key: value for key, value in recorded["fixed"].items() if key in asked["fixed"]}
     if asked["fixed"] != fixed:
         differences.append(f"fixed were {fixed}, asked are {asked['fixed']}")
-    for key in ("seed", "sampler", "scheduler", "cpus", "gpus"):
+    for key in ("seed", "cpus", "gpus"):
         if getattr(settings, key) != how[key]:
             differences.append(f"{key} was {how[key]}, asked is {getattr(settings, key)}")
     if settings.data and str(settings.data.resolve()) != how["data"]:

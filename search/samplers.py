@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from search.trials import State
-from spaces.space import Choice, Config, Int, Range, Value
+from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, Value
 from spaces.study import Study
 
 
@@ -24,8 +24,8 @@ class Sampler(Protocol):
     gives the same proposals.
     """
 
-    def propose(self, number: int) -> Config:
-        """The point that trial `number` should try."""
+    def propose(self, number: int) -> Config | None:
+        """The point that trial `number` should try, or None if there is nothing left to try."""
 
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """Trial `number`, the next in order, tries `point`, whoever proposed it."""
@@ -41,7 +41,8 @@ class OptunaSampler:
     epoch, the last included, so TPE ranks it among trials that got as far (Optuna's `OptunaSearch` in Ray tells it as
     COMPLETE), and so is one that was preempted or timed out; a diverged one, one out of memory, or one that was silent
     from the start is PRUNED without values, the lowest rank of all, so the sampler learns to keep away; a failed one,
-    or one preempted before its first epoch, is FAIL, and teaches nothing. A trial that is to go on stays RUNNING.
+    or one preempted before its first epoch, is FAIL, and teaches nothing, as is a published setting, which is no point
+    of the space. A trial that is to go on stays RUNNING.
     """
 
     def __init__(self, study: Study, seed: int, make: Callable[[int, Study], BaseSampler]) -> None:
@@ -73,6 +74,9 @@ class OptunaSampler:
 
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """See `Sampler.started`."""
+        if _outside(point, self._space):
+            self.optuna_study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+            return
         self.optuna_study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.RUNNING,
@@ -83,6 +87,8 @@ class OptunaSampler:
 
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """See `Sampler.ended`."""
+        if self.optuna_study.get_trials(deepcopy=False)[number].state is TrialState.FAIL:
+            return
         trial = optuna.trial.Trial(self.optuna_study, self.optuna_study.get_trials(deepcopy=False)[number]._trial_id)
         if state in (State.COMPLETE, State.STOPPED, State.TIMED_OUT, State.PREEMPTED):
             for epoch, value in enumerate(values, start=1):
@@ -93,6 +99,49 @@ class OptunaSampler:
             self.optuna_study.tell(number, state=TrialState.FAIL)
         else:
             self.optuna_study.tell(number, state=TrialState.PRUNED)
+
+
+class Grid:
+    """Every combination of the values of a space without real numbers, each once; the first names change fastest.
+
+    For comparisons rather than for searches: put `train/seed` last, and every seed sees all settings before the next.
+    Start points count as tried. Raises SpaceError for a space with a Float.
+    """
+
+    def __init__(self, study: Study, seed: int) -> None:
+        self._tried: list[Mapping[str, Value]] = []
+        self._points = grid(study.ranges)
+
+    def propose(self, number: int) -> Config | None:
+        """See `Sampler.propose`."""
+        return next((point for point in self._points if point not in self._tried), None)
+
+    def started(self, number: int, point: Mapping[str, Value]) -> None:
+        """See `Sampler.started`."""
+        self._tried.append(dict(point))
+
+    def ended(self, number: int, state: State, values: Sequence[float]) -> None:
+        """See `Sampler.ended`."""
+
+
+def grid(space: Space) -> list[Config]:
+    """All points of `space`, in the order in which `Grid` tries them. Raises SpaceError if there is a Float in it."""
+    points: list[Config] = [{}]
+    for name, range_ in space.items():
+        if isinstance(range_, Float):
+            raise SpaceError(
+                f"a grid needs values to try, but {name} is {range_}; give it a Choice, or another sampler"
+            )
+        values = range_.values if isinstance(range_, Choice) else range(range_.low, range_.high + 1)
+        # Values outside and points inside, so that what stands first changes fastest.
+        there = [point for point in points if space.active(name, point)]
+        absent = [point for point in points if not space.active(name, point)]
+        points = [*absent, *({**point, name: value} for value in values for point in there)]
+    return points
+
+
+def _outside(point: Mapping[str, Value], space: Space) -> bool:
+    return any(name not in space for name in point)
 
 
 def distribution(range_: Range) -> BaseDistribution:
@@ -131,5 +180,6 @@ def _random(seed: int, study: Study) -> BaseSampler:
 SAMPLERS: dict[str, Callable[[Study, int], Sampler]] = {
     "tpe": lambda study, seed: OptunaSampler(study, seed, _tpe),
     "random": lambda study, seed: OptunaSampler(study, seed, _random),
+    "grid": Grid,
 }
 """Every sampler by its name on the command line."""

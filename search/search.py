@@ -12,7 +12,7 @@ from search.record import Event
 from search.samplers import Sampler
 from search.schedulers import Scheduler
 from search.stop import uninterrupted
-from search.trials import EpochRow, State, Trial, Trials
+from search.trials import PUBLISHED, EpochRow, State, Trial, Trials
 from spaces.study import Study, config_of
 
 FAILURES_IN_A_ROW = 5
@@ -71,14 +71,21 @@ class Search:
         return self.trials[self._waiting.pop(0)] if self._waiting and not self.hopeless() else None
 
     def ask(self) -> Trial | None:
-        """A new trial, or None if no more are to be started."""
+        """A new trial, or None if no more are to be started: enough are, or the sampler has nothing left to try."""
         number = len(self.trials)
         if number >= self.max_trials or self.hopeless():
             return None
-        if number < len(self.study.start):
-            point, origin = config_of(self.study.start[number]), f"start point {number}"
+        published, start = self.study.published, self.study.start
+        if number < len(published):
+            point, origin = config_of(published[number].config), f"{PUBLISHED} {number}"
+        elif number < len(published) + len(start):
+            index = number - len(published)
+            point, origin = config_of(start[index]), f"start point {index}"
         else:
-            point, origin = config_of(self.sampler.propose(number)), "sampler"
+            proposed = self.sampler.propose(number)
+            if proposed is None:
+                return None
+            point, origin = config_of(proposed), "sampler"
         self._append(("asked", number, {"point": point, "origin": origin}))
         return self.trials[number]
 
@@ -129,9 +136,12 @@ class Search:
             why = f"{self.study.objective.metric} is {value} after epoch {epoch}; reported were: {known}"
             self._append(*events, ("ended", number, {"state": State.DIVERGED, "why": why}))
             return False
-        if epoch >= self.study.epochs:
+        if epoch >= self.study.epochs_of(trial.point):
             self._append(*events, ("ended", number, {"state": State.COMPLETE, "why": "reached the full budget"}))
             return False
+        if trial.published:
+            self._append(*events)
+            return True
         decision = self.scheduler.decide(number, epoch, best)
         if decision.rung is not None:
             told = {"epoch": epoch, "value": best, "rung": decision.rung, "cutoff": decision.cutoff}

@@ -12,7 +12,10 @@ from mlflow.models import set_model
 
 
 class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """Raw uint8 images `(N, H, W)` or `(N, H, W, C)`, any N, to float32 probabilities `(N, classes)`."""
+    """Raw uint8 images `(N, H, W)` or `(N, H, W, C)`, any N, to float32 probabilities `(N, classes)`.
+
+    Where the model was trained on points, they are float32 `(N, 1, 1, features)`.
+    """
 
     def load_context(self, context: Any) -> None:
         """Build the network from its description and read its weights."""
@@ -24,7 +27,8 @@ class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Probabilities; `argmax(1)` of them is the class."""
         import torch
 
-        images = torch.from_numpy(np.array(model_input, dtype=np.uint8))
+        points = self._architecture.shape[1:] == (1, 1)
+        images = torch.from_numpy(np.array(model_input, dtype=np.float32 if points else np.uint8))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         with torch.inference_mode():
             logits = torch.cat([self._model(batch) for batch in images.split(250)])

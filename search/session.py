@@ -92,8 +92,8 @@ def _search(prepared: Prepared, record: Record) -> Search:
     return Search(
         study,
         record,
-        SAMPLERS[settings.sampler](study, settings.seed),
-        SCHEDULERS[settings.scheduler](study),
+        SAMPLERS[prepared.about["sampler"]](study, settings.seed),
+        SCHEDULERS[prepared.about["scheduler"]](study),
         seed=settings.seed,
         trials=prepared.about["trials"],
         past=prepared.past,

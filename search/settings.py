@@ -32,8 +32,8 @@ class Settings:
     cpus: float = 1.0
     gpus: float = 0.0
     seed: int = 0
-    sampler: str = "tpe"
-    scheduler: str = "asha"
+    sampler: str | None = None
+    scheduler: str | None = None
     changes: Mapping[str, str] = field(default_factory=dict)
     stand_in: bool = True
     tracking_uri: str | None = None

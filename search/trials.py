@@ -35,6 +35,9 @@ class State(StrEnum):
     """The search was left before the trial ended: time was up, or it was stopped. It goes on if the search does."""
 
 
+PUBLISHED = "published setting"
+"""How the origin of a trial begins that is no point of the space, but was published elsewhere."""
+
 WORTHLESS = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
 """Ends after which a trial is not ranked, whatever it showed before."""
 
@@ -54,7 +57,7 @@ class EpochRow:
 
 @dataclass
 class Trial:
-    """One trial. `point` is what was searched; the study adds the fixed values.
+    """One trial. `point` is what was searched, or all of a published setting; the study adds the fixed values.
 
     `attempt` counts the workers that it was given to, from 1; `losses` are the ends that it escaped by being tried
     again, since its last new epoch; `tested` is what the test set gave, if it was opened for this trial.
@@ -72,6 +75,11 @@ class Trial:
     attempt: int = 1
     losses: list[State] = field(default_factory=list)
     tested: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def published(self) -> bool:
+        """Whether the trial checks a published setting, so that nothing is to stop it."""
+        return self.origin.startswith(PUBLISHED)
 
     def values(self, objective: Objective) -> list[float]:
         """The objective's metric after each epoch."""

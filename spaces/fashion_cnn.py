@@ -1,6 +1,6 @@
 """Fashion-MNIST with a CNN: how wide, how deep, how hard to push in ten minutes on two cores."""
 
-from spaces.study import Choice, Float, Int, Study
+from spaces.study import Choice, Float, Int, Published, Study
 from trainables.cnn import train_cnn
 
 STUDY = Study(
@@ -28,6 +28,30 @@ STUDY = Study(
         "train/average": 0.98,
         "model/mirror": True,
     },
+    published=[
+        Published(
+            {
+                "model/channels": "32-64-128",
+                "model/residual": False,
+                "model/activation": "relu",
+                "model/hidden_depth": 2,
+                "model/hidden_width": 512,
+                "model/dropout": 0.4,
+                "model/mirror": False,
+                "train/optimizer": "sgd",
+                "train/lr": 0.01,
+                "train/momentum": 0.9,
+                "train/nesterov": False,
+                "train/batch_size": 64,
+                "train/schedule": "constant",
+                "train/warmup": 0.0,
+                "train/flip": False,
+                "train/average": 0.0,
+                "train/epochs": 5,
+            },
+            test_accuracy=0.9153,
+        )
+    ],
     start=[
         {
             "model/depth": 3,

@@ -52,11 +52,24 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class Published:
+    """A configuration from elsewhere, and the test accuracy (0 to 1) that is claimed for it, None if none is.
+
+    It names `train/epochs` and need not lie in the space; what it leaves out is as the study fixes it.
+    """
+
+    config: Mapping[str, Value]
+    test_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
 class Study:
     """One search problem, as data.
 
-    `space` holds what is searched, `fixed` what is not; both name hyperparameters `section/name`. `start` are points of
-    the space that are tried first, in this order. `epochs` is the full budget of a trial: the last rung, and the length
+    `space` holds what is searched, `fixed` what is not; both name hyperparameters `section/name`. `published` are
+    trained first, as they are: no scheduler stops them, no sampler hears of them, so that claims can be checked and
+    beaten. `start` are points of the space that are tried next, in this order. `sampler` and `scheduler` are the names
+    of those to use if nothing else is asked for. `epochs` is the full budget of a trial: the last rung, and the length
     of the learning-rate schedule. The scheduler compares trials first after `first_rung` epochs, then at each
     `reduction_factor` times as many. `trials` and `time_budget` (seconds of the whole command, None for no limit)
     are the default budgets: the search ends at whichever comes first. `val_fraction` of the training images are
@@ -71,6 +84,9 @@ class Study:
     epochs: int
     fixed: Mapping[str, Value] = field(default_factory=dict)
     start: Sequence[Mapping[str, Value]] = ()
+    published: Sequence[Published] = ()
+    sampler: str = "tpe"
+    scheduler: str = "asha"
     objective: Objective = field(default_factory=Objective)
     trials: int = 32
     time_budget: float | None = None
@@ -90,9 +106,16 @@ class Study:
         both = sorted(set(self.space) & set(self.fixed))
         if both:
             raise SpaceError(f"{', '.join(both)} cannot be searched and fixed at once; keep one")
-        for name in ("train/epochs", "train/seed"):
-            if name in self.space or name in self.fixed:
-                raise SpaceError(f"{name} is given by the study (epochs) or the trial (seed); leave it out")
+        if "train/epochs" in self.space or "train/epochs" in self.fixed:
+            raise SpaceError("train/epochs is given by the study's epochs; leave it out")
+        if "train/seed" in self.fixed:
+            raise SpaceError("train/seed is given by the trial; leave it out, or search it as a Choice of seeds")
+        for number, published in enumerate(self.published):
+            for name in published.config:
+                check_name(name)
+            epochs = published.config.get("train/epochs")
+            if type(epochs) is not int or epochs < 1:
+                raise SpaceError(f"published setting {number} needs train/epochs, 1 or more, but says {epochs!r}")
         for number, point in enumerate(self.start):
             self.ranges.check_point(point, f"start point {number}")
         if self.epochs < 1:
@@ -115,8 +138,15 @@ class Study:
         return self.space
 
     def full_config(self, point: Mapping[str, Value], *, seed: int) -> dict[str, Any]:
-        """What the trainable is called with: fixed values, a point of the space, the epochs and the seed."""
-        return {**self.fixed, **point, "train/epochs": self.epochs, "train/seed": seed}
+        """What the trainable is called with: fixed values, a point of the space, the epochs and the seed.
+
+        A published setting may stand for the point; one that is searched goes before `seed`.
+        """
+        return {**self.fixed, "train/seed": seed, **point, "train/epochs": self.epochs_of(point)}
+
+    def epochs_of(self, point: Mapping[str, Value]) -> int:
+        """The full budget of a trial of `point`: a published setting may bring its own, the study's at most."""
+        return min(int(point.get("train/epochs", self.epochs)), self.epochs)
 
     def changed(self, settings: Mapping[str, Range | Value]) -> Study:
         """This study with hyperparameters set to a value or searched in another range.
@@ -153,7 +183,18 @@ class Study:
         return replace(self, space=reduced, fixed=fixed, start=tuple(start))
 
 
-PLAIN = ("dataset", "epochs", "trials", "time_budget", "first_rung", "reduction_factor", "val_fraction", "split_seed")
+PLAIN = (
+    "sampler",
+    "scheduler",
+    "dataset",
+    "epochs",
+    "trials",
+    "time_budget",
+    "first_rung",
+    "reduction_factor",
+    "val_fraction",
+    "split_seed",
+)
 """The fields of a study that JSON holds as they are."""
 
 
@@ -168,6 +209,7 @@ def to_plain(study: Study) -> dict[str, Any]:
         "space": [{"name": name, **range_to_plain(range_)} for name, range_ in study.ranges.items()],
         "fixed": dict(study.fixed),
         "start": [dict(point) for point in study.start],
+        "published": [{"config": dict(p.config), "test_accuracy": p.test_accuracy} for p in study.published],
     }
 
 
@@ -179,6 +221,7 @@ def from_plain(stored: Mapping[str, Any], trainable: Trainable) -> Study:
             **stored,
             "objective": Objective(**stored["objective"]),
             "space": {range_["name"]: range_from_plain(range_) for range_ in stored["space"]},
+            "published": [Published(**published) for published in stored.get("published", ())],
         },
     )
 

@@ -16,12 +16,21 @@ from torch import Tensor, nn
 FAMILIES = ("mlp", "cnn")
 """Modules of this package with a function `network(shape, classes, **arguments)`."""
 
+SCALINGS: Mapping[str, tuple[float, float] | None] = {
+    "standard": None,
+    "unit": (0.0, 255.0),
+    "symmetric": (127.5, 127.5),
+    "none": (0.0, 1.0),
+}
+"""What is subtracted from grey levels, and by what they are divided: mean and deviation of the train part (standard),
+or the same for all data: 0 to 255 become 0 to 1 (unit), -1 to 1 (symmetric), or stay (none)."""
+
 WEIGHTS = "weights.safetensors"
 ARCHITECTURE = "architecture.json"
 
 
 class Classifier(nn.Module):
-    """Grey levels `(N, C, H, W)` uint8 to logits `(N, classes)`.
+    """Grey levels `(N, C, H, W)` uint8, or points `(N, features, 1, 1)` float32, to logits `(N, classes)`.
 
     `mean` and `std` hold one value per channel, in grey levels. They are buffers, so they travel with the weights.
     With `mirror`, an image and its mirror image are judged together once training is over: the logits are averaged.
@@ -60,19 +69,25 @@ class Architecture:
     def build(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> Classifier:
         """A classifier with fresh weights, drawn from torch's default generator.
 
-        Raises ValueError for an unknown family or a value out of range, TypeError for an unknown argument.
+        `mean` and `std`, one value per channel, are those of the data. Of `arguments`, `mirror` and `scaling` (one of
+        SCALINGS) are the classifier's, all others the network's. Raises ValueError for an unknown family or a value out
+        of range, TypeError for an unknown argument.
         """
         if self.family not in FAMILIES:
             raise ValueError(f"unknown model family {self.family!r}; known are {', '.join(FAMILIES)}")
         # By name, because the families import the training loop, which imports this module.
         network = importlib.import_module(f"trainables.{self.family}").network
         arguments = dict(self.arguments)
-        mirror = bool(arguments.pop("mirror", False))
+        mirror, scaling = bool(arguments.pop("mirror", False)), arguments.pop("scaling", "standard")
+        if scaling not in SCALINGS:
+            raise ValueError(f"unknown model/scaling {scaling!r}; known are {', '.join(SCALINGS)}")
         unknown = [name for name in arguments if name not in inspect.signature(network).parameters]
         if unknown:
             raise TypeError(f"the {self.family} has no hyperparameter model/{unknown[0]}")
         body = network(self.shape, len(self.classes), **arguments)
-        channels = self.shape[0]
+        channels, fixed = self.shape[0], SCALINGS[scaling]
+        if fixed is not None:
+            mean, std = [fixed[0]] * channels, [fixed[1]] * channels
         return Classifier(body, mean or [0.0] * channels, std or [1.0] * channels, mirror=mirror)
 
     def save(self, folder: Path, model: Classifier) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from trainables.classifier import Architecture
 from trainables.data import Data
 from trainables.epoch import Epoch, check_sections, section
 from trainables.layers import activation as activation_layer
-from trainables.layers import at_least, hidden_layers
+from trainables.layers import at_least, hidden_layers, initialise
+from trainables.layers import head as head_layer
 from trainables.training import train
 
 SMALLEST_SIDE = 3
@@ -38,21 +40,25 @@ def network(
     depth: int = 3,
     width: int = 32,
     growth: float = 2.0,
-    kernel: int = 3,
+    channels: str = "",
+    kernel: int | str = 3,
     activation: str = "relu",
     batch_norm: bool = True,
     dropout: float = 0.0,
     residual: bool = False,
     hidden_depth: int = 0,
     hidden_width: int = 256,
+    init: str = "default",
+    head: str = "softmax",
 ) -> nn.Module:
     """`(N, C, H, W)` normalised images to `(N, classes)` logits.
 
-    `depth` (>= 1) stages of convolution (odd `kernel`), max pool, batch norm and activation. The first has `width`
-    channels, each further one `growth` times as many, as long as pooling halves the image; after that (see
-    SMALLEST_SIDE) stages keep size and channels. With `residual`, each stage ends in one more convolution with a
-    shortcut around it. Then `hidden_depth` fully connected layers of `hidden_width` units; `dropout` in [0, 1) before
-    each linear layer.
+    `depth` (>= 1) stages of convolution, max pool, batch norm and activation. The first has `width` channels, each
+    further one `growth` times as many, as long as pooling halves the image; after that (see SMALLEST_SIDE) stages keep
+    size and channels. `channels`, such as "32-16-16", gives those of each stage instead, and there depth, width and
+    growth say nothing. `kernel` is odd, or "1x3" for height 1 and width 3. With `residual`, each stage ends in one more
+    convolution with a shortcut around it. Then `hidden_depth` fully connected layers of `hidden_width` units; `dropout`
+    in [0, 1) before each linear layer. `init` is one of `layers.INITS`, `head` one of `layers.HEADS`.
 
     Pooling comes before batch norm and activation: for the monotone activations that are usual, and a positive scale,
     the result is the same, and they then run on a quarter of the pixels (1.25 times the images/s on one CPU thread).
@@ -63,30 +69,35 @@ def network(
     at_least("model/hidden_depth", hidden_depth, 0, whole=True)
     at_least("model/hidden_width", hidden_width, 1, whole=True)
     at_least("model/dropout", dropout, 0, 0.95)
-    if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"model/kernel must be an odd number from 1, but got {kernel}")
+    given, sides = _channels(channels), _kernel(kernel)
+    padding = (sides[0] // 2, sides[1] // 2)
 
     def convolution(inputs: int, outputs: int, *, pool: bool) -> list[nn.Module]:
-        layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not batch_norm)]
+        layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, sides, padding=padding, bias=not batch_norm)]
         if pool:
             layers.append(nn.MaxPool2d(2))
         if batch_norm:
             layers.append(nn.BatchNorm2d(outputs))
         return [*layers, activation_layer(activation)]
 
-    channels, side = shape[0], min(shape[1:])
+    inputs, side = shape[0], min(shape[1:])
     height, breadth = shape[1:]
     layers: list[nn.Module] = []
-    for stage in range(depth):
+    for stage in range(len(given) or depth):
         pool = side // 2 >= SMALLEST_SIDE
-        outputs = width if stage == 0 else max(1, round(channels * growth)) if pool else channels
-        layers += convolution(channels, outputs, pool=pool)
-        channels = outputs
+        if given:
+            outputs = given[stage]
+        elif stage == 0:
+            outputs = width
+        else:
+            outputs = max(1, round(inputs * growth)) if pool else inputs
+        layers += convolution(inputs, outputs, pool=pool)
+        inputs = outputs
         if pool:
             side, height, breadth = side // 2, height // 2, breadth // 2
         if residual:
-            layers.append(Residual(nn.Sequential(*convolution(channels, channels, pool=False))))
-    features = channels * height * breadth
+            layers.append(Residual(nn.Sequential(*convolution(inputs, inputs, pool=False))))
+    features = inputs * height * breadth
     layers.append(nn.Flatten())
     if dropout:
         layers.append(nn.Dropout(dropout))
@@ -98,7 +109,22 @@ def network(
         batch_norm=batch_norm,
         dropout=dropout,
     )
-    return nn.Sequential(*layers, nn.Linear(hidden_width if hidden_depth else features, classes))
+    layers.append(head_layer(head, hidden_width if hidden_depth else features, classes))
+    return initialise(nn.Sequential(*layers), init, activation)
+
+
+def _channels(text: str) -> list[int]:
+    if not isinstance(text, str) or not re.fullmatch(r"([1-9]\d*(-[1-9]\d*)*)?", text):
+        raise ValueError(f"model/channels must be numbers of channels such as 32-16-16, but got {text!r}")
+    return [int(part) for part in text.split("-")] if text else []
+
+
+def _kernel(kernel: int | str) -> tuple[int, int]:
+    parts = re.fullmatch(r"(\d+)x(\d+)", kernel) if isinstance(kernel, str) else None
+    sides = (int(parts[1]), int(parts[2])) if parts else (kernel, kernel)
+    if not all(type(side) is int and side > 0 and side % 2 for side in sides):
+        raise ValueError(f"model/kernel must be an odd number from 1, or two such as 1x3, but got {kernel!r}")
+    return sides  # type: ignore[return-value]
 
 
 def train_cnn(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:

@@ -12,7 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a data set: images `(N, C, H, W)` uint8, labels `(N,)` int64 in `0..classes-1`."""
+    """One part of a data set: images `(N, C, H, W)`, labels `(N,)` int64 in `0..classes-1`.
+
+    Images are uint8; points in a plane or space are float32 `(N, features, 1, 1)`.
+    """
 
     images: Tensor
     labels: Tensor
@@ -29,7 +32,8 @@ class Split:
 class Data:
     """What a trainable may see: the train and validation parts, never the test part.
 
-    `mean` and `std` have one value per channel, in units of grey levels (0 to 255), computed on the train part alone.
+    `mean` and `std` have one value per channel, in the units of the images (grey levels from 0 to 255, or those of the
+    points), computed on the train part alone.
     """
 
     train: Split
@@ -69,10 +73,13 @@ def part(images: Tensor, labels: Tensor, classes: Sequence[str], *, val_fraction
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of `images` `(N, C, H, W)` uint8, exact, in grey levels.
+    """Mean and standard deviation of each channel of `images` `(N, C, H, W)`, in their units; exact for uint8.
 
     A channel without any variation gets the deviation 1, so that it normalises to zero instead of NaN.
     """
+    if images.is_floating_point():
+        values = images.double().transpose(0, 1).flatten(1)
+        return tuple(values.mean(1).tolist()), tuple(std or 1.0 for std in values.std(1, correction=0).tolist())
     means, stds = [], []
     levels = torch.arange(256, dtype=torch.float64)
     for channel in range(images.shape[1]):

@@ -1,8 +1,8 @@
 """Data sets by name or path: found, read, checked, and the test part kept apart.
 
 `find` says where a data set comes from, `Source.train` reads what a search may see, `Source.test` what it may not.
-Images are uint8 `(N, C, H, W)`, labels int64 `(N,)`. Nothing of a user's is
-unpickled (CIFAR-10 is published as pickles, which torchvision reads after checking their MD5).
+Images are uint8 `(N, C, H, W)`, the points of `moons` float32 `(N, 2, 1, 1)`, labels int64 `(N,)`. Nothing of a user's
+is unpickled (CIFAR-10 is published as pickles, which torchvision reads after checking their MD5).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,13 @@ KNOWN: Mapping[str, Known] = {
     ),
 }
 
+SUBSETS: Mapping[str, tuple[str, tuple[int, ...]]] = {"cifar2": ("cifar10", (0, 2))}
+"""Data sets that are some classes of a public one; cifar2 has its airplanes and birds."""
+
 
 def names() -> list[str]:
     """The data sets that are known by name."""
-    return sorted([*KNOWN, "digits"])
+    return sorted([*KNOWN, *SUBSETS, *GENERATED])
 
 
 def find(name: str, data: Path | None = None, *, warn: Callable[[str], None] = lambda text: None) -> Source:
@@ -82,10 +85,12 @@ def find(name: str, data: Path | None = None, *, warn: Callable[[str], None] = l
         return _npz(data.stem, data, None)
     if data is not None and (data / "train").is_dir():
         return _image_folder(data)
-    if name == "digits":
+    if name in GENERATED:
         if data is not None:
-            raise DataError(f"{data} is no image folder (train/<class>/*.png) and no .npz; leave --data out for digits")
-        return digits()
+            raise DataError(f"{data} is no image folder (train/<class>/*.png) and no .npz; leave --data out for {name}")
+        return GENERATED[name]()
+    if name in SUBSETS:
+        return _subset(name, find(SUBSETS[name][0], data, warn=warn))
     if name not in KNOWN:
         raise DataError(f"unknown data set {name!r}; known are {', '.join(names())}, or give --data PATH")
     given = os.environ.get("SEARCH_DATA_DIR")
@@ -117,6 +122,11 @@ def find(name: str, data: Path | None = None, *, warn: Callable[[str], None] = l
     return stand_in(name)
 
 
+def file_of(name: str) -> str:
+    """The file that holds the public data set `name`: a subset has that of the whole."""
+    return f"{SUBSETS[name][0] if name in SUBSETS else name}.npz"
+
+
 def cache_folder() -> Path:
     """Where downloaded data sets are kept: `search` in `XDG_CACHE_HOME`, by default `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "search"
@@ -127,8 +137,24 @@ def digits() -> Source:
     return Source("digits", "scikit-learn", tuple("0123456789"), partial(_digits, "train"), partial(_digits, "test"))
 
 
+def moons() -> Source:
+    """Two interleaving half circles: 1,000 points in the plane with noise of 0.5, of which 200 are the test part.
+
+    Made by scikit-learn's make_moons with seed 0; images of one pixel, whose channels are the coordinates.
+    """
+    return Source(
+        "moons", "scikit-learn's make_moons", ("upper", "lower"), partial(_moons, "train"), partial(_moons, "test")
+    )
+
+
+GENERATED: Mapping[str, Callable[[], Source]] = {"digits": digits, "moons": moons}
+"""Data sets that need no file."""
+
+
 def stand_in(name: str) -> Source:
     """The digits, scaled to the shape of data set `name` and to grey levels 0 to 255."""
+    if name in SUBSETS:
+        return _subset(name, stand_in(SUBSETS[name][0]))
     known = KNOWN[name]
 
     def part(which: str) -> Part:
@@ -167,6 +193,33 @@ def _digits(which: str) -> Part:
     held_out = len(order) // 5
     chosen = sorted(order[:held_out] if which == "test" else order[held_out:])
     return images[chosen], labels[chosen]
+
+
+def _moons(which: str) -> Part:
+    from sklearn.datasets import make_moons
+
+    points, classes = make_moons(1000, noise=0.5, random_state=0)
+    chosen = slice(800, None) if which == "test" else slice(800)
+    images = torch.from_numpy(points[chosen]).float().view(-1, 2, 1, 1)
+    return images.contiguous(), torch.from_numpy(classes[chosen]).to(torch.int64)
+
+
+def _subset(name: str, whole: Source) -> Source:
+    """The classes of `whole` that make up `name`, numbered anew from 0."""
+    wanted = SUBSETS[name][1]
+
+    def chosen(read: Callable[[], Part]) -> Part:
+        images, labels = read()
+        kept = torch.isin(labels, torch.tensor(wanted))
+        return images[kept], torch.searchsorted(torch.tensor(wanted), labels[kept])
+
+    return replace(
+        whole,
+        name=name,
+        classes=tuple(whole.classes[label] for label in wanted),
+        train=partial(chosen, whole.train),
+        test=partial(chosen, whole.test) if whole.test else None,
+    )
 
 
 def _in_folder(name: str, folder: Path) -> Source | None:

@@ -24,6 +24,7 @@ from trainables.data import Data, Split
 from trainables.device import Mode, pick_device, probe, seeded
 from trainables.epoch import Diverged, Epoch
 from trainables.layers import at_least
+from trainables.losses import loss_function
 from trainables.optimizers import (
     check_options,
     learning_rates,
@@ -50,6 +51,7 @@ def train(
     batch_size: int = 128,
     lr: float = 0.05,
     optimizer: str = "sgd",
+    loss: str = "cross_entropy",
     schedule: str = "one_cycle",
     warmup: float = 0.0,
     weight_decay: float = 0.0,
@@ -65,6 +67,8 @@ def train(
 ) -> Training:
     """Train a fresh network; each of `epochs` epochs yields `train_loss`, `val_loss` and `val_accuracy` (0 to 1).
 
+    `parameters`, the number of trained weights, is yielded with them. `loss` is one of `losses.LOSSES`; `val_loss` is
+    the cross-entropy whatever `loss` is, so that trials can be compared.
     `batch_size` images a step; what is left at the end of an epoch, less than a batch, waits for the next shuffle. `lr`
     is the peak of `schedule`, which spans all `epochs`, after a `warmup` (share of the steps). `label_smoothing` in
     [0, 1). `flip` mirrors at random, `shift` moves by up to that many pixels. `average` in [0, 1) is the decay per step
@@ -89,6 +93,7 @@ def train(
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"train/precision must be auto, float32 or bfloat16, but got {precision!r}")
     check_options(optimizer, optimizer_options)
+    measure = loss_function(loss, label_smoothing)
     steps = len(data.train) // batch_size
     rate = learning_rates(schedule=schedule, lr=lr, steps=steps * epochs, warmup=warmup)
     where = pick_device(device)
@@ -106,15 +111,12 @@ def train(
         graph = where.type == "cuda"
         return make_optimizer(optimizer, model, lr=lr, weight_decay=weight_decay, graph=graph, **optimizer_options)
 
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-
     loop = _Loop(
         architecture=architecture,
         model=model,
         data=data,
         optimizer_of=optimizer_of,
-        loss=loss,
+        loss=measure,
         rate=rate,
         mode=mode,
         device=where,
@@ -172,6 +174,7 @@ class _Loop:
         for number in range(first, last + 1):
             with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
                 metrics = {"train_loss": self._train_epoch(number), **evaluate(self.judged, self.data.val)}
+            metrics["parameters"] = float(sum(weights.numel() for weights in self.model.parameters()))
             if not math.isfinite(metrics["val_loss"]):
                 raise Diverged(number, self.steps, metrics["val_loss"])
             yield Epoch(number, metrics, partial(self._save, number))

@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarn
 
 SEED = 4
 SEARCH = ("digits_mlp", "--name", "chaos", "--concurrent", "1", "--trials", "18", "--epochs", "27", "--seed", "1")
-SLOWER = ("--set", "train/batch_size=16")
-"""Small batches: an epoch takes 0.1 s, so that a kill comes within a few epochs of the one that was drawn."""
+SLOWER = ("--set", "train/batch_size=8")
+"""Small batches: an epoch takes 0.2 s, so that a kill comes within a few epochs of the one that was drawn."""
 AUTO = (*SEARCH, *SLOWER, "--resume", "auto")
 
 

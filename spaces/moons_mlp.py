@@ -1,0 +1,46 @@
+"""Two moons in the plane with a small perceptron: 640 points to train on, and a boundary that can be drawn."""
+
+from spaces.study import Choice, Float, Int, Published, Study
+from trainables.mlp import train_mlp
+
+STUDY = Study(
+    trainable=train_mlp,
+    dataset="moons",
+    epochs=1000,
+    space={
+        "model/depth": Int(1, 3),
+        "model/width": Int(4, 64, log=True),
+        "model/activation": Choice("logistic", "tanh", "relu"),
+        "model/init": Choice("default", "xavier_uniform", "kaiming_normal"),
+        "model/scaling": Choice("none", "standard"),
+        "train/optimizer": Choice("sgd", "adam"),
+        "train/lr": Float(1e-3, 1.0, log=True),
+        "train/momentum": Float(0.0, 0.95, when={"train/optimizer": "sgd"}),
+        "train/batch_size": Choice(64, 640),
+        "train/weight_decay": Float(1e-6, 1e-1, log=True),
+        "train/loss": Choice("cross_entropy", "mse"),
+    },
+    fixed={"model/head": "logistic", "train/schedule": "cosine"},
+    published=[
+        Published(
+            {
+                "model/depth": 1,
+                "model/width": 5,
+                "model/activation": "logistic",
+                "model/scaling": "none",
+                "model/head": "logistic",
+                "train/optimizer": "sgd",
+                "train/lr": 0.2,
+                "train/momentum": 0.0,
+                "train/batch_size": 640,
+                "train/schedule": "constant",
+                "train/epochs": 1000,
+            },
+            test_accuracy=0.775,
+        )
+    ],
+    trials=24,
+    time_budget=240,
+    first_rung=37,
+    val_fraction=0.2,
+)
