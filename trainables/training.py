@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -47,6 +48,7 @@ def train(
     data: Data,
     *,
     epochs: int,
+    passes: int = 1,
     seed: int = 0,
     batch_size: int = 128,
     lr: float = 0.05,
@@ -69,7 +71,8 @@ def train(
 
     `parameters`, the number of trained weights, is yielded with them. `loss` is one of `losses.LOSSES`; `val_loss` is
     the cross-entropy whatever `loss` is, so that trials can be compared.
-    `batch_size` images a step; what is left at the end of an epoch, less than a batch, waits for the next shuffle. `lr`
+    An epoch is `passes` passes over the data, more than one where the data are so few that one pass is not worth a
+    report. `batch_size` images a step; what is left at the end of a pass, less than a batch, waits for the next. `lr`
     is the peak of `schedule`, which spans all `epochs`, after a `warmup` (share of the steps). `label_smoothing` in
     [0, 1). `flip` mirrors at random, `shift` moves by up to that many pixels. `average` in [0, 1) is the decay per step
     of an exponential moving average of the weights, which is then what is validated and saved (0 is none).
@@ -81,6 +84,7 @@ def train(
     anything is trained, and `Diverged` at the first loss that is not finite.
     """
     at_least("train/epochs", epochs, 1, whole=True)
+    at_least("train/passes", passes, 1, whole=True)
     at_least("train/batch_size", batch_size, 1, whole=True)
     at_least("train/weight_decay", weight_decay, 0)
     at_least("train/label_smoothing", label_smoothing, 0, 0.99)
@@ -94,7 +98,7 @@ def train(
         raise ValueError(f"train/precision must be auto, float32 or bfloat16, but got {precision!r}")
     check_options(optimizer, optimizer_options)
     measure = loss_function(loss, label_smoothing)
-    steps = len(data.train) // batch_size
+    steps = passes * (len(data.train) // batch_size)
     rate = learning_rates(schedule=schedule, lr=lr, steps=steps * epochs, warmup=warmup)
     where = pick_device(device)
     mode = Mode(precision, bool(channels_last))
@@ -121,6 +125,7 @@ def train(
         mode=mode,
         device=where,
         batch_size=batch_size,
+        passes=passes,
         flip=flip,
         shift=shift,
         average=average,
@@ -157,6 +162,7 @@ class _Loop:
     mode: Mode
     device: torch.device
     batch_size: int
+    passes: int
     flip: bool
     shift: int
     average: float
@@ -165,7 +171,7 @@ class _Loop:
     @property
     def steps(self) -> int:
         """Steps of one epoch."""
-        return len(self.data.train) // self.batch_size
+        return self.passes * (len(self.data.train) // self.batch_size)
 
     def epochs(self, last: int, resume: Path | None) -> Iterator[Epoch]:
         """The epochs up to `last`, from the first or from the one after the checkpoint in `resume`."""
@@ -204,14 +210,11 @@ class _Loop:
 
     def _train_epoch(self, number: int) -> float:
         """Take all steps of epoch `number` and return the mean loss."""
-        generator = torch.Generator(self.device).manual_seed(_mix(self.seed, number))
-        shuffled = _shuffled(self.data.train, flip=self.flip, shift=self.shift, generator=generator)
-        batches = zip(shuffled.images.split(self.batch_size), shuffled.labels.split(self.batch_size), strict=True)
         look_every = LOOK_EVERY if self.device.type == "cuda" else 1
         total = torch.zeros((), device=self.device)
         self.model.train()
         with seeded(_mix(self.seed, -number), self.device):
-            for index, (images, labels) in zip(range(self.steps), batches, strict=False):
+            for index, (images, labels) in enumerate(self._batches(number)):
                 set_learning_rate(self.optimizer, self.rate((number - 1) * self.steps + index))
                 loss = self.step(images, labels)
                 if self.smoothed:
@@ -220,6 +223,14 @@ class _Loop:
                 if index % look_every == 0:
                     _finite(loss, number, index)
         return _finite(total, number, self.steps - 1) / self.steps
+
+    def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of epoch `number`, shuffled anew for each pass."""
+        for index in range((number - 1) * self.passes + 1, number * self.passes + 1):
+            generator = torch.Generator(self.device).manual_seed(_mix(self.seed, index))
+            shuffled = _shuffled(self.data.train, flip=self.flip, shift=self.shift, generator=generator)
+            images, labels = shuffled.images.split(self.batch_size), shuffled.labels.split(self.batch_size)
+            yield from itertools.islice(zip(images, labels, strict=True), len(shuffled) // self.batch_size)
 
     def _save(self, number: int, folder: Path) -> None:
         self.architecture.save(folder, self.judged)
