@@ -264,7 +264,9 @@ def list_searches(runs: Path, as_json: bool) -> None:
         click.echo(f"no searches in {runs}; start one with python -m search STUDY", err=True)
     for each in summaries:
         best = each["best"]
-        accuracy = f"val {best['val_accuracy']:.4f}" if best and "val_accuracy" in best else "no result"
+        accuracy = (
+            f"{best['metric'].replace('val_accuracy', 'val')} {best[best['metric']]:.4f}" if best else "no result"
+        )
         test = f"test {best['test_accuracy']:.4f}" if best and best["test_accuracy"] is not None else ""
         counts = ", ".join(f"{count} {state}" for state, count in each["trials"].items())
         click.echo(f"{each['name']:<24} {each['state']:<12} {accuracy:<12} {test:<12} {counts}")

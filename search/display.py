@@ -303,6 +303,8 @@ def result(summary: dict[str, Any]) -> str:
     opened = "measured once" if times == 1 else f"the test set was opened {times} times"
     lines = [f"winner of {summary['name']}: trial {best['trial']}, epoch {best['epoch']}"]
     lines += [f"  {key} = {short(value)}" for key, value in best["config"].items()]
+    if best["metric"] != "val_accuracy":
+        lines.append(f"{best['metric']:<19} {best[best['metric']]:.4f}")
     lines.append(f"validation accuracy {best['val_accuracy']:.4f}" if "val_accuracy" in best else "")
     if best["test_accuracy"] is not None:
         lines.append(f"test accuracy       {best['test_accuracy']:.4f}  ({opened}, on {best['test_images']} images)")

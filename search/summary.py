@@ -109,7 +109,7 @@ def command(verb: str, folder: Path) -> str:
 
 
 def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
-    """The best trial: its number, epoch, configuration and accuracies, or None."""
+    """The best trial: its number, epoch, configuration, what it was best in and its accuracies, or None."""
     trial = trials.best()
     if trial is None:
         return None
@@ -121,7 +121,9 @@ def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
         "epoch": row.number,
         "complete": trial.state == "complete",
         "config": full_config(events, trial),
+        "metric": metric,
         metric: row.metrics[metric],
+        **{name: row.metrics[name] for name in ("val_accuracy",) if name in row.metrics},
         "test_accuracy": known.get("test_accuracy"),
         "test_images": known.get("images"),
         "checkpoint": row.checkpoint,

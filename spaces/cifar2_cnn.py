@@ -16,6 +16,7 @@ PLAIN: dict[str, Value] = {
     "train/momentum": 0.0,
     "train/batch_size": 64,
     "train/weight_decay": 0.001,
+    "train/precision": "float32",
     "train/schedule": "constant",
     "train/warmup": 0.0,
     "train/flip": False,

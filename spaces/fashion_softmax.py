@@ -26,6 +26,7 @@ STUDY = Study(
                 "train/lr": 0.1,
                 "train/momentum": 0.0,
                 "train/batch_size": 256,
+                "train/precision": "float32",
                 "train/schedule": "constant",
                 "train/epochs": 10,
             }

@@ -40,6 +40,7 @@ STUDY = Study(
                 "train/momentum": 0.9,
                 "train/nesterov": False,
                 "train/batch_size": 64,
+                "train/precision": "float32",
                 "train/schedule": "constant",
                 "train/warmup": 0.0,
                 "train/shift": 0,

@@ -21,7 +21,7 @@ STUDY = Study(
         "train/weight_decay": Float(1e-6, 1e-1, log=True),
         "train/loss": Choice("cross_entropy", "mse"),
     },
-    fixed={"model/head": "logistic", "train/schedule": "cosine", "train/passes": 25},
+    fixed={"model/head": "logistic", "train/schedule": "cosine", "train/passes": 25, "train/precision": "float32"},
     published=[
         Published(
             {
