@@ -6,15 +6,22 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
+import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import spaces
 from search import checkpoints
+from search.errors import BadInput
 from search.trials import State
+
+METRIC = r"[\w \-./]{1,250}"
+"""The names of metrics that MLflow takes."""
 
 _DATA: dict[str, Any] = {}
 """The data set of the search this process works for, by its object's id: fetched once, used by trial after trial."""
@@ -24,7 +31,8 @@ _DATA: dict[str, Any] = {}
 class Task:
     """What every trial of a search shares. `data` refers to the data set in Ray's object store.
 
-    `budget` bounds the bytes under `checkpoints`, None for no limit; `stacks` is the folder for stack traces.
+    `budget` bounds the bytes under `checkpoints`, None for no limit; `stacks` is the folder for stack traces. In
+    `folders` may be what a user's code imports while it runs; what it has imported before is sent along.
     """
 
     trainable: Callable[..., Iterator[Any]]
@@ -33,6 +41,28 @@ class Task:
     stacks: Path
     cpus: float
     budget: int | None = None
+    folders: tuple[str, ...] = ()
+
+
+def send_along(trainable: Callable[..., Iterator[Any]]) -> None:
+    """Let a trainable from a user's own file travel with its code, and that of modules beside it, which no worker has.
+
+    Raises BadInput if it holds on to something that cannot be sent.
+    """
+    from ray import cloudpickle
+
+    modules = spaces.users_modules()
+    own = sys.modules.get(getattr(trainable, "__module__", ""))
+    if own is not None and own.__name__.partition(".")[0] not in {*sys.stdlib_module_names, *spaces.OURS}:
+        modules.append(own)
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        cloudpickle.dumps(trainable)
+    except Exception as error:  # whatever stands in the way, from any module
+        raise BadInput(
+            f"the trainable cannot be sent to the workers ({_last_line(error)}); let it make such a thing when called"
+        ) from None
 
 
 def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
@@ -60,14 +90,15 @@ def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
 def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What to report for a trial: `config` has its number (`trial`), `attempt`, `config`, `resume` (folder or None).
 
-    `silence` in it is how many seconds without a report are allowed: after nine tenths of them all threads' stacks are
-    dumped, by a thread of C that also runs where Python hangs.
+    `done` in it is the epoch of that checkpoint, or 0; `silence` is how many seconds without a report are allowed:
+    after nine tenths of them all threads' stacks are dumped, by a thread of C that also runs where Python hangs.
     """
     import torch
     import torch._dynamo  # every optimizer imports it at its first step, for a second or more; not on a trial's clock
 
     from trainables.epoch import Diverged
 
+    sys.path += [folder for folder in task.folders if folder not in sys.path]
     torch.set_num_threads(max(1, int(task.cpus)))
     data = _data(task)
     place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
@@ -77,14 +108,17 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             resume = Path(config["resume"]) if config.get("resume") else None
             start = time.perf_counter()
             epochs = task.trainable(config["config"], data, resume=resume)
+            due = {1, config["done"] + 1}  # who cannot go on begins again
             for epoch in epochs:
                 seconds = time.perf_counter() - start
+                metrics = checked(epoch, due)
+                due = {epoch.number + 1}
                 written = checkpoints.write(
                     task.checkpoints, number, epoch.number, epoch.save, attempt=attempt, budget=task.budget
                 )
                 yield {
                     "epoch": epoch.number,
-                    "metrics": dict(epoch.metrics),
+                    "metrics": metrics,
                     "seconds": seconds,
                     "checkpoint": written.name,
                     "sha256": written.sha256,
@@ -93,6 +127,8 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 }
                 heard()
                 start = time.perf_counter()
+            if 1 in due:
+                raise ValueError("the trainable yielded no Epoch at all; it must yield one after each epoch")
             yield {"end": State.FAILED, "why": "the trainable returned before its last epoch"}
         except Diverged as error:
             yield {"end": State.DIVERGED, "why": str(error)}
@@ -105,6 +141,41 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {"storage_full": _last_line(error)}
             else:
                 yield {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
+
+
+def checked(epoch: Any, due: Collection[int]) -> dict[str, float]:
+    """The metrics of what a trainable has yielded. Raises TypeError or ValueError if that breaks the contract.
+
+    The messages hold no values: five trials that fail alike end the search, and values differ.
+    """
+    from trainables.epoch import Epoch
+
+    if not isinstance(epoch, Epoch):
+        raise TypeError(f"the trainable yielded a {_kind(epoch)}, but must yield Epoch(number, metrics, save)")
+    if type(epoch.number) is not int or epoch.number not in due:
+        wanted = " or ".join(map(str, sorted(due)))
+        raise ValueError(f"the trainable yielded epoch {epoch.number!r} where {wanted} was due; number them 1, 2, 3 …")
+    if not callable(epoch.save):
+        raise TypeError(f"the save of an Epoch must be a function of a folder, but is a {_kind(epoch.save)}")
+    if not isinstance(epoch.metrics, Mapping):
+        raise TypeError(f"the metrics of an Epoch must map names to numbers, but are a {_kind(epoch.metrics)}")
+    metrics = {}
+    for name, value in epoch.metrics.items():
+        if not isinstance(name, str) or not re.fullmatch(METRIC, name):
+            raise ValueError(f"a metric is called {name!r}, but may only have letters, digits, spaces and _ - . /")
+        try:
+            number = value.item() if hasattr(value, "item") else value
+            if not isinstance(number, (int, float)):
+                raise TypeError
+            metrics[name] = float(number)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise TypeError(f"the metric {name} must be a number, but is a {_kind(value)}; yield one float") from None
+    return metrics
+
+
+def _kind(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
 
 
 def stack_file(folder: Path, trial: int, attempt: int) -> Path:

@@ -39,6 +39,7 @@ def run(tmp_path: Path, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> Run
         task = Task(trainable, (Reference(),), tmp_path / "checkpoints", tmp_path / "stacks", 1.0, budget)
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
         config = {"trial": 3, "attempt": 2, "config": {"train/seed": 7}, "resume": None, "silence": silence, **changes}
+        config = {"done": 0, **config}
         return list(reports(task, config))
 
     return reported
@@ -85,7 +86,7 @@ def test_the_trainable_is_given_configuration_data_and_where_to_go_on(
         yield epoch(6)
 
     for resume in (None, str(tmp_path / "checkpoints/trial-0003/attempt-1/epoch-0005")):
-        run(trainable, resume=resume)
+        run(trainable, resume=resume, done=5)
     assert heard[0] == ({"train/seed": 7}, tiny_data, None)
     assert heard[1][2] == tmp_path / "checkpoints/trial-0003/attempt-1/epoch-0005"
 
