@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import faulthandler
+import importlib
 import json
 import os
-import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import spaces
@@ -20,8 +22,7 @@ from search import checkpoints
 from search.errors import BadInput
 from search.trials import State
 
-METRIC = r"[\w \-./]{1,250}"
-"""The names of metrics that MLflow takes."""
+EPOCH = "Epoch(number, metrics, save)"
 
 _DATA: dict[str, Any] = {}
 """The data set of the search this process works for, by its object's id: fetched once, used by trial after trial."""
@@ -57,6 +58,10 @@ def send_along(trainable: Callable[..., Iterator[Any]]) -> None:
         modules.append(own)
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
+    # With a function that says `data.classes` cloudpickle sends torch.classes, a module of a type that it cannot send.
+    for kind in {type(module) for module in sys.modules.copy().values()} - {ModuleType}:
+        if issubclass(kind, ModuleType):
+            copyreg.pickle(kind, lambda module: (importlib.import_module, (module.__name__,)))
     try:
         cloudpickle.dumps(trainable)
     except Exception as error:  # whatever stands in the way, from any module
@@ -96,7 +101,7 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     import torch
     import torch._dynamo  # every optimizer imports it at its first step, for a second or more; not on a trial's clock
 
-    from trainables.epoch import Diverged
+    from trainables.epoch import Diverged, Epoch
 
     sys.path += [folder for folder in task.folders if folder not in sys.path]
     torch.set_num_threads(max(1, int(task.cpus)))
@@ -111,14 +116,18 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             due = {1, config["done"] + 1}  # who cannot go on begins again
             for epoch in epochs:
                 seconds = time.perf_counter() - start
-                metrics = checked(epoch, due)
+                if not isinstance(epoch, Epoch):
+                    raise TypeError(f"the trainable yielded a {type(epoch).__name__}, but must yield {EPOCH}")
+                if epoch.number not in due:
+                    wanted = " or ".join(map(str, sorted(due)))
+                    raise ValueError(f"the trainable yielded epoch {epoch.number}, but {wanted} was due: count from 1")
                 due = {epoch.number + 1}
                 written = checkpoints.write(
                     task.checkpoints, number, epoch.number, epoch.save, attempt=attempt, budget=task.budget
                 )
                 yield {
                     "epoch": epoch.number,
-                    "metrics": metrics,
+                    "metrics": dict(epoch.metrics),
                     "seconds": seconds,
                     "checkpoint": written.name,
                     "sha256": written.sha256,
@@ -128,7 +137,7 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 heard()
                 start = time.perf_counter()
             if 1 in due:
-                raise ValueError("the trainable yielded no Epoch at all; it must yield one after each epoch")
+                raise ValueError(f"the trainable yielded nothing, but must yield {EPOCH} after each epoch")
             yield {"end": State.FAILED, "why": "the trainable returned before its last epoch"}
         except Diverged as error:
             yield {"end": State.DIVERGED, "why": str(error)}
@@ -141,41 +150,6 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {"storage_full": _last_line(error)}
             else:
                 yield {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
-
-
-def checked(epoch: Any, due: Collection[int]) -> dict[str, float]:
-    """The metrics of what a trainable has yielded. Raises TypeError or ValueError if that breaks the contract.
-
-    The messages hold no values: five trials that fail alike end the search, and values differ.
-    """
-    from trainables.epoch import Epoch
-
-    if not isinstance(epoch, Epoch):
-        raise TypeError(f"the trainable yielded a {_kind(epoch)}, but must yield Epoch(number, metrics, save)")
-    if type(epoch.number) is not int or epoch.number not in due:
-        wanted = " or ".join(map(str, sorted(due)))
-        raise ValueError(f"the trainable yielded epoch {epoch.number!r} where {wanted} was due; number them 1, 2, 3 …")
-    if not callable(epoch.save):
-        raise TypeError(f"the save of an Epoch must be a function of a folder, but is a {_kind(epoch.save)}")
-    if not isinstance(epoch.metrics, Mapping):
-        raise TypeError(f"the metrics of an Epoch must map names to numbers, but are a {_kind(epoch.metrics)}")
-    metrics = {}
-    for name, value in epoch.metrics.items():
-        if not isinstance(name, str) or not re.fullmatch(METRIC, name):
-            raise ValueError(f"a metric is called {name!r}, but may only have letters, digits, spaces and _ - . /")
-        try:
-            number = value.item() if hasattr(value, "item") else value
-            if not isinstance(number, (int, float)):
-                raise TypeError
-            metrics[name] = float(number)
-        except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise TypeError(f"the metric {name} must be a number, but is a {_kind(value)}; yield one float") from None
-    return metrics
-
-
-def _kind(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return type(value).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
 
 
 def stack_file(folder: Path, trial: int, attempt: int) -> Path:

@@ -25,6 +25,8 @@ OURS = ("search", "spaces", "trainables")
 _NOT_STUDIES = {"__init__", "space", "study"}
 _PLACES: list[str] = []
 """The folder of the study file that was loaded last, and the working folder at that time."""
+_ADDED: set[str] = set()
+"""This folder, if it was for that file that it got into `sys.path`."""
 _BROUGHT: set[str] = set()
 """The names of the modules that this file has brought: itself, and those that it imported from `_PLACES`."""
 
@@ -113,11 +115,14 @@ def _make_way(folder: str) -> None:
     for name in _BROUGHT:
         sys.modules.pop(name, None)
     _BROUGHT.clear()
+    sys.path[:] = [entry for entry in sys.path if entry not in _ADDED]
+    _ADDED.clear()
     _PLACES[:] = dict.fromkeys([folder, str(Path.cwd())])
     importlib.invalidate_caches()
     # At the end: a study called queue.py must not be what Python's own modules get where they import queue.
     if folder not in sys.path:
         sys.path.append(folder)
+        _ADDED.add(folder)
 
 
 def _in_places() -> set[str]:
