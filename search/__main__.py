@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+if __name__ == "__main__" and sys.path[0] not in ("", ROOT) and sys.path[0] == os.getcwd():
+    # `python -m` looks into the working folder before all others, so that a study there called json.py would be what
+    # everybody gets who imports json.
+    sys.path.append(sys.path.pop(0))
+
+# ruff: noqa: E402
+import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,9 +24,9 @@ BEGAN = time.monotonic()
 
 INTERRUPTED = "interrupted; if the search had begun, it is in `python -m search list`, and resume goes on with it"
 
-import click  # noqa: E402
+import click
 
-from search.errors import BadInput, ClusterLost, EnvironmentFault, SearchError, SearchFailed  # noqa: E402
+from search.errors import BadInput, ClusterLost, EnvironmentFault, SearchError, SearchFailed
 
 EXAMPLES = """
 \b

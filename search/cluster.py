@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from search.errors import ClusterLost, EnvironmentFault
 from search.settings import Settings
@@ -82,6 +83,7 @@ def ray_running(
             # "local": never join what somebody's `ray start` left on this machine, unless asked to.
             address=settings.ray_address or "local",
             include_dashboard=False if not settings.ray_address else None,
+            job_config=_job(),
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": WORKER_ENVIRONMENT} if settings.ray_address else None,
@@ -105,6 +107,26 @@ def ray_running(
         raise
     done.set()
     ray.shutdown()
+
+
+def _job() -> Any:
+    """What Ray tells its workers of this process: nothing of the working folder, unless that comes first here too.
+
+    Ray would have them look there before all others, and take a study called torch.py for torch.
+    """
+    from ray.job_config import JobConfig
+
+    class Job(JobConfig):  # type: ignore[misc]
+        _py_driver_sys_path: list[str]
+
+        def _serialize(self) -> Any:
+            here = os.path.abspath(os.curdir)
+            if sys.path[0] not in ("", here):
+                self._py_driver_sys_path = [folder for folder in self._py_driver_sys_path if folder != here]
+                self._cached_pb = None
+            return super()._serialize()
+
+    return Job()
 
 
 def _addresses(settings: Settings) -> dict[str, float]:

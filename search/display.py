@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from search.search import Search
@@ -308,6 +309,8 @@ def result(summary: dict[str, Any]) -> str:
     lines.append(f"validation accuracy {best['val_accuracy']:.4f}" if "val_accuracy" in best else "")
     if best["test_accuracy"] is not None:
         lines.append(f"test accuracy       {best['test_accuracy']:.4f}  ({opened}, on {best['test_images']} images)")
+    elif summary["state"] == "done":
+        lines.append("test accuracy       not measured")
     if summary["stand_in"]:
         lines.append(f"STAND-IN DATA: these numbers say nothing about {summary['dataset']}")
     if places.get("parent_run_id"):
@@ -316,6 +319,8 @@ def result(summary: dict[str, Any]) -> str:
     if places.get("model_uri"):
         lines.append(f"model    mlflow.pyfunc.load_model({places['model_uri']!r})")
         lines.append(f"         with MLFLOW_TRACKING_URI={places['tracking_uri']}")
+    elif best["checkpoint"]:
+        lines.append(f"weights  {Path(summary['run_dir'], 'checkpoints', best['checkpoint'])}")
     lines.append(f"record   {summary['run_dir']}")
     return "\n".join(line for line in lines if line)
 

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from search.checkpoints import Retention
 from search.errors import EnvironmentFault, StorageFull
 from search.search import Search
 from search.settings import Settings
-from search.trials import State, Trial
+from search.trials import EpochRow, State, Trial
 from search.watchdog import Watchdog
-from search.worker import Task, as_ray_function, stack_file
+from search.worker import Task, as_ray_function, send_along, stack_file
 
 STACK_GRACE_SECONDS = 10.0
 """A silent worker is ended this much later if it has not dumped its stacks: it may still be starting, or be stopped."""
@@ -62,7 +61,7 @@ class Engine:
     def run(self, settings: Settings, *, concurrent: int, folder: Path) -> str:
         """Run, and return why it ended: "" if there was nothing left to do. Trials may still be running then."""
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it would say, we say
-        _send_along(self.task.trainable)
+        send_along(self.task.trainable)
         trainable = tune.with_resources(as_ray_function(self.task), {"cpu": settings.cpus, "gpu": settings.gpus})
         tuner = tune.Tuner(
             trainable,
@@ -100,7 +99,7 @@ class Engine:
         if self.should_stop():
             return None
         waiting = self.search.again()
-        resume = self._restart(waiting) if waiting else None
+        row = self._restart(waiting) if waiting else None
         trial = waiting or self.search.ask()
         if trial is None:
             return None
@@ -109,7 +108,8 @@ class Engine:
             "trial": trial.number,
             "attempt": trial.attempt,
             "config": self.search.config(trial),
-            "resume": resume,
+            "resume": str(self.task.checkpoints / row.checkpoint) if row and row.checkpoint else None,
+            "done": row.number if row else 0,
             "silence": self.watchdog.limit,
         }
 
@@ -194,13 +194,13 @@ class Engine:
         if idle > max(ROOM_SECONDS, self.watchdog.limit) and any(not trial.is_finished() for trial in self.ray_trials):
             raise EnvironmentFault(f"no node has had room for a trial for {idle:.0f} s; the search can be resumed")
 
-    def _restart(self, trial: Trial) -> str | None:
+    def _restart(self, trial: Trial) -> EpochRow | None:
         row, faults = checkpoints.newest(self.task.checkpoints, trial)
         if faults:
             goes_on = f"from epoch {row.number}" if row else "from the beginning"
             self.warn(f"{faults}; trial {trial.number} goes on {goes_on}")
         self.search.restart(trial, row)
-        return str(self.task.checkpoints / row.checkpoint) if row and row.checkpoint else None
+        return row
 
     def abandon(self) -> None:
         """End the workers in the middle of an epoch; Tune would wait ten seconds for them to come to a report."""
@@ -241,13 +241,6 @@ def _low_memory_ends_one_worker() -> Iterator[None]:
         yield
     finally:
         RayActorManager._actor_task_failed = known
-
-
-def _send_along(trainable: Callable[..., Any]) -> None:
-    """Let a trainable from a user's own study file travel with its code: no worker could import that file."""
-    module = sys.modules[trainable.__module__]
-    if module.__name__.partition(".")[0] not in ("search", "spaces", "trainables"):
-        ray.cloudpickle.register_pickle_by_value(module)
 
 
 class _Stateless:

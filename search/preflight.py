@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from search.record import Event
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.settings import Settings
+from search.worker import send_along
 from spaces.space import SpaceError, parse
 from spaces.study import Choice, Study, to_plain
 from trainables import datasets
@@ -50,6 +52,15 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         raise NameInUse(
             f"a search named {settings.name} exists in {settings.runs}; choose another --name, or remove that folder"
         )
+    if not settings.name:
+        try:
+            choices.check_name(f"{study.name}-1")
+        except BadInput:
+            raise BadInput(
+                f"a search is named after its study, but {study.name!r} is not made of letters, digits, '.', '_' and "
+                "'-'; rename the file, or give --name"
+            ) from None
+    _check_trainable(study)
     source, data, digest = surroundings(study, settings, display)
     study = _rehearsed(study, data, settings)
     budget = settings.time_budget or study.time_budget
@@ -174,14 +185,37 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
             _check_device(str(config.get("train/device", "auto")), settings)
             # Weights are made on the processor, wherever the trials will run.
             try:
-                resolved = getattr(study.trainable({**config, "train/device": "cpu"}, data), "resolved", {})
+                epochs = study.trainable({**config, "train/device": "cpu"}, data)
             except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
                 raise BadInput(f"{study.name} cannot run with {_short(point)}: {error}") from None
+            except Exception as error:  # whatever a user's code does; of many kinds the text alone says nothing
+                raise BadInput(
+                    f"{study.name} cannot run with {_short(point)}: {type(error).__name__}: {error}"
+                ) from None
+            if not isinstance(epochs, Iterator):
+                raise BadInput(
+                    f"the trainable of {study.name} returned a {type(epochs).__name__}, but must be a generator: "
+                    "let it `yield Epoch(number, metrics, save)` after each epoch"
+                )
+            resolved = getattr(epochs, "resolved", {})
     finally:
         torch.set_num_threads(threads)
     if settings.gpus or torch.backends.mps.is_available():
         return study
     return replace(study, fixed={**{k: v for k, v in resolved.items() if k not in study.ranges}, **study.fixed})
+
+
+def _check_trainable(study: Study) -> None:
+    try:
+        inspect.signature(study.trainable).bind({}, None, resume=None)
+    except TypeError as error:
+        raise BadInput(
+            f"the trainable of {study.name} must be a generator function (config, data, *, resume=None): {error}"
+        ) from None
+    except ValueError:  # written in C; its call will tell
+        pass
+    if not study.trainable.__module__.startswith("trainables."):
+        send_along(study.trainable)
 
 
 def _check_device(name: str, settings: Settings) -> None:

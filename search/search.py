@@ -132,9 +132,12 @@ class Search:
         row = {"epoch": epoch, "metrics": dict(metrics), "seconds": seconds, **saved}
         events: list[tuple[str, int | None, Mapping[str, Any]]] = [("epoch", number, {**row, **(place or {})})]
         if not math.isfinite(value):
-            known = ", ".join(sorted(metrics))
-            why = f"{self.study.objective.metric} is {value} after epoch {epoch}; reported were: {known}"
-            self._append(*events, ("ended", number, {"state": State.DIVERGED, "why": why}))
+            metric, known = self.study.objective.metric, ", ".join(sorted(metrics)) or "none"
+            state, why = State.DIVERGED, f"{metric} is {value} after epoch {epoch}; reported were: {known}"
+            if metric not in metrics:  # a fault of the code, which other values of hyperparameters would not mend
+                state = State.FAILED
+                why = f"epoch {epoch} lacks the metric {metric}; reported were: {known}; yield it, or set the objective"
+            self._append(*events, ("ended", number, {"state": state, "why": why}))
             return False
         if epoch >= self.study.epochs_of(trial.point):
             self._append(*events, ("ended", number, {"state": State.COMPLETE, "why": "reached the full budget"}))

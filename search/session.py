@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import spaces
 from search import checkpoints, cluster, lock, tracking
 from search.display import Display, plan
 from search.errors import ClusterLost, EnvironmentFault, NameInUse, SearchError, SearchFailed
@@ -185,6 +186,7 @@ def _train(
         folder / "stacks",
         settings.cpus,
         settings.checkpoint_budget,
+        tuple(spaces.users_folders()),
     )
     watchdog = Watchdog(settings.trial_timeout)
     engine = Engine(

@@ -26,7 +26,7 @@ class State(StrEnum):
     """Its loss was no longer finite."""
     OUT_OF_MEMORY = "out of memory"
     FAILED = "failed"
-    """Its code raised an error, or its process died again and again."""
+    """Its code raised an error or yielded what it must not, or its process died again and again."""
     TIMED_OUT = "timed out"
     """It reported nothing for too long, twice."""
     PREEMPTED = "preempted"

@@ -74,12 +74,16 @@ def crown(prepared: Prepared, search: Search, root: Path, display: Display) -> W
         display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
     row = best.best_epoch(search.study.objective)
     assert row.checkpoint is not None
-    if not (root / row.checkpoint / ARCHITECTURE).is_file():
+    ours = (root / row.checkpoint / ARCHITECTURE).is_file()
+    if not ours or "val_accuracy" not in row.metrics:
         assert row.sha256 is not None
         checkpoints.verified(root, row.checkpoint, row.sha256)
-        display.warn("the winner's checkpoint holds no classifier, so it is neither tested nor registered")
+        why = "was yielded without val_accuracy" if ours else "is none of our networks"
+        display.warn(f"the winner {why}, so it is neither tested nor registered; its checkpoint is kept")
         return None
-    if best.tested.get("epoch") != row.number:
+    if prepared.source.test is None:
+        display.say("the data has no test part, so the winner is not tested")
+    elif best.tested.get("epoch") != row.number:
         again = any(trial.tested for trial in search.trials)
         display.say(
             f"measuring trial {best.number} on the test set, {'AGAIN, for another winner' if again else 'once'}"

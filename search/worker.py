@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import faulthandler
+import importlib
 import json
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import spaces
 from search import checkpoints
+from search.errors import BadInput
 from search.trials import State
+
+EPOCH = "Epoch(number, metrics, save)"
 
 _DATA: dict[str, Any] = {}
 """The data set of the search this process works for, by its object's id: fetched once, used by trial after trial."""
@@ -24,7 +32,8 @@ _DATA: dict[str, Any] = {}
 class Task:
     """What every trial of a search shares. `data` refers to the data set in Ray's object store.
 
-    `budget` bounds the bytes under `checkpoints`, None for no limit; `stacks` is the folder for stack traces.
+    `budget` bounds the bytes under `checkpoints`, None for no limit; `stacks` is the folder for stack traces. In
+    `folders` may be what a user's code imports while it runs; what it has imported before is sent along.
     """
 
     trainable: Callable[..., Iterator[Any]]
@@ -33,6 +42,32 @@ class Task:
     stacks: Path
     cpus: float
     budget: int | None = None
+    folders: tuple[str, ...] = ()
+
+
+def send_along(trainable: Callable[..., Iterator[Any]]) -> None:
+    """Let a trainable from a user's own file travel with its code, and that of modules beside it, which no worker has.
+
+    Raises BadInput if it holds on to something that cannot be sent.
+    """
+    from ray import cloudpickle
+
+    modules = spaces.users_modules()
+    own = sys.modules.get(getattr(trainable, "__module__", ""))
+    if own is not None and own.__name__.partition(".")[0] not in {*sys.stdlib_module_names, *spaces.OURS}:
+        modules.append(own)
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    # With a function that says `data.classes` cloudpickle sends torch.classes, a module of a type that it cannot send.
+    for kind in {type(module) for module in sys.modules.copy().values()} - {ModuleType}:
+        if issubclass(kind, ModuleType):
+            copyreg.pickle(kind, lambda module: (importlib.import_module, (module.__name__,)))
+    try:
+        cloudpickle.dumps(trainable)
+    except Exception as error:  # whatever stands in the way, from any module
+        raise BadInput(
+            f"the trainable cannot be sent to the workers ({_last_line(error)}); let it make such a thing when called"
+        ) from None
 
 
 def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
@@ -60,14 +95,15 @@ def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
 def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What to report for a trial: `config` has its number (`trial`), `attempt`, `config`, `resume` (folder or None).
 
-    `silence` in it is how many seconds without a report are allowed: after nine tenths of them all threads' stacks are
-    dumped, by a thread of C that also runs where Python hangs.
+    `done` in it is the epoch of that checkpoint, or 0; `silence` is how many seconds without a report are allowed:
+    after nine tenths of them all threads' stacks are dumped, by a thread of C that also runs where Python hangs.
     """
     import torch
     import torch._dynamo  # every optimizer imports it at its first step, for a second or more; not on a trial's clock
 
-    from trainables.epoch import Diverged
+    from trainables.epoch import Diverged, Epoch
 
+    sys.path += [folder for folder in task.folders if folder not in sys.path]
     torch.set_num_threads(max(1, int(task.cpus)))
     data = _data(task)
     place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
@@ -77,8 +113,15 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             resume = Path(config["resume"]) if config.get("resume") else None
             start = time.perf_counter()
             epochs = task.trainable(config["config"], data, resume=resume)
+            due = {1, config["done"] + 1}  # who cannot go on begins again
             for epoch in epochs:
                 seconds = time.perf_counter() - start
+                if not isinstance(epoch, Epoch):
+                    raise TypeError(f"the trainable yielded a {type(epoch).__name__}, but must yield {EPOCH}")
+                if epoch.number not in due:
+                    wanted = " or ".join(map(str, sorted(due)))
+                    raise ValueError(f"the trainable yielded epoch {epoch.number}, but {wanted} was due: count from 1")
+                due = {epoch.number + 1}
                 written = checkpoints.write(
                     task.checkpoints, number, epoch.number, epoch.save, attempt=attempt, budget=task.budget
                 )
@@ -93,6 +136,8 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 }
                 heard()
                 start = time.perf_counter()
+            if 1 in due:
+                raise ValueError(f"the trainable yielded nothing, but must yield {EPOCH} after each epoch")
             yield {"end": State.FAILED, "why": "the trainable returned before its last epoch"}
         except Diverged as error:
             yield {"end": State.DIVERGED, "why": str(error)}

@@ -13,12 +13,22 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spaces.study import Study
 
+OURS = ("search", "spaces", "trainables")
+"""Our packages, which every process can import."""
+
 _NOT_STUDIES = {"__init__", "space", "study"}
+_PLACES: list[str] = []
+"""The folder of the study file that was loaded last, and the working folder at that time."""
+_ADDED: set[str] = set()
+"""This folder, if it was for that file that it got into `sys.path`."""
+_BROUGHT: set[str] = set()
+"""The names of the modules that this file has brought: itself, and those that it imported from `_PLACES`."""
 
 
 class UnknownStudy(LookupError):
@@ -56,28 +66,77 @@ def source(name: str) -> str:
     return str(Path(name).resolve()) if name.endswith(".py") or "/" in name else name
 
 
+def users_modules() -> list[ModuleType]:
+    """The modules of the study file that was loaded last: itself, and those beside it or in the working folder.
+
+    Other processes may not be able to import any of them: what is defined there has to be sent.
+    """
+    return [sys.modules[name] for name in sorted(_BROUGHT | _in_places()) if name in sys.modules]
+
+
+def users_folders() -> list[str]:
+    """Where this study's code may import modules from, besides those that are installed."""
+    return list(_PLACES)
+
+
 def _load_file(path: Path) -> Study:
     from spaces.study import Study
 
     if not path.is_file():
         raise UnknownStudy(f"no study file {str(path)!r}; give a name ({', '.join(names())}) or the path of a .py file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    full = str(path.resolve())
+    # Named by its path, so that a study called json.py is not taken for the json of everybody else, nor that for it.
+    spec = importlib.util.spec_from_file_location(full, full)
     if spec is None or spec.loader is None:
         raise UnknownStudy(f"{path} is no .py file, so it is no study")
     module = importlib.util.module_from_spec(spec)
-    # Registered under its name, so that functions defined in it can be sent to other processes.
-    sys.modules.setdefault(path.stem, module)
+    _make_way(str(path.resolve().parent))
+    before = set(sys.modules)
+    sys.modules[full] = module  # dataclasses look for it there
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise UnknownStudy(f"{path}, line {error.lineno}: {error.msg}") from None
-    except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        file = path if error.filename in (full, None) else error.filename
+        raise UnknownStudy(f"{file}, line {error.lineno}: {error.msg}") from None
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == full]
         raise UnknownStudy(f"{path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {error}") from error
+    finally:
+        _BROUGHT.update({full}, _in_places() - before)
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
-        raise UnknownStudy(f"{path} defines no STUDY = Study(…)")
+        found = "" if study is None else f", but a STUDY that is {type(study).__name__}"
+        raise UnknownStudy(f"{path} defines no STUDY = Study(…){found}")
     return replace(study, name=path.stem, about=(module.__doc__ or "").strip().partition("\n")[0])
+
+
+def _make_way(folder: str) -> None:
+    """Forget the modules of the study file before, and let those in `folder` be imported."""
+    for name in _BROUGHT:
+        sys.modules.pop(name, None)
+    _BROUGHT.clear()
+    sys.path[:] = [entry for entry in sys.path if entry not in _ADDED]
+    _ADDED.clear()
+    _PLACES[:] = dict.fromkeys([folder, str(Path.cwd())])
+    importlib.invalidate_caches()
+    # At the end: a study called queue.py must not be what Python's own modules get where they import queue.
+    if folder not in sys.path:
+        sys.path.append(folder)
+        _ADDED.add(folder)
+
+
+def _in_places() -> set[str]:
+    """The names of all imported modules that lie, themselves or their package, directly in one of `_PLACES`."""
+
+    def homes(package: ModuleType) -> set[str]:
+        # Not by getattr, which makes some packages import more.
+        known = vars(package)
+        files = known.get("__path__") or [known.get("__file__") or ""]
+        return {str(Path(file).parent) for file in files}
+
+    tops = {name for name in sys.modules if "." not in name and name not in {*OURS, "__main__"}}
+    own = {name for name in tops if isinstance(sys.modules[name], ModuleType) and homes(sys.modules[name]) & {*_PLACES}}
+    return {name for name in sys.modules if name.partition(".")[0] in own}
 
 
 def _folder() -> Path:

@@ -157,6 +157,18 @@ STUDY = Study(
 '''
 
 
+TRAINABLES = {
+    "no_resume": "def train(config, data):\n    yield\n",
+    "no_data": "def train(config, *, resume=None):\n    yield\n",
+    "returns_none": "def train(config, data, *, resume=None):\n    pass\n",
+    "returns_list": "def train(config, data, *, resume=None):\n    return [0.5, 0.6]\n",
+    "no_function": "train = 'train_mlp'\n",
+    "called": "def train(config, data, *, resume=None):\n    yield\ntrain = train({}, None)\n",
+    "wants_more": "def train(config, data, *, resume=None):\n    return iter([config['model/width']])\n",
+    "holds_a_lock": "def train(config, data, *, resume=None):\n    with LOCK:\n        yield\n",
+}
+
+
 def edited(old: str, new: str) -> str:
     assert old in STUDY
     return STUDY.replace(old, new)
@@ -172,6 +184,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "range.npz", **{**sound, "y_test": sound["y_test"] + 5})
     np.savez(folder / "gap.npz", **{**sound, "y_train": np.where(sound["y_train"] == 3, 4, sound["y_train"])})
     np.savez(folder / "tail.npz", **{**sound, "x_test": sound["x_test"][:49]})
+    np.savez(folder / "tiny.npz", x_train=sound["x_train"][:, :1, :1], y_train=sound["y_train"])
+    np.savez(folder / "few.npz", x_train=sound["x_train"][:20], y_train=sound["y_train"][:20])
     np.savez(folder / "two.npz", x_train=sound["x_train"][:2], y_train=np.array([0, 1]))
     np.savez(folder / "flat.npz", **{**sound, "x_train": sound["x_train"][:, :0, :0]})
     (folder / "cut.npz").write_bytes((folder / "sound.npz").read_bytes()[:5000])
@@ -189,6 +203,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "missing_module.py").write_text("import nonsuch\n" + STUDY)
     (folder / "missing_argument.py").write_text(edited("    epochs=3,\n", ""))
     (folder / "other_study.py").write_text("STUDY = {'train/lr': 0.1}\n")
+    (folder / "beside.py").write_text("def Net(:\n")
+    (folder / "bad_beside.py").write_text("from beside import Net\n" + STUDY)
+    (folder / "leaves.py").write_text(STUDY + "raise SystemExit('that was all')\n")
+    (folder / "my study.py").write_text(STUDY)
+    for name, code in TRAINABLES.items():
+        own = edited("from trainables.mlp import train_mlp", f"import threading\nLOCK = threading.Lock()\n{code}")
+        (folder / f"{name}.py").write_text(own.replace("=train_mlp", "=train"))
     (folder / "latin.py").write_bytes('"""Größe."""\n'.encode("latin-1") + STUDY.encode())
     return folder
 
@@ -304,6 +325,10 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "data with a bad test part": (f"{DIGITS} --data {{files}}/tail.npz", 2, r"tail\.npz: x_test has 49 images for 50"),
     "data of two images": (f"{DIGITS} --data {{files}}/two.npz", 2, r"more than the 1 training images"),
     "data without pixels": (f"{DIGITS} --data {{files}}/flat.npz", 2, r"flat\.npz: x_train"),
+    "data too small for the study": (
+        f"{DIGITS} --data {{files}}/tiny.npz --set train/shift=1", 2, r"train/shift must be between 0 and 0, but"),
+    "data too few for the study": (
+        f"{DIGITS} --data {{files}}/few.npz", 2, r"train/batch_size=32 is more than the 16 training images"),
     "data as .npy": (f"{DIGITS} --data {{files}}/array.npy", 2, r"array\.npy cannot be read as \.npz"),
     "data as text": (f"{DIGITS} --data {{files}}/notes.txt", 2, r"notes\.txt cannot be read as \.npz"),
     "data folder with nothing in it": (f"{DIGITS} --data {{files}}/nothing", 2, r"nothing"),
@@ -325,6 +350,20 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "study file with an unknown module": ("{files}/missing_module.py", 2, r"missing_module\.py\D+1\b.*nonsuch"),
     "study file without epochs": ("{files}/missing_argument.py", 2, r"missing_argument\.py\D+6\b.*epochs"),
     "study file in Latin-1": ("{files}/latin.py", 2, r"latin\.py.*utf-8"),
+    "study file that imports a file with a syntax error": ("{files}/bad_beside.py", 2, r"beside\.py, line 1: "),
+    "study file that exits": ("{files}/leaves.py", 2, r"leaves\.py, line 13: SystemExit: that was all"),
+    "study file with a space in its name": ("'{files}/my study.py'", 2, r"'my study' is not made of .* rename the"),
+    "study file with a STUDY of another kind": ("{files}/other_study.py", 2, r"but a STUDY that is dict"),
+    "trainable without resume": ("{files}/no_resume.py", 2, r"must be a generator .*unexpected .* 'resume'"),
+    "trainable without data": ("{files}/no_data.py", 2, r"must be a generator .*too many positional arguments"),
+    "trainable that returns nothing": ("{files}/returns_none.py", 2, r"returned a NoneType, but must be a"),
+    "trainable that returns a list": ("{files}/returns_list.py", 2, r"returned a list, but must be a gen"),
+    "trainable that is a word": ("{files}/no_function.py", 2, r"'train_mlp' is not a callable object"),
+    "trainable that was called": ("{files}/called.py", 2, r"<generator object .* is not a callable object"),
+    "trainable that wants what is not searched": (
+        "{files}/wants_more.py", 2, r"wants_more cannot run with train/lr=0.1.*: KeyError: 'model/width'"),
+    "trainable that cannot be sent": (
+        "{files}/holds_a_lock.py", 2, r"cannot be sent to the workers \(TypeError: .*'_thread\.lock' object\); let it"),
     # Searches that are not there
     "show of nothing": ("show digits_mlp-1", 2, r"no search 'digits_mlp-1': runs holds none"),
     "best of nothing": ("best digits_mlp-1", 2, r"no search 'digits_mlp-1': runs holds none"),

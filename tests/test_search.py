@@ -228,11 +228,13 @@ def test_a_value_that_is_not_finite_ends_the_trial_as_diverged(value: float, epo
     assert ask(search).number == 1
 
 
-def test_a_missing_metric_ends_the_trial_and_names_those_there_are(search: Search) -> None:
+def test_a_missing_metric_fails_the_trial_and_those_there_are_are_named(search: Search) -> None:
     ask(search)
     assert not search.report(0, 1, {"val_loss": 0.3, "accuracy": 0.9}, seconds=1.0)
-    assert search.trials[0].state is State.DIVERGED
-    assert search.trials[0].why == "val_accuracy is nan after epoch 1; reported were: accuracy, val_loss"
+    assert search.trials[0].state is State.FAILED
+    assert search.trials[0].why == (
+        "epoch 1 lacks the metric val_accuracy; reported were: accuracy, val_loss; yield it, or set the objective"
+    )
     assert search.trials.best() is None
     assert ask(search).number == 1
 
@@ -241,7 +243,7 @@ def test_a_record_with_a_missing_metric_can_be_read_and_summarized(search: Searc
     search.note("search", ABOUT)
     ask(search)
     search.report(0, 1, {"val_loss": 0.3}, seconds=1.0, place=PLACE)
-    assert summarize(tmp_path)["trials"] == {"diverged": 1}
+    assert summarize(tmp_path)["trials"] == {"failed": 1}
     (row,) = leaderboard(read(tmp_path / FILE))
     assert row["value"] is None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +41,7 @@ def run(tmp_path: Path, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> Run
         task = Task(trainable, (Reference(),), tmp_path / "checkpoints", tmp_path / "stacks", 1.0, budget)
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
         config = {"trial": 3, "attempt": 2, "config": {"train/seed": 7}, "resume": None, "silence": silence, **changes}
+        config = {"done": 0, **config}
         return list(reports(task, config))
 
     return reported
@@ -85,7 +88,7 @@ def test_the_trainable_is_given_configuration_data_and_where_to_go_on(
         yield epoch(6)
 
     for resume in (None, str(tmp_path / "checkpoints/trial-0003/attempt-1/epoch-0005")):
-        run(trainable, resume=resume)
+        run(trainable, resume=resume, done=5)
     assert heard[0] == ({"train/seed": 7}, tiny_data, None)
     assert heard[1][2] == tmp_path / "checkpoints/trial-0003/attempt-1/epoch-0005"
 
@@ -188,6 +191,106 @@ def test_a_checkpoint_that_cannot_be_saved_for_another_reason_fails_the_trial(ru
 
     (report,) = run(trainable)
     assert (report["end"], report["why"]) == (State.FAILED, "RuntimeError: made up")
+
+
+# What breaks the contract
+
+
+def save(folder: Path) -> None:
+    _write(folder, "weights")
+
+
+BROKEN: dict[str, tuple[Callable[[], Any], str]] = {
+    "nothing": (lambda: None, r"the trainable yielded a NoneType, but must yield Epoch\(number, metrics, save\)"),
+    "a number": (lambda: 0.9, r"the trainable yielded a float, but must yield Epoch"),
+    "a dictionary": (lambda: {"val_accuracy": 0.9}, r"the trainable yielded a dict, but must yield Epoch"),
+    "epoch 0": (lambda: Epoch(0, {"val_accuracy": 0.9}, save), r"must be a whole number from 1, but is 0"),
+    "epoch 1.0": (lambda: Epoch(1.0, {"val_accuracy": 0.9}, save), r"must be a whole number from 1, but is 1\.0"),  # type: ignore[arg-type]
+    "epoch 2 first": (lambda: Epoch(2, {"val_accuracy": 0.9}, save), r"yielded epoch 2, but 1 was due"),
+    "no save": (lambda: Epoch(1, {"val_accuracy": 0.9}), r"missing 1 required positional argument: 'save'"),  # type: ignore[call-arg]
+    "a folder as save": (lambda: Epoch(1, {}, Path("/")), r"save must be a function of a folder, but is a PosixPath"),  # type: ignore[arg-type]
+    "metrics as a list": (lambda: Epoch(1, [0.9], save), r"metrics must map names to numbers, but are a list"),  # type: ignore[arg-type]
+    "a word": (lambda: Epoch(1, {"val_accuracy": "0.9"}, save), r"val_accuracy must be one number, but is a str"),  # type: ignore[dict-item]
+    "None": (lambda: Epoch(1, {"val_accuracy": None}, save), r"val_accuracy must be one number, but is a NoneType"),  # type: ignore[dict-item]
+    "a tensor of two": (
+        lambda: Epoch(1, {"val_accuracy": torch.ones(2)}, save),  # type: ignore[dict-item]
+        r"val_accuracy must be one number, but is a Tensor of shape \(2,\)",
+    ),
+    "an array of two": (
+        lambda: Epoch(1, {"val_accuracy": np.ones(2)}, save),  # type: ignore[dict-item]
+        r"val_accuracy must be one number, but is a ndarray of shape \(2,\)",
+    ),
+    "a complex number": (lambda: Epoch(1, {"val_accuracy": 1j}, save), r"val_accuracy must be one number"),  # type: ignore[dict-item]
+    "a number of 400 digits": (lambda: Epoch(1, {"x": 10**400}, save), r"the metric x must be one number"),
+    "a metric without a word for it": (lambda: Epoch(1, {1: 0.9}, save), r"a metric's name may have .* one is 1"),  # type: ignore[dict-item]
+    "a metric that MLflow refuses": (lambda: Epoch(1, {"acc, %": 0.9}, save), r"a metric's name .* 'acc, %'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "why"), BROKEN.values(), ids=BROKEN.keys())
+def test_what_is_no_epoch_fails_the_trial_in_one_line(make: Callable[[], Any], why: str, run: Run) -> None:
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        yield make()
+
+    (report,) = run(trainable)
+    assert report["end"] is State.FAILED
+    assert re.search(why, report["why"])
+    assert "\n" not in report["why"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "why"),
+    [
+        ([1, 1], "yielded epoch 1, but 2 was due"),
+        ([1, 3], "yielded epoch 3, but 2 was due"),
+        ([1, 2, 1], "yielded epoch 1, but 3 was due"),
+    ],
+    ids=str,
+)
+def test_epochs_that_are_numbered_wrongly_fail_the_trial(numbers: list[int], why: str, run: Run) -> None:
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        yield from map(epoch, numbers)
+
+    *before, report = run(trainable)
+    assert [each["epoch"] for each in before] == numbers[:-1]
+    assert report["end"] is State.FAILED
+    assert why in report["why"]
+
+
+@pytest.mark.parametrize(("first", "taken"), [(1, True), (5, False), (6, True), (7, False)])
+def test_who_resumes_goes_on_after_the_checkpoint_or_begins_again(first: int, taken: bool, run: Run) -> None:
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        yield epoch(first)
+
+    report = run(trainable, done=5)[0]
+    assert report.get("epoch") == (first if taken else None)
+    assert taken or "but 1 or 6 was due" in report["why"]
+
+
+def test_a_trainable_that_yields_nothing_is_told_what_to_yield(run: Run) -> None:
+    (report,) = run(ending(None, epochs=0))
+    assert report["end"] is State.FAILED
+    assert "yielded nothing, but must yield Epoch(number, metrics, save) after each epoch" in report["why"]
+
+
+def test_numbers_of_torch_and_numpy_are_reported_as_floats(run: Run) -> None:
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        yield Epoch(1, {"a": torch.tensor(0.5), "b": np.float32(0.25), "c": np.array([3]), "d": True, "e": 2}, save)  # type: ignore[dict-item]
+
+    metrics = run(trainable)[0]["metrics"]
+    assert metrics == {"a": 0.5, "b": 0.25, "c": 3.0, "d": 1.0, "e": 2.0}
+    assert {type(value) for value in metrics.values()} == {float}
+
+
+def test_five_trials_that_break_the_contract_with_other_values_fail_alike(run: Run) -> None:
+    whys = set()
+    for value in (torch.tensor([0.5, -1e-9]), torch.tensor([3.0, 1e9])):
+
+        def trainable(config: Any, data: Any, *, resume: Any = None, value: Any = value) -> Iterator[Epoch]:
+            yield Epoch(1, {"val_accuracy": value}, save)
+
+        whys |= {report["why"] for report in run(trainable)}
+    assert len(whys) == 1
 
 
 # Silence

@@ -281,7 +281,8 @@ def _faults_of_trial(story: Story, trial: Told) -> list[str]:
     found = []
     if (trial.state == "complete") != (len(values) == budget and all(map(finite, values))):
         found.append(f"is {trial.state} after {len(values)} of {budget} epochs")
-    if not all(map(finite, values[:-1])) or (values and not finite(values[-1]) and trial.state != "diverged"):
+    last = "failed" if values and values[-1] is None else "diverged"  # without the metric, or with no finite value
+    if not all(map(finite, values[:-1])) or (values and not finite(values[-1]) and trial.state != last):
         found.append(f"is {trial.state} with the values {values}")
     decided = [event.body for event in story.events if event.kind == "decided" and event.trial == trial.number]
     if (trial.state == "stopped") != bool(decided and not decided[-1]["go_on"]):

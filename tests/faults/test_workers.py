@@ -114,7 +114,7 @@ def test_a_trial_that_was_never_silent_leaves_no_stacks(misbehaving):
         ("an exception", "failed", "out of luck"),
         ("nan", "diverged", "val_accuracy is nan after epoch 2"),
         ("inf", "diverged", "val_accuracy is inf after epoch 1"),
-        ("without the metric", "diverged", "reported were: other"),
+        ("without the metric", "failed", "lacks the metric val_accuracy; reported were: other"),
         ("returns early", "failed", "returned before its last epoch"),
     ],
 )
