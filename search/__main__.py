@@ -315,7 +315,7 @@ def best(name: str, runs: Path, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @RUNS
 def export(name: str, folder: Path, runs: Path) -> None:
-    """Write a search into FOLDER: the winner's weights, its configuration, and all trials and curves as CSV."""
+    """Write a search into FOLDER: the winner's weights and configuration, trials and curves as CSV, an Optuna study."""
     from search.export import export_search
 
     for file in export_search(found(name, runs), folder):
@@ -504,11 +504,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
-        from search.checkpoints import is_full
+        from search.checkpoints import as_fault
 
-        if not is_full(error):
+        full = as_fault(error)
+        if full is None:
             raise
-        _fail(f"no space left for {error.filename or 'the search'}; free some, then resume", 5, debug)
+        _fail(str(full), full.exit_code, debug)
     except ClusterLost as error:
         _fail(str(error), error.exit_code, debug, at_once=True)
     except SearchError as error:

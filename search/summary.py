@@ -133,6 +133,29 @@ def full_config(events: Sequence[Event], trial: Trial) -> dict[str, Any]:
     return dict(sorted({**events[0].body["fixed"], **trial.point}.items()))
 
 
+Table = tuple[list[str], list[dict[str, Any]]]
+"""Names of columns, and rows in which a column may be missing."""
+
+
+def trial_table(events: Sequence[Event]) -> Table:
+    """One row per trial, the best first: number, state, why, origin, epochs, value, and what was searched."""
+    columns = ["trial", "state", "why", "origin", "epochs", "value", *events[0].body["space"]]
+    rows = [{**row, **row["point"]} for row in leaderboard(events)]
+    return columns, [{name: row[name] for name in columns if name in row} for row in rows]
+
+
+def curve_table(events: Sequence[Event]) -> Table:
+    """One row per epoch, by trial: number of the trial and of the epoch, seconds, and every metric."""
+    trials = replayed(events, objective_of(events))
+    metrics = sorted({name for trial in trials for row in trial.epochs for name in row.metrics})
+    rows = [
+        {"trial": trial.number, "epoch": row.number, "seconds": row.seconds, **row.metrics}
+        for trial in trials
+        for row in trial.epochs
+    ]
+    return ["trial", "epoch", "seconds", *metrics], rows
+
+
 def leaderboard(events: Sequence[Event]) -> list[dict[str, Any]]:
     """Every trial, the best first, those without a result last: number, state, epochs, value, curve, point, why."""
     trials = replayed(events, objective_of(events))
