@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from search import lock
+from search.errors import BadInput
 from search.record import FILE, Event, read
+from search.settings import check_name, nearest
 from search.trials import Trial, Trials, replayed
 from spaces.study import Objective
 
@@ -18,6 +20,15 @@ def searches(runs: Path) -> list[Path]:
     """The folders of the searches in `runs`, in the order in which they were last worked on."""
     files = [file for file in runs.glob(f"*/{FILE}") if not file.parent.name.startswith(".")]
     return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
+
+
+def found(name: str, runs: Path) -> Path:
+    """The folder of the search `name` in `runs`. Raises BadInput, with the nearest name, if there is none."""
+    check_name(name)
+    if not (runs / name / FILE).is_file():
+        known = sorted(folder.name for folder in searches(runs))
+        raise BadInput(nearest("search", name, known) if known else f"no search {name!r}: {runs} holds none")
+    return runs / name
 
 
 def objective_of(events: Sequence[Event]) -> Objective:

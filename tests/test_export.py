@@ -251,7 +251,9 @@ def test_tables_hold_a_row_per_trial_and_per_epoch_and_the_model_is_the_winners(
     assert len(trials) == len(search.trials)
     assert set(tiny_study.space) < set(trials[0])
     with (tmp_path / "out" / "curves.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == search.trials.epochs
+        rows = {(int(row["trial"]), int(row["epoch"])): row["val_accuracy"] for row in csv.DictReader(file)}
+    told = {(t.number, epoch.number): str(epoch.metrics["val_accuracy"]) for t in search.trials for epoch in t.epochs}
+    assert rows == told
     architecture, _ = load_classifier(tmp_path / "out" / "model")
     assert architecture.classes == ("a", "b", "c", "d")
 
@@ -273,12 +275,22 @@ def refused(run: Path, folder: Path, kind: type[SearchError], message: str) -> N
     assert tree(root) == before
 
 
-def test_an_empty_folder_is_filled_in_its_place(tiny_study: Study, tmp_path: Path) -> None:
+def test_an_empty_folder_is_filled_in_its_place(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, _ = kept(tmp_path / "runs", tiny_study)
     (tmp_path / "out").mkdir()
-    before = (tmp_path / "out").stat().st_ino
+    before, beside = (tmp_path / "out").stat().st_ino, []
+    copy = shutil.copyfile
+
+    def watched(source: Path, target: Path) -> None:
+        beside.extend(os.listdir(tmp_path))
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", watched)
     files = export_search(run, tmp_path / "out")
-    assert (tmp_path / "out").stat().st_ino == before, "a mount, or where somebody stands, cannot be replaced"
+    assert (tmp_path / "out").stat().st_ino == before, "where somebody stands cannot be replaced"
+    assert set(beside) == {"runs", "out"}, "nothing can be moved into a mount from beside it"
     assert len(files) == len([file for file in (tmp_path / "out").rglob("*") if file.is_file()]) == 7
 
 
