@@ -146,24 +146,14 @@ def run_study(study: str, **options: Any) -> None:
         command=_command(),
         **from_environment(),
     )
-    display = displays.for_stderr(quiet=options["quiet"])
-    if options["resume"]:
-        from search.resume import existing, more_by_command
+    from search.resume import ready
 
-        folder = existing(study, settings)
-        if folder is not None:
-            _go_on(folder, lambda events: more_by_command(study, settings, events), display, options)
-            return
-    from search.preflight import prepare
-
-    stop = _on_signals()
-    prepared = prepare(study, settings, display)
-    if options["dry_run"]:
-        _plan(prepared, as_json=options["as_json"])
-        return
-    from search.session import run
-
-    _tell(*run(prepared, display, stop), as_json=options["as_json"])
+    display, stop = displays.for_stderr(quiet=options["quiet"]), _on_signals()
+    with ready(study, settings, display, resume=options["resume"] is not None) as prepared:
+        if options["dry_run"]:
+            _plan(prepared, as_json=options["as_json"])
+        else:
+            _search(prepared, display, stop, as_json=options["as_json"])
 
 
 @cli.command(name="resume")
@@ -180,8 +170,9 @@ def run_study(study: str, **options: Any) -> None:
 def resume_search(name: str, runs: Path, **options: Any) -> None:
     """Go on with a search that was interrupted, or give a finished one more."""
     from search import display as displays
-    from search.resume import More
+    from search.resume import More, going_on
     from search.settings import seconds, size
+    from search.summary import found
 
     more = More(
         trials=options["trials"],
@@ -190,35 +181,19 @@ def resume_search(name: str, runs: Path, **options: Any) -> None:
         trial_timeout=_read(options["trial_timeout"], seconds, "--trial-timeout"),
         checkpoint_budget=_read(options["checkpoint_budget"], size),
     )
-    _go_on(found(name, runs), lambda events: more, displays.for_stderr(quiet=options["quiet"]), options)
+    display, stop = displays.for_stderr(quiet=options["quiet"]), _on_signals()
+    with going_on(found(name, runs), lambda events: more, _command(), display) as prepared:
+        _search(prepared, display, stop, as_json=options["as_json"])
 
 
 def _read(text: str | None, read: Callable[..., Any], *option: str) -> Any:
     return None if text is None else read(text, *option)
 
 
-def _go_on(folder: Path, more: Any, display: Any, options: dict[str, Any]) -> None:
-    """Resume the search in `folder`; `more` gets its events and says what it is given in addition."""
-    from search import lock
-    from search.record import FILE, read
-    from search.resume import recalled, something_left
-    from search.session import run
-    from search.summary import summarize
+def _search(prepared: Any, display: Any, stop: Any, *, as_json: bool) -> None:
+    from search.session import run  # after the checks, so that what is refused is refused sooner
 
-    stop = _on_signals()
-    with lock.held(folder):
-        events = read(folder / FILE)
-        prepared = recalled(folder, events, more(events), _command(), display)
-        if options.get("dry_run"):
-            _plan(prepared, as_json=options["as_json"])
-            return
-        if something_left(prepared):
-            _tell(*run(prepared, display, stop), as_json=options["as_json"])
-            return
-    display.say(f"{folder.name} is finished; --trials and --time-budget of resume give it more")
-    summary = summarize(folder)
-    failed = SearchFailed(summary["why"]) if summary["state"] == "failed" else None
-    _tell(summary, failed, 0, as_json=options["as_json"])
+    _tell(*run(prepared, display, stop), as_json=as_json)
 
 
 def _plan(prepared: Any, *, as_json: bool) -> None:
@@ -288,7 +263,7 @@ def show(name: str, runs: Path, as_json: bool) -> None:
     """Show a search: its trials, the best first, and its winner."""
     from search import display as displays
     from search.record import FILE, read
-    from search.summary import leaderboard, summarize
+    from search.summary import found, leaderboard, summarize
 
     folder = found(name, runs)
     events = read(folder / FILE)
@@ -312,7 +287,7 @@ def show(name: str, runs: Path, as_json: bool) -> None:
 def best(name: str, runs: Path, as_json: bool) -> None:
     """Print the winner of a search: configuration, accuracies, where its model is."""
     from search import display as displays
-    from search.summary import summarize
+    from search.summary import found, summarize
 
     summary = summarize(found(name, runs))
     if not summary["best"]:
@@ -325,8 +300,9 @@ def best(name: str, runs: Path, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @RUNS
 def export(name: str, folder: Path, runs: Path) -> None:
-    """Write a search into FOLDER: the winner's weights, its configuration, and all trials and curves as CSV."""
+    """Write a search into FOLDER: the winner's weights and configuration, trials and curves as CSV, an Optuna study."""
     from search.export import export_search
+    from search.summary import found
 
     for file in export_search(found(name, runs), folder):
         click.echo(str(file))
@@ -354,7 +330,7 @@ def replay(name: str, runs: Path, as_json: bool) -> None:
     from search.record import FILE, read
     from search.replay import differences
     from search.resume import drift, recorded_study
-    from search.summary import about
+    from search.summary import about, found
 
     events = read(found(name, runs) / FILE)
     how = about(events)
@@ -384,7 +360,7 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
     from search import reproduce as again
     from search.record import FILE, read
     from search.resume import More, recalled
-    from search.summary import objective_of
+    from search.summary import found, objective_of
     from search.trials import replayed
 
     folder = found(name, runs)
@@ -429,15 +405,14 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
 def sync(name: str, runs: Path) -> None:
     """Write to MLflow what it lacks of a search, and register its winner if that is still to do."""
     from search import display as displays
-    from search import lock, session
-    from search.record import FILE, read
-    from search.resume import More, recalled
+    from search import session
+    from search.resume import More, going_on
+    from search.summary import found
 
     folder = found(name, runs)
     display = displays.for_stderr(quiet=False)
     _on_signals()
-    with lock.held(folder):
-        prepared = recalled(folder, read(folder / FILE), More(), _command(), display)
+    with going_on(folder, lambda events: More(), _command(), display) as prepared:
         if not session.sync(prepared, folder, display):
             raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
     click.echo(f"{name}: MLflow has all of the record")
@@ -484,19 +459,6 @@ def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
         raise EnvironmentFault(f"not well: {', '.join(bad)}{hint}")
 
 
-def found(name: str, runs: Path) -> Path:
-    """The folder of the search `name`. Raises BadInput with the nearest name if there is none."""
-    from search.record import FILE
-    from search.settings import check_name, nearest
-    from search.summary import searches
-
-    check_name(name)
-    if not (runs / name / FILE).is_file():
-        known = sorted(folder.name for folder in searches(runs))
-        raise BadInput(nearest("search", name, known) if known else f"no search {name!r}: {runs} holds none")
-    return runs / name
-
-
 def _command() -> str:
     import shlex
 
@@ -514,11 +476,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
-        from search.checkpoints import is_full
+        from search.checkpoints import as_fault
 
-        if not is_full(error):
+        full = as_fault(error)
+        if full is None:
             raise
-        _fail(f"no space left for {error.filename or 'the search'}; free some, then resume", 5, debug)
+        _fail(str(full), full.exit_code, debug)
     except ClusterLost as error:
         _fail(str(error), error.exit_code, debug, at_once=True)
     except SearchError as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.errors import EnvironmentFault
+from search.errors import EnvironmentFault, StorageFull
 from search.trials import EpochRow, State, Trial, Trials
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -78,6 +78,13 @@ def is_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in FULL or "No space left" in str(error)
 
 
+def as_fault(error: OSError) -> StorageFull | None:
+    """What to tell the user where a disk is full; None if `error` says something else."""
+    if not is_full(error):
+        return None
+    return StorageFull(f"no space left for {error.filename or 'the search'}; free some, then resume")
+
+
 def bytes_under(folder: Path) -> int:
     """The size of all files in `folder`; what disappears meanwhile counts nothing."""
     total = 0
@@ -111,6 +118,15 @@ def verified(root: Path, name: str, sha256: str) -> Path:
     if not same:
         raise EnvironmentFault(f"the checkpoint {folder} is damaged: its SHA-256 is not the recorded one")
     return folder
+
+
+def winning(root: Path, trials: Trials) -> Path | None:
+    """The checkpoint of the best trial's best epoch, verified; None if there is no winner, or it saved nothing."""
+    best = trials.best()
+    row = best.best_epoch(trials.objective) if best else None
+    if row is None or row.checkpoint is None or row.sha256 is None:
+        return None
+    return verified(root, row.checkpoint, row.sha256)
 
 
 def newest(root: Path, trial: Trial) -> tuple[EpochRow | None, str]:

@@ -76,6 +76,10 @@ def ray_running(
         os.environ.setdefault(name, value)
     import ray
 
+    if ray.is_initialized():  # it knows one cluster per process, and to share this one is to end it for its owner
+        raise EnvironmentFault(
+            "this process uses Ray already, perhaps for another search; wait for its end, or call ray.shutdown() first"
+        )
     threading.Thread(target=meanwhile, daemon=True).start()
     _guard_token()
     try:

@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from search.search import Search
 from search.trials import State, Trial
-from spaces.study import Study
+
+if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
+    from search.search import Search
+    from spaces.study import Study
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 REFRESH_SECONDS = 0.25

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import spaces
-from search import environment
+from search import environment, lock
 from search.display import Display
 from search.errors import BadInput, EnvironmentFault
-from search.preflight import Prepared, adapted, surroundings
+from search.preflight import Prepared, adapted, prepare, surroundings
 from search.record import FILE, Event, read
 from search.settings import Settings, from_environment, masked
 from search.stop import ending_seconds
@@ -39,6 +40,34 @@ class More:
         for option, value in (("trials", self.trials), ("concurrent", self.concurrent)):
             if value is not None and value < 1:
                 raise BadInput(f"--{option} must be at least 1, but got {value}")
+
+
+@contextmanager
+def ready(study: str, settings: Settings, display: Display, *, resume: bool) -> Iterator[Prepared]:
+    """A search of `study` that `session.run` can begin; with `resume` the one that exists, if one does, to go on with.
+
+    Call `session.run` inside. Raises SearchError, with nothing written.
+    """
+    folder = existing(study, settings) if resume else None
+    if folder is None:
+        yield prepare(study, settings, display)
+        return
+
+    def more(events: Sequence[Event]) -> More:
+        return more_by_command(study, settings, events)
+
+    with going_on(folder, more, settings.command, display) as prepared:
+        yield prepared
+
+
+@contextmanager
+def going_on(
+    folder: Path, more: Callable[[Sequence[Event]], More], command: str, display: Display
+) -> Iterator[Prepared]:
+    """The search in `folder`, locked, for `session.run` to go on with; `more` sees its events. Raises SearchError."""
+    with lock.held(folder):
+        events = read(folder / FILE)
+        yield recalled(folder, events, more(events), command, display)
 
 
 def recalled(folder: Path, events: Sequence[Event], more: More, command: str, display: Display) -> Prepared:

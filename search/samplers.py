@@ -90,15 +90,23 @@ class OptunaSampler:
         if self.optuna_study.get_trials(deepcopy=False)[number].state is TrialState.FAIL:
             return
         trial = optuna.trial.Trial(self.optuna_study, self.optuna_study.get_trials(deepcopy=False)[number]._trial_id)
-        if state in (State.COMPLETE, State.STOPPED, State.TIMED_OUT, State.PREEMPTED):
-            for epoch, value in enumerate(values, start=1):
-                trial.report(value, epoch)
-        if state is State.COMPLETE and values:
-            self.optuna_study.tell(number, values[-1])
-        elif state in (State.FAILED, State.COMPLETE) or (state is State.PREEMPTED and not values):
-            self.optuna_study.tell(number, state=TrialState.FAIL)
+        told, kept = as_told(state, values)
+        for epoch, value in enumerate(kept, start=1):
+            trial.report(value, epoch)
+        if told is TrialState.COMPLETE:
+            self.optuna_study.tell(number, kept[-1])
         else:
-            self.optuna_study.tell(number, state=TrialState.PRUNED)
+            self.optuna_study.tell(number, state=told)
+
+
+def as_told(state: State, values: Sequence[float]) -> tuple[TrialState, Sequence[float]]:
+    """What Optuna calls the end `state` of a trial, and which of its `values` after each epoch it hears of."""
+    kept = values if state in (State.COMPLETE, State.STOPPED, State.TIMED_OUT, State.PREEMPTED) else ()
+    if state is State.COMPLETE and values:
+        return TrialState.COMPLETE, kept
+    if state in (State.FAILED, State.COMPLETE) or (state is State.PREEMPTED and not values):
+        return TrialState.FAIL, kept
+    return TrialState.PRUNED, kept
 
 
 class Grid:

@@ -194,10 +194,7 @@ class Search:
             trial = self.trials[event.trial]
             # Without its numbers, which differ from trial to trial, a message tells one fault from another.
             self._ends.append((trial.state, re.sub(r"\d+", "#", trial.why)))
-            objective = self.study.objective
-            values = [v for v in trial.values(objective) if math.isfinite(v)]
-            running_best = [objective.best(values[: i + 1]) for i in range(len(values))]
-            self.sampler.ended(trial.number, trial.state, running_best)
+            self.sampler.ended(trial.number, trial.state, trial.best_so_far(self.study.objective))
         elif event.kind == "lost":
             self._waiting.append(self._number(event))
         elif event.kind == "resumed":

@@ -21,7 +21,7 @@ from search.display import Display, plan
 from search.errors import ClusterLost, EnvironmentFault, NameInUse, SearchError, SearchFailed
 from search.preflight import Prepared
 from search.record import FILE, Record
-from search.resume import closing_event
+from search.resume import closing_event, something_left
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
@@ -37,9 +37,13 @@ SIGNAL_PATIENCE_SECONDS = 10.0
 def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any], SearchError | None, int]:
     """Search, and return the summary, what failed (or None), and the exit code of the signal that ended it (or 0).
 
-    With `prepared.past` the search of that record goes on; its lock must be held.
+    With `prepared.past` the search of that record goes on, unless nothing is left to do; its lock must be held.
     """
     settings, about, past = prepared.settings, prepared.about, prepared.past
+    if past and not something_left(prepared):
+        display.say(f"{about['name']} is finished; --trials and --time-budget of resume give it more")
+        summary = summarize(settings.runs / about["name"])
+        return summary, SearchFailed(summary["why"]) if summary["state"] == "failed" else None, 0
     before = spent(past) if past else 0.0
     limit = about["time_budget"]
     stop.allow(None if limit is None else limit - before)

@@ -45,6 +45,14 @@ class Settings:
     def __post_init__(self) -> None:
         if self.name is not None:
             check_name(self.name)
+        for option in ("trials", "epochs", "concurrent", "seed"):
+            value = getattr(self, option)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise BadInput(f"--{option} must be a whole number, but got {value!r}")
+        for option in ("cpus", "gpus"):
+            value = getattr(self, option)
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise BadInput(f"--{option} must be a number, but got {value!r}")
         for option in ("trials", "epochs", "concurrent"):
             value = getattr(self, option)
             if value is not None and value < 1:
@@ -68,17 +76,19 @@ def check_name(name: str) -> None:
         raise BadInput(f"--name must be up to 100 letters, digits, '.', '_' and '-', but got {name[:120]!r}")
 
 
-def seconds(text: str, option: str = "--time-budget") -> float:
-    """Read a duration: 90, 90s, 10m, 1.5h or 1d. Raises BadInput."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+def seconds(text: str | float, option: str = "--time-budget") -> float:
+    """Read a duration: 90, 90s, 10m, 1.5h or 1d, or a number of seconds. Raises BadInput."""
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and 0 < text < math.inf:
+        return float(text)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text) if isinstance(text, str) else None
     if match is None or not 0 < float(match[1]) < math.inf:
         raise BadInput(f"{option} must be a time such as 90s, 10m or 2h, but got {text!r}")
     return float(match[1]) * UNITS[match[2] or "s"]
 
 
-def size(text: str) -> int:
+def size(text: str | int) -> int:
     """Read a number of bytes: 500KB, 200MB, 1.5GB or 1TB, in powers of 1000. Raises BadInput."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", str(text), re.IGNORECASE)
     if match is None or not 1 <= float(match[1]) * SIZES[match[2].upper()] < math.inf:
         raise BadInput(f"--checkpoint-budget must be a size such as 500MB or 2GB, but got {text!r}")
     return int(float(match[1]) * SIZES[match[2].upper()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interrupted(KeyboardInterrupt):
     """A signal came. Not an Exception, so that nothing on the way takes it for an error of its own."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
+    def __init__(self, number: int, then: str = "") -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}{then}")
         self.exit_code = 128 + number
 
 
@@ -81,10 +82,28 @@ class Stop:
         return ""
 
     def install(self) -> None:
-        """Take the signals, here and after whoever else took them (Ray does). `nohup` stays what it is."""
+        """Take the signals, here and after whoever else took them (Ray does). `nohup` stays what it is.
+
+        Only the main thread can; a search on another one ends by its budgets.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Take the signals, and give them back at the end to whoever has them now."""
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.install()
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in before.items():
+                    if handler is not None:  # None: taken by code that is not Python, which cannot be asked for it
+                        signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.signal = self.signal is None, self.signal or signal.Signals(number)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from search import lock
+from search.errors import BadInput
 from search.record import FILE, Event, read
+from search.settings import check_name, nearest
 from search.trials import Trial, Trials, replayed
 from spaces.study import Objective
 
@@ -18,6 +20,15 @@ def searches(runs: Path) -> list[Path]:
     """The folders of the searches in `runs`, in the order in which they were last worked on."""
     files = [file for file in runs.glob(f"*/{FILE}") if not file.parent.name.startswith(".")]
     return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
+
+
+def found(name: str, runs: Path) -> Path:
+    """The folder of the search `name` in `runs`. Raises BadInput, with the nearest name, if there is none."""
+    check_name(name)
+    if not (runs / name / FILE).is_file():
+        known = sorted(folder.name for folder in searches(runs))
+        raise BadInput(nearest("search", name, known) if known else f"no search {name!r}: {runs} holds none")
+    return runs / name
 
 
 def objective_of(events: Sequence[Event]) -> Objective:
@@ -133,6 +144,29 @@ def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
 def full_config(events: Sequence[Event], trial: Trial) -> dict[str, Any]:
     """Every hyperparameter of `trial`: what was fixed and what was searched."""
     return dict(sorted({**events[0].body["fixed"], **trial.point}.items()))
+
+
+Table = tuple[list[str], list[dict[str, Any]]]
+"""Names of columns, and rows in which a column may be missing."""
+
+
+def trial_table(events: Sequence[Event]) -> Table:
+    """One row per trial, the best first: number, state, why, origin, epochs, value, and what was searched."""
+    columns = ["trial", "state", "why", "origin", "epochs", "value", *events[0].body["space"]]
+    rows = [{**row, **row["point"]} for row in leaderboard(events)]
+    return columns, [{name: row[name] for name in columns if name in row} for row in rows]
+
+
+def curve_table(events: Sequence[Event]) -> Table:
+    """One row per epoch, by trial: number of the trial and of the epoch, seconds, and every metric."""
+    trials = replayed(events, objective_of(events))
+    metrics = sorted({name for trial in trials for row in trial.epochs for name in row.metrics})
+    rows = [
+        {"trial": trial.number, "epoch": row.number, "seconds": row.seconds, **row.metrics}
+        for trial in trials
+        for row in trial.epochs
+    ]
+    return ["trial", "epoch", "seconds", *metrics], rows
 
 
 def leaderboard(events: Sequence[Event]) -> list[dict[str, Any]]:

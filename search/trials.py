@@ -89,6 +89,11 @@ class Trial:
         """What the trial is worth: its best epoch."""
         return objective.best(self.values(objective))
 
+    def best_so_far(self, objective: Objective) -> list[float]:
+        """The best value up to each epoch that has a finite one; this is what samplers are told."""
+        values = [value for value in self.values(objective) if math.isfinite(value)]
+        return [objective.best(values[: count + 1]) for count in range(len(values))]
+
     def has_value(self, objective: Objective) -> bool:
         """Whether any epoch has a finite value."""
         return objective.better(self.best_value(objective), objective.worst)

@@ -11,14 +11,19 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from search.record import Event
+import torch
+
+from search import checkpoints
+from search.record import FILE, Event, Record
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
 from search.trials import State, Trial
 from spaces.study import Study, to_plain
+from trainables.classifier import Architecture
 
 ABOUT = {
     "name": "tiny-1",
@@ -187,3 +192,31 @@ def decisions(events: Sequence[Event]) -> list[str]:
         for event in events
         if event.kind in ("asked", "decided", "ended")
     ]
+
+
+def kept(
+    runs: Path, study: Study, *, seed: int = 8, steps: int | None = None, end: str | None = "done", **changes: Any
+) -> tuple[Path, Search]:
+    """A search of `study` on disk, `tiny-1` in `runs`, whose best epoch has the checkpoint of a real classifier.
+
+    So many `steps` of it, all by default; it was left in the state `end`, or was killed if that is None.
+    """
+    folder = runs / "tiny-1"
+    folder.mkdir(parents=True)
+    space = {name: str(range_) for name, range_ in study.ranges.items()}
+    with Record(folder / FILE, create=True) as record:
+        search = begun(study, record, **{"space": space, "rungs": [1, 3], **changes})
+        work(search, Curves(seed), workers=2, steps=steps)
+        best = search.trials.best()
+        if best is not None:
+            torch.manual_seed(seed)
+            built = Architecture("mlp", (1, 8, 8), ("a", "b", "c", "d"), {"depth": 1, "width": 8})
+            saved = checkpoints.write(
+                folder / "checkpoints", best.number, 1, lambda into: built.save(into, built.build())
+            )
+            told = {"epoch": best.best_epoch(study.objective).number, "same": True}
+            told |= {"checkpoint": saved.name, "sha256": saved.sha256, "bytes": saved.bytes}
+            search.note("repeated", told, best.number)
+        if end is not None:
+            search.note("finished", {"state": end, "why": "", "wall_s": 1.0})
+    return folder, search

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from trainables.data import Data
+if TYPE_CHECKING:  # a name and no more, for which who only looks at a search need not wait for torch
+    from trainables.data import Data
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,288 @@
+"""The command line for Python: `run` searches, `load` reads, and both give a result with tables and plots."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search import checkpoints
+from search.display import configuration, for_stderr
+from search.errors import BadInput, EnvironmentFault, SearchFailed
+from search.record import FILE, Event, read
+from search.settings import Settings, from_environment, seconds, size
+from search.stop import Interrupted, Stop
+from search.summary import Table, about, curve_table, found, objective_of, summarize, trial_table
+from search.trials import Trials, replayed
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from trainables.classifier import Classifier
+
+SHOWN = 10
+"""Trials in the table that a notebook shows of a result."""
+
+
+def run(
+    study: str | Path,
+    *,
+    name: str | None = None,
+    data: str | Path | None = None,
+    trials: int | None = None,
+    epochs: int | None = None,
+    time_budget: float | str | None = None,
+    concurrent: int | None = None,
+    cpus: float = 1.0,
+    gpus: float = 0.0,
+    seed: int = 0,
+    sampler: str = "tpe",
+    scheduler: str = "asha",
+    set: Mapping[str, Any] | None = None,
+    runs: str | Path = "runs",
+    resume: bool = False,
+    trial_timeout: float | str | None = None,
+    checkpoint_budget: int | str | None = None,
+    stand_in: bool = True,
+    quiet: bool = False,
+) -> Result:
+    """Search `study`, a name or the path of a study file, as `python -m search` does, and return what was found.
+
+    Every argument is the option of that name, with its default; times are seconds or text such as "5m",
+    `checkpoint_budget` is bytes or text such as "2GB", and `set` gives hyperparameters values, or ranges as text:
+    `{"train/lr": "log(1e-4, 1e-1)", "train/optimizer": "sgd"}`. `resume=True` is `--resume auto`. A `Study` object is
+    refused: the record tells by name or file where a later process finds the study, and would have nothing to tell.
+
+    Raises the SearchError that the command line would end with. Ctrl-C (SIGTERM, SIGHUP) ends the search so that it
+    can be resumed, and then raises KeyboardInterrupt; `load` gives what was found so far. Handlers of these signals
+    are as before when it returns. On a thread other than the main one no signal ends the search, only its budgets do.
+    One search at a time: Ray serves a process once.
+    """
+    began, given = time.monotonic(), dict(locals())
+    if not isinstance(study, (str, Path)):
+        raise BadInput(
+            f"study must be a name or the path of a study file, but got a {type(study).__name__}: who goes on with "
+            "the search has to find it; write STUDY = Study(…) into a file and give its path"
+        )
+    settings = Settings(
+        name=None if name is None else str(name),
+        runs=Path(runs),
+        data=None if data is None else Path(data),
+        trials=_plain(trials),
+        epochs=_plain(epochs),
+        time_budget=None if time_budget is None else seconds(_plain(time_budget)),
+        concurrent=_plain(concurrent),
+        cpus=_plain(cpus),
+        gpus=_plain(gpus),
+        seed=_plain(seed),
+        sampler=str(sampler),
+        scheduler=str(scheduler),
+        changes={key: _as_text(key, value) for key, value in (set or {}).items()},
+        stand_in=stand_in,
+        trial_timeout=None if trial_timeout is None else seconds(_plain(trial_timeout), "--trial-timeout"),
+        checkpoint_budget=None if checkpoint_budget is None else size(_plain(checkpoint_budget)),
+        command=_call(given),
+        **from_environment(),
+    )
+    from search.resume import ready
+
+    stop, display = Stop(began), for_stderr(quiet=quiet)
+    try:
+        with stop.installed(), ready(str(study), settings, display, resume=resume) as prepared:
+            from search import session
+
+            summary, fault, _ = session.run(prepared, display, stop)
+    except OSError as error:
+        full = checkpoints.as_fault(error)
+        if full is None:
+            raise
+        raise full from error
+    if fault is not None:
+        raise fault
+    if stop.signal is not None:
+        raise Interrupted(stop.signal, f"; `{summary['resume']}` goes on with it, or run(…, resume=True)")
+    return Result(settings.runs / summary["name"])
+
+
+def load(name: str, runs: str | Path = "runs") -> Result:
+    """The search `name` in the folder `runs` as it stands, also while it runs; load it again to see it further on.
+
+    Raises BadInput if there is none, EnvironmentFault if its record is damaged.
+    """
+    return Result(found(str(name), Path(runs)))
+
+
+class Result:
+    """What the record in `folder` said when this was made: a search that is done, was interrupted, or still runs.
+
+    `summary` is the document that `--json` prints.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._events: Sequence[Event] = tuple(read(folder / FILE))
+        self.summary: dict[str, Any] = summarize(folder, self._events)
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return str(self.summary["name"])
+
+    @property
+    def state(self) -> str:
+        """`done`, `failed`, `interrupted` or `running`."""
+        return str(self.summary["state"])
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The winner: number, epoch, every hyperparameter, accuracies; None if no trial has a finite value."""
+        best: dict[str, Any] | None = self.summary["best"]
+        return best
+
+    @property
+    def trials(self) -> pandas.DataFrame:
+        """One row per trial, the best first, by its number: state, why, origin, epochs, value, what was searched."""
+        frame = _frame(trial_table(self._events))
+        return frame.astype({"value": float}).set_index("trial")
+
+    @property
+    def curves(self) -> pandas.DataFrame:
+        """One row per epoch of each trial: `trial`, `epoch`, `seconds` (of training and validation), every metric."""
+        return _frame(curve_table(self._events))
+
+    @property
+    def report(self) -> Path | None:
+        """The search's HTML page, if one was made."""
+        page = self._folder / "report.html"
+        return page if page.is_file() else None
+
+    def model(self) -> Classifier:
+        """The winner with its best weights, on the CPU and in evaluation mode: images uint8 N×C×H×W to logits.
+
+        Raises SearchFailed if there is no winner or it is no classifier of ours, EnvironmentFault if its checkpoint is
+        missing or is not what was recorded.
+        """
+        from trainables.classifier import ARCHITECTURE, load_classifier
+
+        if self.best is None:
+            raise SearchFailed(f"{self.name} has no result yet; it is {self.state}")
+        try:
+            checkpoint = checkpoints.winning(self._folder / "checkpoints", self._replayed())
+        except EnvironmentFault as error:
+            if self.state != "running":
+                raise
+            raise EnvironmentFault(
+                f"{error}; the search runs on and may have a better one by now: load it again"
+            ) from None
+        if checkpoint is None or not (checkpoint / ARCHITECTURE).is_file():
+            raise SearchFailed(f"the winner of {self.name} is no classifier of ours, so its own code must load it")
+        return load_classifier(checkpoint)[1]
+
+    def plot(self) -> Figure:
+        """What each trial came to, and the learning curves with the rungs at which trials were compared."""
+        return _figure(self.name, self._replayed(), about(self._events)["rungs"])
+
+    def _replayed(self) -> Trials:
+        return replayed(self._events, objective_of(self._events))
+
+    def __repr__(self) -> str:
+        return f"<search {self._told()}>"
+
+    def _told(self) -> str:
+        count, best = sum(self.summary["trials"].values()), self.best
+        metric = objective_of(self._events).metric
+        value = f"{metric} {best[metric]:.4f} (trial {best['trial']})" if best else "no result"
+        test = f", test {best['test_accuracy']:.4f}" if best and best["test_accuracy"] is not None else ""
+        stand_in = ", STAND-IN DATA" if self.summary["stand_in"] else ""
+        return f"{self.name}: {self.state}, {count} trials, {value}{test}{stand_in}"
+
+    def _repr_html_(self) -> str:
+        trials = self._replayed()
+        ranked = trials.ranking()
+        head = _row("th", "trial", "state", "epochs", trials.objective.metric, "configuration")
+        rows = []
+        for trial in [*ranked, *(each for each in trials if each not in ranked)][:SHOWN]:
+            worth = f"{trial.best_value(trials.objective):.4f}" if trial.has_value(trials.objective) else ""
+            rows.append(_row("td", trial.number, trial.state, len(trial.epochs), worth, configuration(trial)))
+        more = f"<p>… and {len(trials) - SHOWN} more in <code>.trials</code></p>" if len(trials) > SHOWN else ""
+        return f"<p><b>{html.escape(self._told())}</b></p><table>{head}{''.join(rows)}</table>{more}"
+
+
+def _row(tag: str, *cells: object) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _plain(value: Any) -> Any:
+    """Python's number for one of NumPy's, which no record could hold."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
+def _as_text(name: str, value: Any) -> str:
+    """What `--set` would be given; `parse` reads it back as it is."""
+    value = _plain(value)
+    if not isinstance(value, (bool, int, float, str)):
+        raise BadInput(
+            f"set gives {name} a {type(value).__name__}; give a number, a truth value, a word, or a range as text: "
+            "'log(1e-4, 1e-1)', 'choice(32, 64)'"
+        )
+    return str(value)
+
+
+def _call(given: Mapping[str, Any]) -> str:
+    """The call as one would write it again, with what differs from the defaults."""
+    told = []
+    for key, parameter in inspect.signature(run).parameters.items():
+        value = str(given[key]) if isinstance(given[key], Path) else _plain(given[key])
+        text = repr({name: _plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value)
+        if parameter.default is parameter.empty:
+            told.append(text)
+        elif text != repr(parameter.default):
+            told.append(f"{key}={text}")
+    return f"search.run({', '.join(told)})"
+
+
+def _frame(table: Table) -> pandas.DataFrame:
+    import pandas
+
+    columns, rows = table
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def _figure(name: str, trials: Trials, rungs: Sequence[int]) -> Figure:
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        """A figure that a notebook shows by itself; pyplot, which would see to that, keeps every figure it made."""
+
+        def _repr_png_(self) -> bytes:
+            import io
+
+            with io.BytesIO() as file:
+                self.savefig(file, format="png")
+                return file.getvalue()
+
+    objective = trials.objective
+    figure = Shown(figsize=(11, 4), layout="constrained")
+    history, curves = figure.subplots(1, 2, sharey=True)
+    figure.suptitle(name)
+    worth = {trial.number: trial.best_value(objective) for trial in sorted(trials.ranking(), key=lambda t: t.number)}
+    values = list(worth.values())
+    history.plot(list(worth), values, "o", label="trial")
+    best = [objective.best(values[: count + 1]) for count in range(len(values))]
+    history.step(list(worth), best, where="post", label="best so far")
+    history.set(xlabel="trial", ylabel=objective.metric)
+    history.legend()
+    for trial in trials:
+        curve = [value if math.isfinite(value) else math.nan for value in trial.values(objective)]
+        curves.plot([row.number for row in trial.epochs], curve, marker=".", linewidth=1)
+    for rung in rungs:
+        curves.axvline(rung, color="grey", linestyle=":", label="rung" if rung == rungs[0] else None)
+    if rungs:
+        curves.legend()
+    curves.set(xlabel="epoch")
+    return figure
