@@ -204,13 +204,13 @@ def test_a_signal_while_an_event_is_written_leaves_record_and_memory_alike(tiny_
 
 WAITING = """
 import sys
+import time
 import search.__main__ as command
 
 @command.cli.command(name="wait")
 def wait():
     stop = command._on_signals()
     print("ready", flush=True)
-    import time
     if {gentle}:
         with stop.gently():
             while not stop():
