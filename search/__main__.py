@@ -276,8 +276,23 @@ def show(name: str, runs: Path, as_json: bool) -> None:
         value = f"{row['value']:.4f}" if row["value"] is not None else "      "
         point = " ".join(f"{key.split('/', 1)[1]}={displays.short(item)}" for key, item in row["point"].items())
         click.echo(f"  trial {row['trial']:3d}  {row['state']:<13} {row['epochs']:2d} epochs  {value}  {point}")
+    compared = _compared(events)
+    if compared:
+        click.echo(compared)
     if summary["best"]:
         click.echo(displays.result(summary))
+
+
+def _compared(events: Any) -> str:
+    """What each setting of a grid changes, as lines of text; nothing for another sampler."""
+    from search import comparison
+    from search.summary import about, objective_of, space_of
+    from search.trials import replayed
+
+    if about(events).get("sampler") != "grid":
+        return ""
+    trials = replayed(events, objective_of(events))
+    return comparison.table(comparison.compare(space_of(events), trials), trials.objective.metric)
 
 
 @cli.command()
@@ -306,6 +321,23 @@ def export(name: str, folder: Path, runs: Path) -> None:
 
     for file in export_search(found(name, runs), folder):
         click.echo(str(file))
+
+
+@cli.command()
+@click.argument("name")
+@RUNS
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file, instead of runs/NAME/report.html.",
+)
+@DEBUG
+def report(name: str, runs: Path, output: Path | None) -> None:
+    """Write what a search found as one HTML page that needs nothing else, and print its path."""
+    from search.report import write
+
+    click.echo(str(write(found(name, runs), output)))
 
 
 @cli.command()

@@ -27,10 +27,11 @@ def versions() -> dict[str, str]:
 
 
 def code(study: str) -> dict[str, Any]:
-    """Versions, commit and digests of all code that trains the trials of `study`: a name, or the path of its file."""
+    """Versions, platform, commit and digests of all code that trains `study`: a name, or the path of its file."""
     file = Path(study)
     return {
         "versions": versions(),
+        "platform": platform.platform(),
         "commit": commit(),
         "code": code_digest(),
         "study_code": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None,

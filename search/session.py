@@ -77,7 +77,8 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
 def sync(prepared: Prepared, folder: Path, display: Display) -> bool:
     """Bring MLflow up to date with the record of a search that nobody works on; say whether it now is.
 
-    Runs that a killed process left running are closed; a winner that is not yet registered is. The lock must be held.
+    Runs that a killed process left running are closed; a winner that is not yet registered is; the report of a search
+    that is over is logged anew. The lock must be held.
     """
     with Record(folder / FILE) as record:
         search = _search(prepared, record)
@@ -89,7 +90,11 @@ def sync(prepared: Prepared, folder: Path, display: Display) -> bool:
             return False
         if finished(prepared.past).get("state") == "done":
             _publish(prepared, search, tracker, folder, display)
-        return tracker.finish(tracking.PATIENCE_SECONDS)
+        if not tracker.finish(tracking.PATIENCE_SECONDS):
+            return False
+        if finished(prepared.past).get("state") in ("done", "failed"):
+            _report(prepared, folder, tracker, display)
+        return True
 
 
 def _search(prepared: Prepared, record: Record) -> Search:
@@ -152,11 +157,40 @@ def _searched(
         with contextlib.suppress(SearchError):
             finish("interrupted", str(error) or type(error).__name__, tracking.PATIENCE_SECONDS / 3)
         raise
-    if not finish(state, why, patience):
+    taken = finish(state, why, patience)
+    if not taken:
         display.warn(
             f"MLflow has not taken all of the record; nothing is lost, and `{command('sync', folder)}` writes the rest"
         )
+    if state != "interrupted":
+        _report(prepared, folder, tracker if taken else None, display)
     return fault
+
+
+def _report(prepared: Prepared, folder: Path, tracker: tracking.Tracker | None, display: Display) -> None:
+    """Write the report of a search that is over, and log it where its runs are, if there is a `tracker` with MLflow.
+
+    Whatever goes wrong is one warning: the search is done and recorded, and the report can be made at any time.
+    """
+    from search import report
+
+    try:
+        path = report.write(folder, data=prepared.data)
+    except (Exception, Interrupted) as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        display.warn(f"no report was written ({why}); `{command('report', folder)}` tries again")
+        return
+    try:
+        run_id = tracker.place["parent_run_id"] if tracker else None
+        if run_id is None:
+            return
+        why = tracking.log_report(prepared.settings.tracking, run_id, path, tracking.REPORT_SECONDS)
+    except Interrupted as error:
+        why = str(error)
+    if why:
+        display.warn(
+            f"MLflow did not take the report ({why}), which is {path}; `{command('sync', folder)}` tries again"
+        )
 
 
 def _train(

@@ -13,7 +13,11 @@ from search.errors import BadInput
 from search.record import FILE, Event, read
 from search.settings import check_name, nearest
 from search.trials import Trial, Trials, replayed
+from spaces.space import Space, from_plain
 from spaces.study import Objective
+
+REPORT = "report.html"
+"""The report of a search, beside its record."""
 
 
 def searches(runs: Path) -> list[Path]:
@@ -34,6 +38,11 @@ def found(name: str, runs: Path) -> Path:
 def objective_of(events: Sequence[Event]) -> Objective:
     """The objective of the search that `events` record."""
     return Objective(**events[0].body["objective"])
+
+
+def space_of(events: Sequence[Event]) -> Space:
+    """What the search that `events` record varies."""
+    return Space({each["name"]: from_plain(each) for each in about(events)["definition"]["space"]})
 
 
 def last(events: Sequence[Event], kind: str) -> Mapping[str, Any]:
@@ -107,6 +116,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "best": best(events, trials),
         "test_openings": sum(event.kind == "tested" for event in events),
         "run_dir": str(folder.resolve()),
+        "report": str((folder / REPORT).resolve()) if (folder / REPORT).is_file() else None,
         "mlflow": last(events, "published") or {"tracking_uri": how["tracking_uri"]},
         "command": first["command"],
         "resume": command("resume", folder),

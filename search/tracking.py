@@ -26,6 +26,8 @@ from spaces.study import Objective
 FLUSH_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 """How long the end of a search waits for MLflow to take what is recorded."""
+REPORT_SECONDS = 10.0
+"""How long it waits for MLflow to take the report."""
 STATUS = {
     State.COMPLETE: "FINISHED",
     State.STOPPED: "KILLED",
@@ -111,6 +113,27 @@ class Tracker:
                 pause = min(30.0, pause * 2)
             self._wake.wait(pause)
             self._wake.clear()
+
+
+def log_report(uri: str, run_id: str, path: Path, seconds: float) -> str:
+    """Put the file at `path` among the artifacts of run `run_id`, in place of an older one; returns why not, or "".
+
+    On a thread, because MLflow may keep files on a store of its own that knows no limit; after `seconds` it is left to
+    itself.
+    """
+    why = [f"no answer in {seconds:.0f} s"]
+
+    def log() -> None:
+        try:
+            _client(uri).log_artifact(run_id, str(path))
+            why[0] = ""
+        except Exception as error:  # whatever MLflow raises, the report is there all the same
+            why[0] = masked(" ".join(str(error).split()))[:200] or type(error).__name__
+
+    thread = threading.Thread(target=log, name="mlflow-report", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return why[0]
 
 
 def disagreements(uri: str, events: Sequence[Event]) -> list[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from search import checkpoints
+from search import checkpoints, examples
 from search.display import Display
 from search.errors import EnvironmentFault, SearchError, SearchFailed
 from search.preflight import Prepared
@@ -17,7 +17,7 @@ from search.trials import State, Trial
 from trainables.classifier import ARCHITECTURE, load_classifier
 from trainables.data import Split
 from trainables.datasets import Source
-from trainables.training import evaluate
+from trainables.training import examined
 
 
 def winner(search: Search) -> Trial:
@@ -38,7 +38,9 @@ def winner(search: Search) -> Trial:
 def measure(search: Search, trial: Trial, source: Source, root: Path) -> float | None:
     """The test accuracy of the best epoch of `trial`, written into the record; None if the data has no test part.
 
-    Once it is in the record, the test set stays closed: a search that goes on after a crash reads it there.
+    Once it is in the record, the test set stays closed: a search that goes on after a crash reads it there. What the
+    winner made of each image is kept beside the record, from the same opening, for those who want to see its mistakes.
+    Raises StorageFull where there is no room for it.
     """
     row = trial.best_epoch(search.study.objective)
     if trial.tested.get("epoch") == row.number:
@@ -51,7 +53,9 @@ def measure(search: Search, trial: Trial, source: Source, root: Path) -> float |
         return None
     _, model = load_classifier(folder)
     split = Split(*source.test())
-    metrics = evaluate(model, split)
+    metrics, predicted, confidence = examined(model, split)
+    # Before the event, because once that is written nothing may open the test set again.
+    examples.write(root.parent, examples.chosen(trial.number, row.number, split, predicted, confidence))
     told: dict[str, Any] = {
         "trial": trial.number,
         "epoch": row.number,

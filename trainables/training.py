@@ -237,10 +237,13 @@ class _Loop:
         _save_progress(folder, number, self.model if self.smoothed else None, self.optimizer)
 
 
-def evaluate(model: nn.Module, split: Split) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, split: Split, *, hear: Callable[[Tensor], object] = lambda logits: None
+) -> dict[str, float]:
     """`val_loss` (mean cross-entropy) and `val_accuracy` (share of right answers) of `model` on `split`.
 
-    In float32 whatever the training ran in, so that the served model shows the same numbers anywhere.
+    In float32 whatever the training ran in, so that the served model shows the same numbers anywhere. `hear` is called
+    with the logits of each batch, in the order of `split`.
     """
     device = split.images.device
     loss = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
@@ -256,8 +259,25 @@ def evaluate(model: nn.Module, split: Split) -> dict[str, float]:
             logits = model(images)
             loss += F.cross_entropy(logits, labels, reduction="sum")
             right += (logits.argmax(1) == labels).sum()
+            hear(logits)
     model.train(training)
     return {"val_loss": loss.item() / len(split), "val_accuracy": right.item() / len(split)}
+
+
+def examined(model: nn.Module, split: Split) -> tuple[dict[str, float], Tensor, Tensor]:
+    """What `evaluate` gives; and of each image, from the same pass, the class it is taken for and how sure that is.
+
+    Classes are int64 `(N,)`; the confidence is the softmax of that class, 1/classes to 1, float32 `(N,)`.
+    """
+    classes: list[Tensor] = []
+    sure: list[Tensor] = []
+
+    def hear(logits: Tensor) -> None:
+        classes.append(logits.argmax(1))
+        sure.append(logits.float().softmax(1).gather(1, classes[-1][:, None])[:, 0])
+
+    metrics = evaluate(model, split, hear=hear)
+    return metrics, torch.cat(classes), torch.cat(sure)
 
 
 def _mix(seed: int, number: int) -> int:
