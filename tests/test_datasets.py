@@ -188,7 +188,7 @@ def test_data_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(DataError, match=r"unknown data set 'fashion'; known are cifar10, digits, fashion_mnist, mnist"):
+    with pytest.raises(DataError, match=r"unknown data set 'fashion'; known are cifar10, cifar2, digits, fashion_mnist, mnist, moons"):
         find("fashion")
 
 
