@@ -341,6 +341,7 @@ def all_of(sampler: Sampler, first: int = 0) -> list[Config]:
     """All that a sampler proposes to trials from number `first` on, each of which is started."""
     points: list[Config] = []
     while (point := sampler.propose(first + len(points))) is not None:
+        assert len(points) < 1000, "it goes on for ever"
         sampler.started(first + len(points), point)
         points.append(point)
     return points

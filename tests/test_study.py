@@ -72,7 +72,10 @@ def test_a_mode_is_max_or_min() -> None:
         ({"fixed": {"train/warmup": math.nan}}, "train/warmup is fixed at nan, which is no finite number"),
         ({"fixed": {"train/warmup": math.inf}}, "train/warmup is fixed at inf, which is no finite number"),
         ({"fixed": {"train/epochs": 3}}, "train/epochs is given by the study"),
-        ({"fixed": {"train/seed": 3}}, "train/seed is given by the trial; leave it out, or search it as a Choice of seeds"),
+        (
+            {"fixed": {"train/seed": 3}},
+            "train/seed is given by the trial; leave it out, or search it as a Choice of seeds",
+        ),
         ({"space": {"train/epochs": Int(1, 9)}, "start": ()}, "train/epochs is given by the study"),
         (
             {"published": [Published({"train/lr": 0.1})]},
@@ -302,7 +305,15 @@ def test_a_change_that_cannot_be_is_refused(settings: Mapping[str, Any], match: 
 
 
 def test_there_are_studies_and_their_names_are_sorted() -> None:
-    ours = {"digits_mlp", "digits_cnn", "fashion_softmax", "fashion_mlp", "fashion_cnn", "mnist_mlp", "mnist_activation"}
+    ours = {
+        "digits_mlp",
+        "digits_cnn",
+        "fashion_softmax",
+        "fashion_mlp",
+        "fashion_cnn",
+        "mnist_mlp",
+        "mnist_activation",
+    }
     assert ours | {"moons_mlp", "cifar2_cnn"} <= set(spaces.names())
     assert spaces.names() == sorted(spaces.names())
 
@@ -380,7 +391,9 @@ def test_an_unknown_study_offers_the_nearest() -> None:
 
 
 def test_a_study_far_from_all_offers_all() -> None:
-    with pytest.raises(spaces.UnknownStudy, match=r"no study named 'qqq'; there are cifar2_cnn, digits_cnn, .*, moons_mlp$"):
+    with pytest.raises(
+        spaces.UnknownStudy, match=r"no study named 'qqq'; there are cifar2_cnn, digits_cnn, .*, moons_mlp$"
+    ):
         spaces.load("qqq")
 
 
