@@ -235,6 +235,8 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     how = about(events)
     # Through JSON, as the recorded one went, which knows no tuples.
     asked, recorded = json.loads(json.dumps(to_plain(adapted(study, settings)))), how["definition"]
+    # Not in records from before studies had them.
+    recorded = {"published": [], "sampler": how["sampler"], "scheduler": how["scheduler"], **recorded}
     differences = []
     spaces_of = [{each["name"]: range_from_plain(each) for each in plain["space"]} for plain in (recorded, asked)]
     for name in sorted({*spaces_of[0], *spaces_of[1]}):

@@ -117,16 +117,16 @@ class Grid:
     """
 
     def __init__(self, study: Study, seed: int) -> None:
-        self._tried: list[Mapping[str, Value]] = []
+        self._tried: set[object] = set()
         self._points = grid(study.ranges)
 
     def propose(self, number: int) -> Config | None:
         """See `Sampler.propose`."""
-        return next((point for point in self._points if point not in self._tried), None)
+        return next((point for point in self._points if _typed(point) not in self._tried), None)
 
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """See `Sampler.started`."""
-        self._tried.append(dict(point))
+        self._tried.add(_typed(point))
 
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """See `Sampler.ended`."""
@@ -146,6 +146,11 @@ def grid(space: Space) -> list[Config]:
         absent = [point for point in points if not space.active(name, point)]
         points = [*absent, *({**point, name: value} for value in values for point in there)]
     return points
+
+
+def _typed(point: Mapping[str, Value]) -> object:
+    """`point` as something that tells 1, True and 1.0 apart."""
+    return frozenset((name, type(value), value) for name, value in point.items())
 
 
 def _outside(point: Mapping[str, Value], space: Space) -> bool:

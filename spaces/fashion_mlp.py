@@ -41,6 +41,7 @@ STUDY = Study(
                 "train/lr": 0.01,
                 "train/momentum": 0.9,
                 "train/nesterov": False,
+                "train/weight_decay": 0.0,
                 "train/batch_size": 64,
                 "train/precision": "float32",
                 "train/schedule": "constant",

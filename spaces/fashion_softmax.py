@@ -25,6 +25,7 @@ STUDY = Study(
                 "train/optimizer": "sgd",
                 "train/lr": 0.1,
                 "train/momentum": 0.0,
+                "train/weight_decay": 0.0,
                 "train/batch_size": 256,
                 "train/precision": "float32",
                 "train/schedule": "constant",

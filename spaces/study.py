@@ -99,6 +99,8 @@ class Study:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "space", Space(self.space))
+        for name in ("start", "published"):  # so that a study equals the one that was read back from a record
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, value in self.fixed.items():
             check_name(name)
             if isinstance(value, float) and not math.isfinite(value):

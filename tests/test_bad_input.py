@@ -223,7 +223,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
     # Studies, verbs and options
     "unknown study": ("fashion_cn", 2, r"no study named 'fashion_cn'; there are .*; did you mean fashion_cnn\?"),
     "study with a dash": ("digits-mlp", 2, r"did you mean digits_mlp\?"),
-    "study like nothing": ("zzz", 2, r"no study named 'zzz'; there are digits_cnn, digits_mlp, "),
+    "study like nothing": ("zzz", 2, r"no study named 'zzz'; there are cifar2_cnn, digits_cnn, digits_mlp, "),
     "misspelt verb": ("shwo digits_mlp-1", 2, r"'shwo'.*did you mean show\?"),
     "misspelt verb alone": ("lsit", 2, r"'lsit'.*did you mean list\?"),
     "verb without a name": ("show", 2, r"Missing argument 'NAME'"),

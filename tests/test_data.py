@@ -105,3 +105,43 @@ def test_the_shape_is_that_of_one_image() -> None:
     data = part(numbered(4), torch.arange(4), ["a", "b"], val_fraction=0.5, seed=0)
     assert data.shape == (1, 1, 2)
     assert data.classes == ("a", "b")
+
+
+@given(seed=SEEDS, features=st.integers(1, 4), scale=st.sampled_from([1e-3, 1.0, 1e3]))
+def test_statistics_of_points_are_in_their_own_units(seed: int, features: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(seed % 2**32)
+    points = scale * torch.randn(50, features, 1, 1, generator=generator) + 7
+    mean, std = statistics(points)
+    exact = points.double()
+    assert mean == pytest.approx(exact.mean((0, 2, 3)).tolist(), rel=1e-9)
+    assert std == pytest.approx(exact.std((0, 2, 3), correction=0).tolist(), rel=1e-9)
+
+
+def test_statistics_of_points_do_not_lose_digits_far_from_zero() -> None:
+    points = torch.full((1000, 1, 1, 1), 1e6)
+    points[::2] += 1
+    assert statistics(points) == ((1e6 + 0.5,), (0.5,))
+
+
+def test_grey_levels_have_the_same_statistics_as_bytes_and_as_real_numbers() -> None:
+    images = torch.randint(0, 256, (30, 3, 4, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    as_bytes, as_numbers = statistics(images), statistics(images.float())
+    assert as_numbers[0] == pytest.approx(as_bytes[0], rel=1e-12)
+    assert as_numbers[1] == pytest.approx(as_bytes[1], rel=1e-12)
+
+
+def test_a_coordinate_without_variation_has_deviation_one() -> None:
+    points = torch.stack([torch.linspace(0, 1, 9), torch.full((9,), -2.5)], dim=1).view(9, 2, 1, 1)
+    mean, std = statistics(points)
+    assert (mean[1], std[1]) == (-2.5, 1.0)
+    assert 0 < std[0] < 1
+
+
+def test_points_are_parted_as_they_are() -> None:
+    points = torch.randn(20, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    data = part(points, torch.arange(20), ["a"], val_fraction=0.25, seed=0)
+    assert data.shape == (2, 1, 1)
+    assert data.train.images.dtype == torch.float32
+    assert torch.equal(data.train.images, points[data.train.labels])
+    assert torch.equal(data.val.images, points[data.val.labels])
+    assert (data.mean, data.std) == statistics(data.train.images)

@@ -29,7 +29,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainables import datasets
+import spaces
+from trainables import data, datasets
 from trainables.datasets import DataError, Source, digest, find
 
 ROOT = Path(datasets.__file__).parents[1]
@@ -188,7 +189,9 @@ def test_data_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(DataError, match=r"unknown data set 'fashion'; known are cifar10, digits, fashion_mnist, mnist"):
+    with pytest.raises(
+        DataError, match=r"unknown data set 'fashion'; known are cifar10, cifar2, digits, fashion_mnist, mnist, moons"
+    ):
         find("fashion")
 
 
@@ -724,3 +727,165 @@ def test_a_digest_changes_with_one_pixel_one_label_or_the_shape() -> None:
     pixel[700, 0, 3, 3] ^= 1
     label[700] = (label[700] + 1) % 10
     assert len({whole, digest((pixel, y)), digest((x, label)), digest((x.view(-1, 1, 4, 16), y))}) == 4
+
+
+# Points
+
+
+def test_the_moons_are_640_points_to_train_on_160_to_validate_and_200_to_test() -> None:
+    study = spaces.load("moons_mlp")
+    source = find(study.dataset)
+    assert (source.name, source.stand_in, source.classes) == ("moons", False, ("upper", "lower"))
+    assert source.test is not None
+    (x, y), (x_test, y_test) = source.train(), source.test()
+    assert (tuple(x.shape), tuple(x_test.shape)) == ((800, 2, 1, 1), (200, 2, 1, 1))
+    assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
+    assert set(y.tolist()) == set(y_test.tolist()) == {0, 1}
+    parted = data.part(x, y, source.classes, val_fraction=study.val_fraction, seed=study.split_seed)
+    assert (len(parted.train), len(parted.val), parted.shape) == (640, 160, (2, 1, 1))
+
+
+def test_the_moons_are_scikit_learns_and_no_point_is_in_both_parts() -> None:
+    from sklearn.datasets import make_moons
+
+    points, classes = make_moons(1000, noise=0.5, random_state=0)
+    source = find("moons")
+    assert source.test is not None
+    (x, y), (x_test, y_test) = source.train(), source.test()
+    assert torch.equal(torch.cat([x, x_test]).view(1000, 2), torch.from_numpy(points).float())
+    assert torch.cat([y, y_test]).tolist() == classes.tolist()
+    assert len({tuple(point) for point in torch.cat([x, x_test]).view(1000, 2).tolist()}) == 1000
+    # The first class is the upper half circle.
+    assert x[y == 0, 1].mean() > x[y == 1, 1].mean()
+
+
+def test_the_moons_are_the_same_at_every_reading() -> None:
+    first, second = find("moons"), find("moons")
+    np.random.seed(1)
+    torch.manual_seed(1)
+    assert digest(first.train()) == digest(second.train()) != digest(second.test())  # type: ignore[misc]
+
+
+def test_a_folder_given_for_the_moons_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is no image folder .* and no \.npz; leave --data out for moons"):
+        find("moons", tmp_path)
+
+
+# Some classes of a public set
+
+
+def cifar_npz(folder: Path, count: int = 40) -> Path:
+    shape = {"side": 32, "channels": 3}
+    x_test, y_test = images(20, seed=1, **shape), labels(20)
+    return npz(
+        folder / "cifar10.npz", x_train=images(count, **shape), y_train=labels(count), x_test=x_test, y_test=y_test
+    )
+
+
+def cifar_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """CIFAR-10 in torchvision's layout, four images a file; checksums are those of the files as they are now."""
+    from torchvision.datasets import CIFAR10
+
+    raw = folder / "cifar-10-batches-py"
+    raw.mkdir(parents=True)
+
+    def put(name: str, content: dict[str, Any]) -> tuple[str, str]:
+        (raw / name).write_bytes(pickle.dumps(content))
+        return name, hashlib.md5((raw / name).read_bytes()).hexdigest()
+
+    x, y = images(40, side=32, channels=3).transpose(0, 3, 1, 2).reshape(40, -1), labels(40)
+    x_test, y_test = images(20, side=32, channels=3, seed=1).transpose(0, 3, 1, 2).reshape(20, -1), labels(20)
+    train = [
+        put(f"data_batch_{number + 1}", {"data": x[8 * number :][:8], "labels": y[8 * number :][:8].tolist()})
+        for number in range(5)
+    ]
+    names = list(datasets.KNOWN["cifar10"].classes)
+    name, checksum = put("batches.meta", {"label_names": names})
+    monkeypatch.setattr(CIFAR10, "train_list", train)
+    monkeypatch.setattr(CIFAR10, "test_list", [put("test_batch", {"data": x_test, "labels": y_test.tolist()})])
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": checksum})
+    return raw
+
+
+def check_airplanes_and_birds(source: Source) -> None:
+    """That `source` has just those of the 40 and 20 images that `cifar_npz` and `cifar_files` write."""
+    assert (source.name, source.classes, source.stand_in) == ("cifar2", ("airplane", "bird"), False)
+    assert source.test is not None
+    for (x, y), whole, known in (
+        (source.train(), images(40, side=32, channels=3), labels(40)),
+        (source.test(), images(20, side=32, channels=3, seed=1), labels(20)),
+    ):
+        wanted = np.isin(known, [0, 2])
+        assert (x.dtype, y.dtype) == (torch.uint8, torch.int64)
+        assert torch.equal(x.permute(0, 2, 3, 1), torch.from_numpy(whole[wanted]))
+        assert y.tolist() == [0 if label == 0 else 1 for label in known[wanted]]
+
+
+@pytest.mark.parametrize("place", ["--data", "SEARCH_DATA_DIR", "cache"])
+@pytest.mark.parametrize("layout", ["npz", "torchvision"])
+def test_cifar2_is_the_airplanes_and_birds_of_cifar10_wherever_that_is(
+    place: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache" / "search" if place == "cache" else tmp_path / "sets"
+    cifar_npz(folder) if layout == "npz" else cifar_files(folder, monkeypatch)
+    if place == "SEARCH_DATA_DIR":
+        monkeypatch.setenv("SEARCH_DATA_DIR", str(folder))
+    source, told = heard("cifar2", folder if place == "--data" else None)
+    check_airplanes_and_birds(source)
+    assert told == ""
+    assert source.where.startswith(str(folder))
+
+
+def test_both_layouts_of_cifar10_give_the_same_cifar2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cifar_npz(tmp_path / "npz")
+    cifar_files(tmp_path / "files", monkeypatch)
+    first, second = (digest(find("cifar2", tmp_path / name).train()) for name in ("npz", "files"))
+    assert first == second
+
+
+def test_a_damaged_cifar10_is_refused_for_cifar2_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = cifar_files(tmp_path, monkeypatch) / "data_batch_3"
+    damaged = bytearray(file.read_bytes())
+    damaged[-100] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"cifar10 in .* cannot be read .*; copy it again"):
+        find("cifar2", tmp_path)
+
+
+def test_a_folder_without_cifar10_is_refused_for_cifar2_with_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds neither cifar10\.npz nor CIFAR10/"):
+        find("cifar2", tmp_path)
+
+
+def test_without_network_and_data_cifar2_is_two_digits_in_the_shape_of_cifar10() -> None:
+    source, told = heard("cifar2")
+    assert (source.name, source.stand_in, source.classes) == ("cifar2", True, ("0", "2"))
+    assert "cifar10 could not be downloaded" in told
+    assert source.test is not None
+    whole = datasets.stand_in("cifar10").train()
+    for x, y in (source.train(), source.test()):
+        assert tuple(x.shape[1:]) == (3, 32, 32)
+        assert set(y.tolist()) == {0, 1}
+    kept = (whole[1] == 0) | (whole[1] == 2)
+    assert torch.equal(source.train()[0], whole[0][kept])
+    assert torch.equal(source.train()[1], whole[1][kept] // 2)
+
+
+def test_an_image_folder_given_for_cifar2_is_taken_as_it_is(tmp_path: Path) -> None:
+    source, (x, y), _ = read(image_folder(tmp_path / "pets", channels=3), "cifar2")
+    assert (source.name, source.classes, source.stand_in) == ("pets", ("cat", "dog"), False)
+    assert (len(x), y.tolist()) == (6, [0, 0, 0, 1, 1, 1])
+
+
+def test_an_npz_given_for_cifar2_is_taken_as_it_is(tmp_path: Path) -> None:
+    source, (x, y), _ = read(npz(tmp_path / "mine.npz"), "cifar2")
+    assert (source.name, len(source.classes), y.tolist()) == ("mine", 10, labels().tolist())
+    assert torch.equal(x[:, 0], torch.from_numpy(images()))
+
+
+def test_a_subset_lies_in_the_file_of_the_whole() -> None:
+    assert {name: datasets.file_of(name) for name in ("cifar2", "cifar10", "mnist")} == {
+        "cifar2": "cifar10.npz",
+        "cifar10": "cifar10.npz",
+        "mnist": "mnist.npz",
+    }

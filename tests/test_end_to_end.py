@@ -310,3 +310,89 @@ def test_a_code_that_always_fails_ends_the_search_with_its_error(tmp_path):
     assert done.returncode == 1
     assert "x is too large" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def leaderboard(name, cwd):
+    """The trials of a search by number."""
+    return {row["trial"]: row for row in json.loads(search("show", name, "--json", cwd=cwd).stdout)["leaderboard"]}
+
+
+SIGNED = """
+import json, mlflow, numpy as np
+model = mlflow.pyfunc.load_model('models:/moons_mlp@champion')
+(spec,) = model.metadata.signature.inputs.inputs
+shape = [2 if side == -1 else side for side in spec.shape]
+points = np.array([[-1.0, 1.0], [2.0, -0.5]], spec.type)  # far out on the upper, and on the lower half circle
+print(json.dumps({'type': str(spec.type), 'shape': spec.shape, 'out': model.predict(points.reshape(shape)).tolist()}))
+"""
+
+
+def test_the_moons_are_searched_and_the_served_model_predicts_from_points_as_its_signature_says(tmp_path):
+    done = search("moons_mlp", "--trials", "3", "--epochs", "40", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the published setting (test accuracy 77.50%)" in done.stderr
+    document, board = json.loads(done.stdout), leaderboard("moons_mlp-1", tmp_path)
+    assert document["stand_in"] is False
+    events = read(tmp_path / "runs" / "moons_mlp-1" / FILE)
+    assert [e.body["origin"] for e in events if e.kind == "asked"] == ["published setting 0", "sampler", "sampler"]
+    assert (board[0]["state"], board[0]["epochs"]) == ("complete", 40)
+    assert 0 not in {event.trial for event in events if event.kind == "decided"}
+    assert document["best"]["test_accuracy"] > 0.6
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    client.get_model_version_by_alias("moons_mlp", "champion")
+    shown = subprocess.run(
+        [sys.executable, "-c", SIGNED], cwd=tmp_path, capture_output=True, text=True,
+        env=environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db"),
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout.splitlines()[-1])
+    assert (found["type"], found["shape"]) == ("float32", [-1, 1, 1, 2])
+    upper, lower = found["out"]
+    assert math.isclose(sum(upper), 1, abs_tol=1e-5)
+    assert upper[0] > lower[0], "the model does not tell upper from lower"
+
+
+GRID_FILE = '''
+"""Two activations by two depths, two seeds each."""
+from spaces.study import Choice, Int, Study
+from trainables.mlp import train_mlp
+
+STUDY = Study(
+    trainable=train_mlp, dataset="digits", epochs=3, sampler="grid", scheduler="none", trials=99, val_fraction=0.2,
+    space={"model/activation": Choice("relu", "tanh"), "model/depth": Int(0, 1), "train/seed": Choice(0, 1)},
+    fixed={"train/lr": 0.1, "model/width": 16},
+)
+'''
+
+
+def test_a_grid_ends_by_itself_with_every_trial_complete_though_more_were_allowed(tmp_path):
+    (tmp_path / "compare.py").write_text(GRID_FILE)
+    done = search("compare.py", "--trials", "50", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["state"], document["trials"]) == ("done", {"complete": 8})
+    board = leaderboard("compare-1", tmp_path)
+    points = [(r["point"]["model/activation"], r["point"]["model/depth"], r["point"]["train/seed"]) for r in
+              (board[number] for number in range(8))]  # fmt: skip
+    assert points == [(name, depth, seed) for seed in (0, 1) for depth in (0, 1) for name in ("relu", "tanh")]
+    # Without hidden layers no activation is used, so equal seeds give equal curves: the seed is that of the point.
+    assert board[0]["curve"] == board[1]["curve"] != board[4]["curve"]
+    derived = search("replay", "compare-1", cwd=tmp_path)
+    assert derived.returncode == 0, derived.stdout + derived.stderr
+
+
+def test_cifar2_ends_well_on_its_stand_in_and_says_what_to_get(tmp_path):
+    done = search(
+        "cifar2_cnn", "--trials", "2", "--epochs", "1", "--json", cwd=tmp_path,
+        XDG_CACHE_HOME=str(tmp_path / "cache"), http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document, board = json.loads(done.stdout), leaderboard("cifar2_cnn-1", tmp_path)
+    assert document["stand_in"] is True
+    assert document["trials"] == {"complete": 2}
+    assert "STAND-IN DATA: CIFAR2 COULD NOT BE HAD" in done.stderr
+    assert "put cifar10.npz into SEARCH_DATA_DIR" in done.stderr
+    assert [board[number]["point"]["model/channels"] for number in (0, 1)] == ["16-8", "32-16-16"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    assert client.get_experiment(document["mlflow"]["experiment_id"]).name == "cifar2_cnn-stand-in"
+    assert not client.search_registered_models(), "a stand-in was registered"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spaces
-from spaces.space import SpaceError
-from spaces.study import Choice, Float, Int, Objective, Study
+from search.samplers import SAMPLERS, grid
+from search.schedulers import SCHEDULERS
+from spaces.space import SpaceError, Value
+from spaces.study import Choice, Float, Int, Objective, Published, Study, from_plain, to_plain
 
 floats = st.floats()
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -69,9 +72,28 @@ def test_a_mode_is_max_or_min() -> None:
         ({"fixed": {"train/warmup": math.nan}}, "train/warmup is fixed at nan, which is no finite number"),
         ({"fixed": {"train/warmup": math.inf}}, "train/warmup is fixed at inf, which is no finite number"),
         ({"fixed": {"train/epochs": 3}}, "train/epochs is given by the study"),
-        ({"fixed": {"train/seed": 3}}, r"train/seed is given by .* the trial \(seed\); leave it out"),
+        (
+            {"fixed": {"train/seed": 3}},
+            "train/seed is given by the trial; leave it out, or search it as a Choice of seeds",
+        ),
         ({"space": {"train/epochs": Int(1, 9)}, "start": ()}, "train/epochs is given by the study"),
-        ({"space": {"train/seed": Int(1, 9)}, "start": ()}, "train/seed is given by the study"),
+        (
+            {"published": [Published({"train/lr": 0.1})]},
+            "published setting 0 needs train/epochs, 1 or more, but says None",
+        ),
+        (
+            {"published": [Published({"train/epochs": 1}), Published({"train/epochs": 0})]},
+            "published setting 1 needs train/epochs, 1 or more, but says 0",
+        ),
+        (
+            {"published": [Published({"train/epochs": 2.0})]},
+            r"published setting 0 needs train/epochs, 1 or more, but says 2\.0",
+        ),
+        (
+            {"published": [Published({"train/epochs": True})]},
+            "published setting 0 needs train/epochs, 1 or more, but says True",
+        ),
+        ({"published": [Published({"train/epochs": 1, "lr": 0.1})]}, "'lr' must be named section/name"),
         ({"space": {"train/lr": 0.1}, "start": ()}, "train/lr must be a Float, Int or Choice"),
         ({"start": [{}]}, "start point 0 lacks model/depth; give it a value in"),
         ({"epochs": 0}, "epochs must be at least 1, but got 0"),
@@ -114,6 +136,79 @@ def test_a_config_holds_what_is_fixed_the_point_the_epochs_and_the_seed(tiny_stu
         "train/epochs": 9,
         "train/seed": 7,
     }
+
+
+def test_a_seed_that_is_searched_goes_before_that_of_the_trial(tiny_study: Study) -> None:
+    for study in (
+        replace(tiny_study, space={"train/seed": Choice(0, 1)}, start=()),
+        replace(tiny_study, start=()).changed({"train/seed": Int(0, 1)}),
+    ):
+        assert study.full_config({"train/seed": 1}, seed=7)["train/seed"] == 1
+        assert study.full_config({}, seed=7)["train/seed"] == 7
+
+
+# Published settings
+
+
+OLD: dict[str, Value] = {"train/lr": 3.0, "train/batch_size": 64, "model/channels": "4-4", "train/epochs": 5}
+
+
+def test_a_published_setting_need_not_lie_in_the_space_and_goes_before_what_is_fixed(tiny_study: Study) -> None:
+    study = replace(tiny_study, fixed={"train/batch_size": 16, "train/warmup": 0.1}, published=[Published(OLD, 0.9)])
+    assert study.full_config(study.published[0].config, seed=7) == {**OLD, "train/warmup": 0.1, "train/seed": 7}
+
+
+@given(own=st.integers(1, 200), budget=st.integers(1, 200))
+def test_a_published_setting_has_its_own_budget_but_no_more_than_the_study_gives(
+    own: int, budget: int, tiny_study: Study
+) -> None:
+    study = replace(tiny_study, epochs=budget, published=[Published({**OLD, "train/epochs": own})])
+    config = study.published[0].config
+    assert study.epochs_of(config) == min(own, budget)
+    assert study.full_config(config, seed=0)["train/epochs"] == min(own, budget)
+    assert study.epochs_of(tiny_study.start[0]) == budget
+    assert study.full_config(tiny_study.start[0], seed=0)["train/epochs"] == budget
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train/lr": 0.05},
+        {"train/lr": Float(1e-3, 1e-2)},
+        {"train/optimizer": "adam"},
+        {"train/batch_size": Choice(8, 16)},
+        {"train/seed": Choice(0, 1)},
+    ],
+    ids=str,
+)
+def test_a_change_of_the_study_changes_no_published_setting(change: dict[str, Any], tiny_study: Study) -> None:
+    study = replace(tiny_study, published=[Published(OLD, 0.9)], sampler="random", scheduler="none")
+    changed = study.changed(change)
+    assert list(changed.published) == [Published(OLD, 0.9)]
+    assert (changed.sampler, changed.scheduler) == ("random", "none")
+    config = changed.full_config(changed.published[0].config, seed=0)
+    assert {name: config[name] for name in OLD} == OLD
+
+
+@pytest.mark.parametrize("accuracy", [0.9, None])
+def test_a_study_with_published_settings_reads_back_from_json_as_it_was(
+    accuracy: float | None, tiny_study: Study
+) -> None:
+    study = replace(tiny_study, published=[Published(OLD, accuracy)], sampler="random", scheduler="none")
+    plain = json.loads(json.dumps(to_plain(study)))
+    again = from_plain(plain, study.trainable)
+    assert again.published == study.published
+    assert (again.sampler, again.scheduler) == ("random", "none")
+    assert [type(value) for value in again.published[0].config.values()] == [type(value) for value in OLD.values()]
+    assert to_plain(again) == plain
+    assert again == study
+
+
+def test_a_study_from_before_there_were_published_settings_reads_as_having_none(tiny_study: Study) -> None:
+    plain = {k: v for k, v in to_plain(tiny_study).items() if k not in ("published", "sampler", "scheduler")}
+    again = from_plain(plain, tiny_study.trainable)
+    assert list(again.published) == []
+    assert (again.sampler, again.scheduler) == ("tpe", "asha")
 
 
 # Changes
@@ -196,7 +291,7 @@ def test_narrowing_a_choice_removes_what_can_no_longer_exist(tiny_study: Study) 
     [
         ({"lr": 0.1}, "'lr' must be named section/name"),
         ({"train/epochs": 3}, "train/epochs is given by the study"),
-        ({"train/seed": Int(1, 2)}, "train/seed is given by the study"),
+        ({"train/seed": 1}, "train/seed is given by the trial; leave it out, or search it as a Choice of seeds"),
         ({"train/warmup": math.inf}, "train/warmup is fixed at inf"),
     ],
     ids=str,
@@ -210,7 +305,16 @@ def test_a_change_that_cannot_be_is_refused(settings: Mapping[str, Any], match: 
 
 
 def test_there_are_studies_and_their_names_are_sorted() -> None:
-    assert {"digits_mlp", "digits_cnn", "fashion_mlp", "fashion_cnn"} <= set(spaces.names())
+    ours = {
+        "digits_mlp",
+        "digits_cnn",
+        "fashion_softmax",
+        "fashion_mlp",
+        "fashion_cnn",
+        "mnist_mlp",
+        "mnist_activation",
+    }
+    assert ours | {"moons_mlp", "cifar2_cnn"} <= set(spaces.names())
     assert spaces.names() == sorted(spaces.names())
 
 
@@ -226,7 +330,7 @@ def test_every_study_says_in_one_line_what_it_is(name: str) -> None:
 @every_study
 def test_every_studys_start_points_and_corners_are_in_its_space(name: str) -> None:
     study = spaces.load(name)
-    assert study.start
+    assert study.start or study.published or study.sampler == "grid"
     for point in [*study.start, study.ranges.corner(high=False), study.ranges.corner(high=True)]:
         study.ranges.check_point(point)
 
@@ -234,7 +338,45 @@ def test_every_studys_start_points_and_corners_are_in_its_space(name: str) -> No
 @every_study
 def test_every_name_in_every_study_is_in_a_section_that_trainables_know(name: str) -> None:
     study = spaces.load(name)
-    assert {key.split("/")[0] for key in [*study.space, *study.fixed]} <= {"model", "train"}
+    published = [key for each in study.published for key in each.config]
+    assert {key.split("/")[0] for key in [*study.space, *study.fixed, *published]} <= {"model", "train"}
+
+
+SAID_BY = {"model/depth": "model/channels", "model/width": "model/channels", "model/growth": "model/channels"}
+"""What says nothing where something else is given."""
+
+
+@every_study
+def test_every_published_setting_is_whole(name: str) -> None:
+    # What a setting leaves out would be as the study fixes it, or as --set does, and the claim would be another.
+    study = spaces.load(name)
+    for published in study.published:
+        searched = [key for key in study.space if study.ranges.active(key, published.config)]
+        matter = [key for key in [*study.fixed, *searched] if SAID_BY.get(key) not in published.config]
+        assert [key for key in matter if key not in published.config] == []
+        assert published.test_accuracy is None or 0 < published.test_accuracy < 1
+
+
+@every_study
+def test_no_value_that_a_user_fixes_changes_a_published_setting(name: str) -> None:
+    study = spaces.load(name)
+    before = [study.full_config(each.config, seed=0) for each in study.published]
+    for key, range_ in study.ranges.items() if before else ():
+        changed = study.changed({key: range_.values[-1] if isinstance(range_, Choice) else range_.high})
+        after = [changed.full_config(each.config, seed=0) for each in changed.published]
+        for was, is_ in zip(before, after, strict=True):
+            differs = {each for each in {*was, *is_} if was.get(each) != is_.get(each)}
+            assert {each for each in differs if SAID_BY.get(each) not in was} == set()
+
+
+@every_study
+def test_every_study_names_a_sampler_and_a_scheduler_that_exist(name: str) -> None:
+    study = spaces.load(name)
+    assert study.scheduler in SCHEDULERS
+    if study.sampler == "grid":
+        assert len(grid(study.ranges)) == study.trials, "a comparison is cut short, or never full"
+    else:
+        SAMPLERS[study.sampler](study, 0)
 
 
 def test_studies_are_listed_without_importing_torch() -> None:
@@ -249,7 +391,9 @@ def test_an_unknown_study_offers_the_nearest() -> None:
 
 
 def test_a_study_far_from_all_offers_all() -> None:
-    with pytest.raises(spaces.UnknownStudy, match=r"no study named 'qqq'; there are .*digits_cnn, .*fashion_mlp$"):
+    with pytest.raises(
+        spaces.UnknownStudy, match=r"no study named 'qqq'; there are cifar2_cnn, digits_cnn, .*, moons_mlp$"
+    ):
         spaces.load("qqq")
 
 

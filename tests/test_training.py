@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 import spaces
-from spaces.study import Choice, Study
+from spaces.study import Choice, Published, Study
 from trainables.cnn import train_cnn
-from trainables.data import Data, Split
+from trainables.data import Data, Split, part, statistics
+from trainables.datasets import GENERATED, stand_in
 from trainables.epoch import Diverged, Epoch
+from trainables.losses import LOSSES
 from trainables.mlp import train_mlp
 from trainables.optimizers import OPTIMIZERS
 
@@ -186,9 +189,66 @@ def test_a_network_learns_64_images_by_heart(family: str, tiny_data: Data) -> No
 def test_metrics_are_named_finite_and_in_range(tiny_data: Data) -> None:
     for number, epoch in enumerate(start("mlp", tiny_data), start=1):
         assert epoch.number == number
-        assert set(epoch.metrics) == {"train_loss", "val_loss", "val_accuracy"}
+        assert set(epoch.metrics) == {"train_loss", "val_loss", "val_accuracy", "parameters"}
         assert 0 <= epoch.metrics["val_accuracy"] <= 1
         assert min(epoch.metrics["train_loss"], epoch.metrics["val_loss"]) > 0
+
+
+@pytest.mark.parametrize(("activation", "more"), [("relu", 0), ("prelu", 2)])
+def test_parameters_are_the_weights_that_are_trained(activation: str, more: int, tiny_data: Data) -> None:
+    config = {**config_for("mlp"), "model/activation": activation}
+    # Two hidden layers of 12, each with the scale and shift of batch norm, whose running statistics are not trained.
+    expected = 64 * 12 + 24 + 12 * 12 + 24 + 12 * 4 + 4 + more
+    assert {epoch["parameters"] for epoch in curve(train_mlp(config, tiny_data))} == {float(expected)}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_and_is_judged_by_the_cross_entropy(loss: str, tiny_data: Data) -> None:
+    config = {**config_for("mlp", epochs=30, lr=0.3, loss=loss), "model/dropout": 0.0}
+    epochs = curve(train_mlp(config, tiny_data))
+    assert epochs[-1]["val_accuracy"] >= 0.9
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"] / 2
+    # A loss of probabilities is 1 at the very most; the cross-entropy of the first epoch is not.
+    assert epochs[0]["val_loss"] > 1 if loss == "cross_entropy" else epochs[0]["train_loss"] < 1
+
+
+def test_losses_of_one_network_are_judged_alike_before_they_differ(tiny_data: Data) -> None:
+    # With a rate next to nothing the weights stay, so the judgement must not depend on the loss.
+    judged = [curve(start("mlp", tiny_data, loss=loss, lr=1e-12, epochs=1))[0] for loss in LOSSES]
+    assert len({each["train_loss"] for each in judged}) == len(LOSSES)
+    assert [each["val_loss"] for each in judged] == pytest.approx([judged[0]["val_loss"]] * len(LOSSES), rel=1e-5)
+
+
+def test_a_loss_smooths_labels_as_asked(tiny_data: Data) -> None:
+    plain, smooth = (curve(start("mlp", tiny_data, loss="mse", label_smoothing=share))[0] for share in (0.0, 0.3))
+    assert plain["train_loss"] != smooth["train_loss"]
+
+
+def points(count: int, seed: int) -> Split:
+    """Points in the plane, the second class right of the first."""
+    labels = torch.arange(count) % 2
+    where = torch.randn(count, 2, generator=torch.Generator().manual_seed(seed)) + 3 * labels.unsqueeze(1)
+    return Split(where.view(count, 2, 1, 1), labels)
+
+
+@pytest.fixture(scope="module")
+def plane() -> Data:
+    train, val = points(64, 0), points(32, 1)
+    return Data(train, val, ("left", "right"), *statistics(train.images))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("scaling", ["none", "standard"])
+def test_points_are_learned_with_one_logit(loss: str, scaling: str, plane: Data) -> None:
+    config = {**config_for("mlp", epochs=20, lr=0.1, loss=loss), "model/head": "logistic", "model/scaling": scaling}
+    assert curve(train_mlp(config, plane))[-1]["val_accuracy"] >= 0.9
+
+
+def test_a_training_on_points_is_resumed_bit_for_bit(plane: Data, tmp_path: Path) -> None:
+    config = {**config_for("mlp", loss="mse"), "model/head": "logistic", "model/activation": "prelu"}
+    whole = saved_curve(train_mlp(config, plane), tmp_path)
+    rest = curve(train_mlp(config, plane, resume=tmp_path / "2"))
+    assert rest == [whole[3], whole[4]]
 
 
 def test_an_average_of_the_weights_is_what_is_validated_and_saved(tiny_data: Data, tmp_path: Path) -> None:
@@ -230,6 +290,7 @@ def test_divergence_names_the_epoch_and_step_in_which_it_happened(tiny_data: Dat
         ("epochs", 0, "train/epochs must be at least 1, but got 0"),
         ("precision", "float16", "train/precision must be auto, float32 or bfloat16, but got 'float16'"),
         ("optimizer", "sdg", "unknown train/optimizer 'sdg'; known are sgd"),
+        ("loss", "l2", "unknown train/loss 'l2'; known are cross_entropy, mse, l1, huber"),
         ("schedule", "cosin", "unknown schedule 'cosin'; known are constant"),
         ("warmup", 1.0, "train/warmup must be a share from 0 to below 1, but got 1.0"),
         ("weight_decay", -1e-4, "train/weight_decay must be at least 0, but got -0.0001"),
@@ -323,12 +384,57 @@ def point_with(study: Study, hyperparameter: str, value: Any) -> dict[str, Any]:
     return lowest
 
 
+@cache
+def whole_data(dataset: str, val_fraction: float) -> Data:
+    """Data of the shape and the classes of a data set that is known by name, without a download."""
+    source = GENERATED[dataset]() if dataset in GENERATED else stand_in(dataset)
+    return part(*source.train(), source.classes, val_fraction=val_fraction, seed=0)
+
+
+def data_for(study: Study, config: Mapping[str, Any]) -> Data:
+    """The data set of `study`, tiny, but large enough for a batch of `config`."""
+    whole, count = whole_data(study.dataset, study.val_fraction), max(130, config["train/batch_size"])
+    train, val = (
+        Split(each.images[:size], each.labels[:size]) for each, size in ((whole.train, count), (whole.val, 50))
+    )
+    return replace(whole, train=train, val=val)
+
+
 @pytest.mark.parametrize(("name", "hyperparameter", "value"), [*choice_values()])
-def test_every_choice_of_every_study_trains(
-    name: str, hyperparameter: str, value: object, made_up: Callable[..., Data]
-) -> None:
+def test_every_choice_of_every_study_trains(name: str, hyperparameter: str, value: object) -> None:
     study = spaces.load(name)
     point = point_with(study, hyperparameter, value)
     config = {**PLAIN, "train/batch_size": 32, **study.fixed, **point, "train/epochs": 1}
-    (epoch,) = study.trainable(config, made_up(300, 50))
+    (epoch,) = study.trainable(config, data_for(study, config))
     assert study.objective.metric in epoch.metrics
+
+
+def published_settings() -> Iterator[Any]:
+    for name in spaces.names():
+        for number, published in enumerate(spaces.load(name).published):
+            yield pytest.param(name, published, id=f"{name}-{number}")
+
+
+@pytest.mark.parametrize(("name", "published"), [*published_settings()])
+def test_every_published_setting_of_every_study_trains(name: str, published: Published) -> None:
+    study = spaces.load(name)
+    config = {**PLAIN, **study.full_config(published.config, seed=0), "train/epochs": 1}
+    (epoch,) = study.trainable(config, data_for(study, config))
+    assert study.objective.metric in epoch.metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "parameters"),
+    [
+        ("fashion_softmax", 0, 784 * 10 + 10),
+        ("fashion_mlp", 0, 784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10),
+        ("mnist_mlp", 0, 784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10),
+        ("moons_mlp", 0, 2 * 5 + 5 + 5 + 1),
+        ("cifar2_cnn", 0, 3 * 16 * 25 + 16 + 16 * 8 * 25 + 8 + 8 * 64 * 32 + 32 + 32 * 2 + 2),
+    ],
+)
+def test_a_published_network_has_as_many_weights_as_its_description(name: str, number: int, parameters: int) -> None:
+    study = spaces.load(name)
+    config = {**PLAIN, **study.full_config(study.published[number].config, seed=0), "train/epochs": 1}
+    (epoch,) = study.trainable(config, data_for(study, config))
+    assert epoch.metrics["parameters"] == parameters
