@@ -336,6 +336,7 @@ def export(name: str, folder: Path, runs: Path) -> None:
 def report(name: str, runs: Path, output: Path | None) -> None:
     """Write what a search found as one HTML page that needs nothing else, and print its path."""
     from search.report import write
+    from search.summary import found
 
     click.echo(str(write(found(name, runs), output)))
 

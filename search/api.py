@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import inspect
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -185,7 +184,9 @@ class Result:
 
     def plot(self) -> Figure:
         """What each trial came to, and the learning curves with the rungs at which trials were compared."""
-        return _figure(self.name, self._replayed(), about(self._events)["rungs"])
+        from search.figures import overview
+
+        return overview(self.name, self._replayed(), about(self._events)["rungs"])
 
     def _replayed(self) -> Trials:
         return replayed(self._events, objective_of(self._events))
@@ -251,38 +252,3 @@ def _frame(table: Table) -> pandas.DataFrame:
 
     columns, rows = table
     return pandas.DataFrame(rows, columns=columns)
-
-
-def _figure(name: str, trials: Trials, rungs: Sequence[int]) -> Figure:
-    from matplotlib.figure import Figure
-
-    class Shown(Figure):
-        """A figure that a notebook shows by itself; pyplot, which would see to that, keeps every figure it made."""
-
-        def _repr_png_(self) -> bytes:
-            import io
-
-            with io.BytesIO() as file:
-                self.savefig(file, format="png")
-                return file.getvalue()
-
-    objective = trials.objective
-    figure = Shown(figsize=(11, 4), layout="constrained")
-    history, curves = figure.subplots(1, 2, sharey=True)
-    figure.suptitle(name)
-    worth = {trial.number: trial.best_value(objective) for trial in sorted(trials.ranking(), key=lambda t: t.number)}
-    values = list(worth.values())
-    history.plot(list(worth), values, "o", label="trial")
-    best = [objective.best(values[: count + 1]) for count in range(len(values))]
-    history.step(list(worth), best, where="post", label="best so far")
-    history.set(xlabel="trial", ylabel=objective.metric)
-    history.legend()
-    for trial in trials:
-        curve = [value if math.isfinite(value) else math.nan for value in trial.values(objective)]
-        curves.plot([row.number for row in trial.epochs], curve, marker=".", linewidth=1)
-    for rung in rungs:
-        curves.axvline(rung, color="grey", linestyle=":", label="rung" if rung == rungs[0] else None)
-    if rungs:
-        curves.legend()
-    curves.set(xlabel="epoch")
-    return figure

@@ -14,7 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from search.trials import Trials
 
 INK, SOFT, GRID, FAINT, PAGE = "#010101", "#010102", "#010103", "#010104", "#010105"
 LINES = ("#020201", "#020202", "#020203", "#020204", "#020205", "#020206", "#020207")
@@ -116,7 +121,7 @@ def history(points: Sequence[Point], leader: Sequence[tuple[int, float]], metric
         starts = [p for p in points if p.start and math.isfinite(p.value)]
         if starts:
             heights = [min(max(p.value, bounds[0]), bounds[1]) for p in starts]
-            axes.plot([p.trial for p in starts], heights, "o", ms=10, mfc="none", mec=INK, mew=1, label="start point")
+            axes.plot([p.trial for p in starts], heights, "o", ms=10, mfc="none", mec=INK, mew=1, label="given")
         nothing = [p.trial for p in points if not math.isfinite(p.value)]
         if nothing:
             axes.plot(nothing, [edge] * len(nothing), "x", color=LINES[1], ms=5, clip_on=False, label="no value")
@@ -128,7 +133,7 @@ def history(points: Sequence[Point], leader: Sequence[tuple[int, float]], metric
 
 
 def curves(lines: Sequence[Curve], rungs: Sequence[int], metric: str, mode: str) -> str:
-    """Learning curves: the winner bold, start points coloured, all others faint; `rungs` (epochs) as upright lines."""
+    """Learning curves: the winner bold, given ones coloured, all others faint; `rungs` (epochs) as upright lines."""
     from matplotlib.collections import LineCollection
 
     with _style():
@@ -432,3 +437,37 @@ def _svg(figure: Any, name: str, label: str) -> str:
     text = re.sub(r'( id="|"#|url\(#)', lambda found: found[0] + name, text).replace("xlink:href", "href")
     text = re.sub(r"#0[123]0[123]0\d", lambda found: _CSS.get(found[0], found[0]), text)
     return re.sub(r"\n\s*", "\n", text).strip()
+
+
+def overview(name: str, trials: Trials, rungs: Sequence[int]) -> Figure:
+    """Optimisation history and learning curves of a search, side by side, in matplotlib's own colours."""
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        """A figure that a notebook shows by itself; pyplot, which would see to that, keeps every figure it made."""
+
+        def _repr_png_(self) -> bytes:
+            with io.BytesIO() as file:
+                self.savefig(file, format="png")
+                return file.getvalue()
+
+    objective = trials.objective
+    figure = Shown(figsize=(11, 4), layout="constrained")
+    history, curves = figure.subplots(1, 2, sharey=True)
+    figure.suptitle(name)
+    worth = {trial.number: trial.best_value(objective) for trial in sorted(trials.ranking(), key=lambda t: t.number)}
+    values = list(worth.values())
+    history.plot(list(worth), values, "o", label="trial")
+    best = [objective.best(values[: count + 1]) for count in range(len(values))]
+    history.step(list(worth), best, where="post", label="best so far")
+    history.set(xlabel="trial", ylabel=objective.metric)
+    history.legend()
+    for trial in trials:
+        curve = [value if math.isfinite(value) else math.nan for value in trial.values(objective)]
+        curves.plot([row.number for row in trial.epochs], curve, marker=".", linewidth=1)
+    for rung in rungs:
+        curves.axvline(rung, color="grey", linestyle=":", label="rung" if rung == rungs[0] else None)
+    if rungs:
+        curves.legend()
+    curves.set(xlabel="epoch")
+    return figure

@@ -7,13 +7,12 @@ and the weights of the winner, where its decisions can be drawn.
 from __future__ import annotations
 
 import base64
+import io
 import math
 import os
 import statistics
-import struct
 import time
 import uuid
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from search.record import Event, read
 from search.summary import REPORT, about, command, full_config, objective_of, space_of, summarize
 from search.trials import WORTHLESS, State, Trial, Trials, replayed
 from spaces.space import Choice, Range, Space, Value
+from spaces.study import epochs_of
 from trainables.classifier import ARCHITECTURE, load_classifier
 
 if TYPE_CHECKING:
@@ -206,8 +206,8 @@ class Story:
         return list(self.how.get("rungs", ()))
 
     def _budget(self, trial: Trial) -> int:
-        """The epochs of `trial` at its full budget; a start point may have its own."""
-        return int(trial.point.get("train/epochs", self.how["epochs"]))
+        """The epochs of `trial` at its full budget; a published setting has its own."""
+        return epochs_of(trial.point, self.how["epochs"])
 
     # What mattered
 
@@ -301,7 +301,7 @@ class Story:
 
     @property
     def starts(self) -> list[dict[str, Any]]:
-        """The winner and every start point, a row each."""
+        """The winner, every published setting and every start point, a row each."""
         tried = [trial for trial in self.trials if _is_start(trial)]
         if not tried or self.winner is None:
             return []
@@ -324,7 +324,7 @@ class Story:
 
     @property
     def published(self) -> float | None:
-        """The test accuracy that start point 0 is published with."""
+        """The test accuracy that the published setting is said to have."""
         told = self.how.get("published")
         return float(told) if isinstance(told, (int, float)) else None
 
@@ -574,19 +574,15 @@ class Story:
 
 def png(image: Any) -> bytes:
     """An image `(C, H, W)` uint8, grey or RGB, as a PNG file."""
-    channels, height, width = image.shape
+    from PIL import Image
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    rows = image.transpose(1, 2, 0).reshape(height, width * channels)
-    raw = b"".join(b"\0" + row.tobytes() for row in rows)
-    head = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw, 9)) + chunk(b"IEND", b"")
+    with io.BytesIO() as file:
+        Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(file, "PNG", optimize=True)
+        return file.getvalue()
 
 
 def _is_start(trial: Trial) -> bool:
-    return trial.origin.startswith("start point")
+    return trial.published or trial.origin.startswith("start point")
 
 
 def _axis(name: str, range_: Range) -> figures.Axis:

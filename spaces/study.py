@@ -147,8 +147,8 @@ class Study:
         return {**self.fixed, "train/seed": seed, **point, "train/epochs": self.epochs_of(point)}
 
     def epochs_of(self, point: Mapping[str, Value]) -> int:
-        """The full budget of a trial of `point`: a published setting may bring its own, the study's at most."""
-        return min(int(point.get("train/epochs", self.epochs)), self.epochs)
+        """The full budget of a trial of `point`, in epochs."""
+        return epochs_of(point, self.epochs)
 
     def changed(self, settings: Mapping[str, Range | Value]) -> Study:
         """This study with hyperparameters set to a value or searched in another range.
@@ -198,6 +198,11 @@ PLAIN = (
     "split_seed",
 )
 """The fields of a study that JSON holds as they are."""
+
+
+def epochs_of(point: Mapping[str, Value], epochs: int) -> int:
+    """The full budget of a trial of `point`, where others have `epochs`: a published setting may have less."""
+    return min(int(point.get("train/epochs", epochs)), epochs)
 
 
 def to_plain(study: Study) -> dict[str, Any]:
