@@ -37,6 +37,7 @@ STUDY = Study(
                 "train/weight_decay": 0.0,
                 "train/loss": "cross_entropy",
                 "train/batch_size": 640,
+                "train/precision": "float32",
                 "train/schedule": "constant",
                 "train/passes": 25,
                 "train/epochs": 40,

@@ -11,7 +11,7 @@ MAY_IMPORT = {
     "ray": {"cluster.py", "engine.py", "worker.py"},
     "mlflow": {"tracking.py", "registry.py", "served_model.py"},
     "optuna": {"importance.py", "optuna_file.py", "samplers.py"},
-    "matplotlib": {"figures.py"},
+    "matplotlib": {"figures.py", "api.py"},
 }
 
 

@@ -48,7 +48,7 @@ def test_every_size_and_number_of_classes_is_trained_saved_and_read_back(
     smallest = of.ranges.corner(high=False)
     config = {**of.fixed, **smallest, "train/epochs": 1, "train/seed": 0, "train/precision": "float32"}
     (epoch,) = of.trainable({**config, "train/channels_last": False}, data)
-    assert set(epoch.metrics) == {"train_loss", "val_loss", "val_accuracy"}
+    assert set(epoch.metrics) == {"train_loss", "val_loss", "val_accuracy", "parameters"}
     assert all(math.isfinite(value) for value in epoch.metrics.values())
     epoch.save(tmp_path)
     architecture, model = load_classifier(tmp_path)
