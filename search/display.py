@@ -193,8 +193,10 @@ def plan(study: Study, about: dict[str, Any]) -> str:
 
 
 def _first(study: Study, claim: float | None) -> str:
-    start = f"{len(study.start)} start points"
-    published = f"the published setting{f' (test accuracy {claim:.2%})' if claim is not None else ''}"
+    start = f"{len(study.start)} start point{'' if len(study.start) == 1 else 's'}"
+    count = len(study.published)
+    published = "the published setting" if count == 1 else f"{count} published settings"
+    published += f" (test accuracy {claim:.2%})" if claim is not None else ""
     return f"{published} and {start}" if study.published else start
 
 

@@ -18,7 +18,7 @@ from search import settings as choices
 from search.display import Display
 from search.errors import BadInput, EnvironmentFault, NameInUse
 from search.record import Event
-from search.samplers import SAMPLERS
+from search.samplers import SAMPLERS, grid
 from search.schedulers import SCHEDULERS
 from search.settings import Settings
 from search.worker import send_along
@@ -82,12 +82,10 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         "fixed": dict(study.fixed),
         "start": [dict(point) for point in study.start],
         # A claim about a data set says nothing of another one.
-        "published": study.published[0].test_accuracy
-        if study.published and source.name == study.dataset and not source.stand_in
-        else None,
+        "published": study.published[0].test_accuracy if _claim_holds(study, source) else None,
         "epochs": study.epochs,
         "rungs": list(rungs),
-        "trials": settings.trials or study.trials,
+        "trials": _trials(study, settings.trials or study.trials),
         "time_budget": budget,
         "seed": settings.seed,
         "sampler": study.sampler,
@@ -107,6 +105,19 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         **environment.code(spaces.source(name)),
     }
     return Prepared(study, settings, source, data, about)
+
+
+def _trials(study: Study, asked: int) -> int:
+    """How many trials there will be at most: a grid has no more than its points."""
+    return min(asked, len(study.published) + len(grid(study.ranges))) if study.sampler == "grid" else asked
+
+
+def _claim_holds(study: Study, source: datasets.Source) -> bool:
+    """Whether what is published was said of these data, and the setting gets the epochs that it was said of."""
+    if not study.published or source.name != study.dataset or source.stand_in:
+        return False
+    config = study.published[0].config
+    return study.epochs_of(config) == config["train/epochs"]
 
 
 def surroundings(

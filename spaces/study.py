@@ -113,8 +113,12 @@ class Study:
         if "train/seed" in self.fixed:
             raise SpaceError("train/seed is given by the trial; leave it out, or search it as a Choice of seeds")
         for number, published in enumerate(self.published):
-            for name in published.config:
+            for name, value in published.config.items():
                 check_name(name)
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise SpaceError(f"published setting {number} has {name}={value}, which is no finite number")
+            if published.test_accuracy is not None and not 0 <= published.test_accuracy <= 1:
+                raise SpaceError(f"a test accuracy lies between 0 and 1, but published is {published.test_accuracy}")
             epochs = published.config.get("train/epochs")
             if type(epochs) is not int or epochs < 1:
                 raise SpaceError(f"published setting {number} needs train/epochs, 1 or more, but says {epochs!r}")

@@ -186,6 +186,10 @@ def test_channels_give_those_of_each_stage_whatever_depth_width_and_growth_say(
     assert model(grey(2, (3, 16, 16))).shape == (2, len(CLASSES))
 
 
+def test_the_channels_of_a_single_stage_may_be_a_number_as_the_command_line_reads_it() -> None:
+    assert [layer.out_channels for layer in convolutions(build("cnn", (1, 32, 32), channels=7, depth=3))] == [7]
+
+
 def test_without_channels_stages_are_as_deep_wide_and_growing_as_is_said() -> None:
     model = build("cnn", (1, 32, 32), channels="", depth=3, width=5, growth=2.0)
     assert [layer.out_channels for layer in convolutions(model)] == [5, 10, 20]

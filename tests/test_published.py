@@ -26,7 +26,7 @@ from search.resume import more_by_command
 from search.search import Search
 from search.settings import Settings
 from search.trials import State
-from spaces.space import Value
+from spaces.space import SpaceError, Value
 from spaces.study import Choice, Int, Published, Study
 from tests.simulated import Curves, Memory, begun, decisions, first_event, resumed, work
 from trainables.classifier import Architecture
@@ -259,6 +259,35 @@ def test_a_claim_about_one_data_set_is_not_made_of_another(tmp_path: Path) -> No
     assert "the published setting and 0 start points first" in plan(
         prepared.study, {**prepared.about, "name": "moons_mlp-1"}
     )
+
+
+def test_a_claim_is_not_made_of_a_setting_that_gets_fewer_epochs(tmp_path: Path) -> None:
+    assert prepare("moons_mlp", Settings(runs=tmp_path / "runs", epochs=39), Silent()).about["published"] is None
+    assert prepare("moons_mlp", Settings(runs=tmp_path / "runs", epochs=41), Silent()).about["published"] == 0.775
+
+
+def test_a_grid_has_no_more_trials_than_points_so_that_a_finished_one_has_nothing_left(tmp_path: Path) -> None:
+    changes = {"train/optimizer": "sgd", "train/lr": "choice(0.1, 0.2)", "train/momentum": "choice(0.5, 0.9)"}
+    space = {**changes, "model/width": "16", "model/dropout": "0.0", "model/depth": "1", "train/batch_size": "32"}
+    space |= {"model/activation": "relu", "model/batch_norm": "true"}
+    for trials, expected in ((100, 4), (3, 3)):
+        settings = Settings(runs=tmp_path / "runs", sampler="grid", changes=space, trials=trials)
+        assert prepare("digits_mlp", settings, Silent()).about["trials"] == expected
+
+
+@pytest.mark.parametrize(
+    ("published", "match"),
+    [
+        (
+            Published({"train/epochs": 1, "train/lr": math.nan}),
+            "published setting 0 has train/lr=nan, which is no finite",
+        ),
+        (Published({"train/epochs": 1}, 87.6), "a test accuracy lies between 0 and 1, but published is 87.6"),
+    ],
+)
+def test_a_published_setting_that_cannot_be_is_refused(published: Published, match: str, study: Study) -> None:
+    with pytest.raises(SpaceError, match=match):
+        replace(study, published=(published,))
 
 
 def test_a_setting_is_shown_against_its_own_budget(study: Study) -> None:

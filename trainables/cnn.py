@@ -40,7 +40,7 @@ def network(
     depth: int = 3,
     width: int = 32,
     growth: float = 2.0,
-    channels: str = "",
+    channels: int | str = "",
     kernel: int | str = 3,
     activation: str = "relu",
     batch_norm: bool = True,
@@ -113,9 +113,10 @@ def network(
     return initialise(nn.Sequential(*layers), init, activation)
 
 
-def _channels(text: str) -> list[int]:
-    if not isinstance(text, str) or not re.fullmatch(r"([1-9]\d*(-[1-9]\d*)*)?", text):
-        raise ValueError(f"model/channels must be numbers of channels such as 32-16-16, but got {text!r}")
+def _channels(given: int | str) -> list[int]:
+    text = str(given)  # one stage alone looks like a number, and --set reads it as one
+    if not re.fullmatch(r"([1-9]\d*(-[1-9]\d*)*)?", text):
+        raise ValueError(f"model/channels must be numbers of channels such as 32-16-16, but got {given!r}")
     return [int(part) for part in text.split("-")] if text else []
 
 
