@@ -15,7 +15,7 @@ from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.record import FILE, Event, read
 from search.settings import Settings, from_environment, seconds, size
 from search.stop import Interrupted, Stop
-from search.summary import Table, about, curve_table, found, objective_of, summarize, trial_table
+from search.summary import REPORT, Table, about, curve_table, found, objective_of, summarize, trial_table
 from search.trials import Trials, replayed
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def run(
     cpus: float = 1.0,
     gpus: float = 0.0,
     seed: int = 0,
-    sampler: str = "tpe",
-    scheduler: str = "asha",
+    sampler: str | None = None,
+    scheduler: str | None = None,
     set: Mapping[str, Any] | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
@@ -79,8 +79,8 @@ def run(
         cpus=_plain(cpus),
         gpus=_plain(gpus),
         seed=_plain(seed),
-        sampler=str(sampler),
-        scheduler=str(scheduler),
+        sampler=sampler,
+        scheduler=scheduler,
         changes={key: _as_text(key, value) for key, value in (set or {}).items()},
         stand_in=stand_in,
         trial_timeout=None if trial_timeout is None else seconds(_plain(trial_timeout), "--trial-timeout"),
@@ -157,7 +157,7 @@ class Result:
     @property
     def report(self) -> Path | None:
         """The search's HTML page, if one was made."""
-        page = self._folder / "report.html"
+        page = self._folder / REPORT
         return page if page.is_file() else None
 
     def model(self) -> Classifier:
