@@ -92,12 +92,14 @@ def table(groups: Sequence[Group], metric: str) -> str:
     lines = []
     for group in groups:
         held = f" ({setting(group.others)})" if group.others else ""
-        lines.append(f"{group.name}{held}: final {metric}, mean ± standard deviation over seeds")
+        lines.append(f"{group.name}{held}: final {metric}, mean ± standard deviation over seeds; difference (95 %)")
         width = max(len(str(level.value)) for level in group.levels)
         for level in group.levels:
             spread = "" if level.deviation is None else f" ± {level.deviation:.4f}"
             mean = "no result" if level.mean is None else f"{level.mean:.4f}{spread}"
-            lines.append(f"  {level.value!s:<{width}}  n={level.n}  {mean:<17}  {level.verdict}")
+            told = "" if level.difference is None else f"{level.difference:+.4f}"
+            told += "" if level.low is None else f" ({level.low:+.4f} … {level.high:+.4f})"
+            lines.append(f"  {level.value!s:<{width}}  n={level.n}  {mean:<17}  {told:<27}  {level.verdict}")
     return "\n".join(lines)
 
 
@@ -135,13 +137,10 @@ def _verdict(level: Level, first: Level | None, sign: float) -> str:
         return "no complete trial, so nothing to compare"
     if level.difference is None:
         return f"no seed in common with {first.value}, so nothing to compare"
-    told = f"{level.difference:+.4f}"
     if level.low is None or level.high is None:
-        return f"{told} against {first.value} with one seed, which may be chance"
-    seeds = f"{level.pairs} seeds"
+        return f"one seed in common with {first.value}: may be chance"
     if level.low == level.high == 0:
-        return f"the same as {first.value} with each of {seeds}"
-    told = f"{told} ({level.low:+.4f} … {level.high:+.4f})"
+        return f"the same as {first.value} with each of {level.pairs} seeds"
     if level.low <= 0 <= level.high:
-        return f"no difference to {first.value} that {seeds} can show: {told}"
-    return f"{'better' if sign * level.difference > 0 else 'worse'} than {first.value}: {told}, {seeds}"
+        return f"no difference to {first.value} that {level.pairs} seeds can show"
+    return f"{'better' if sign * level.difference > 0 else 'worse'} than {first.value}"

@@ -223,6 +223,9 @@ def slices(
         if axis.choices:
             axes.set_xlim(-0.5, len(axis.choices) - 0.5)
             _fixed(axes.xaxis, range(len(axis.choices)), [_clipped(text, 11) for text in axis.choices])
+            if sum(min(len(text), 11) for text in axis.choices) > 30:  # they would run into one another
+                axes.tick_params(axis="x", rotation=60, labelsize=6)
+                figure.subplots_adjust(bottom=0.36)
         else:
             at = [value for value, _ in _marks(axis)]
             _fixed(axes.xaxis, at, [text for _, text in _marks(axis)])
@@ -239,7 +242,7 @@ def slices(
 def comparison(key: str, levels: Sequence[tuple[str, Sequence[Sequence[float]]]], metric: str) -> str:
     """Learning curves of each level laid over one another: the mean over its runs, and from the least to the most."""
     with _style():
-        figure, axes = _figure()
+        figure, axes = _figure(8.0, 4.2)
         longest = 2
         for index, (label, runs) in enumerate(levels):
             epochs = min(map(len, runs), default=0)
@@ -255,7 +258,8 @@ def comparison(key: str, levels: Sequence[tuple[str, Sequence[Sequence[float]]]]
                     at, [min(c) for c in columns], [max(c) for c in columns], color=colour, alpha=0.18, lw=0
                 )
             means = [sum(column) / len(column) for column in columns]
-            axes.plot(at, means, color=colour, lw=1.8, ls=dashes, marker=".", ms=4, label=_clipped(label, 24))
+            marker = "." if epochs <= 20 else ""  # of more, lines are enough
+            axes.plot(at, means, color=colour, lw=1.8, ls=dashes, marker=marker, ms=4, label=_clipped(label, 24))
         _whole_numbers(axes, 1, longest)
         _labels(axes, "epoch", metric)
         _legend(axes)
