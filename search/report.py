@@ -438,7 +438,7 @@ class Story:
         """Of each rung, and of the full budget: how many trials came to it, how many went on, how many still may."""
         rows = []
         for rung in self.rungs:
-            there = [trial for trial in self.trials if len(trial.epochs) >= rung]
+            there = [trial for trial in self.trials if len(trial.epochs) >= rung and not trial.published]
             open_ = (State.RUNNING, State.INTERRUPTED)
             # One that has more epochs went on, however it ended; one that stands at the rung may be told to still.
             on = sum(len(trial.epochs) > rung for trial in there)

@@ -31,7 +31,7 @@ from search.summary import summarize
 from search.trials import State, Trial, Trials
 from search.winner import measure
 from spaces.space import Choice, Float, Int, Space
-from spaces.study import Objective, Study, to_plain
+from spaces.study import Objective, Published, Study, to_plain
 from tests.simulated import Curves, first_event, searching, work
 from trainables.classifier import Architecture
 from trainables.data import Data, Split
@@ -322,6 +322,18 @@ def test_what_stopping_saved_adds_up(tiny_study: Study, tmp_path: Path) -> None:
     for row in story.survival:
         assert row["arrived"] == sum(len(trial.epochs) >= row["epoch"] for trial in search.trials)
         assert row["on"] == sum(len(trial.epochs) > row["epoch"] for trial in search.trials)
+
+
+def test_a_published_setting_stands_beside_start_points_and_is_no_rival_at_a_rung(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    published = Published({**tiny_study.start[0], "train/epochs": 4})
+    searched(tmp_path / "s", replace(tiny_study, published=(published,)), trials=6, ends=0.0)
+    story = report.Story(tmp_path / "s", list(report.read(tmp_path / "s" / FILE)))
+    assert {row["origin"] for row in story.starts} >= {"published setting 0", "start point 0", "start point 1"}
+    assert next(row["epochs"] for row in story.starts if row["origin"] == "published setting 0") == "4 of 4"
+    assert story.survival[0]["arrived"] == 5
+    assert story.left_out == 1
 
 
 @pytest.mark.parametrize(
