@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search import checkpoints, cluster, environment, lock, mlflow_store, replay, tracking
+from search import checkpoints, cluster, environment, lock, mlflow_runs, mlflow_store, replay
 from search.display import Silent
 from search.errors import EnvironmentFault, SearchError
 from search.record import FILE, Event, Record, read, salvage
@@ -117,7 +117,7 @@ def _ray(settings: Settings) -> str:
 
 def _mlflow(uri: str) -> str:
     mlflow_store.probe(uri)
-    tracking.write_probe(uri)
+    mlflow_store.write_probe(uri)
     return f"{masked(uri)}: a run was written, read and deleted"
 
 
@@ -179,7 +179,7 @@ def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: Epo
 def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
     try:
         mlflow_store.probe(uri)
-        return tracking.disagreements(uri, events)
+        return mlflow_runs.disagreements(uri, events)
     except Exception as error:
         return [masked(" ".join(str(error).split()))[:300]]
 
@@ -198,11 +198,11 @@ def _closed(folder: Path, closing: tuple[str, int | None, Mapping[str, Any]]) ->
 def _rewritten(uri: str, events: Sequence[Event]) -> str:
     for anew in (False, True):
         try:
-            tracking.rewrite(uri, events, anew=anew)
+            mlflow_runs.rewrite(uri, events, anew=anew)
         except SearchError:
             raise
         except Exception as error:
             raise EnvironmentFault(f"MLflow did not take the runs: {masked(str(error))[:300]}") from error
-        if not tracking.disagreements(uri, events):
+        if not mlflow_runs.disagreements(uri, events):
             return "the runs were deleted and written anew" if anew else "what was missing or wrong was written again"
     raise EnvironmentFault("MLflow shows other runs than were written to it")

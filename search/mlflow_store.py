@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import logging
 import os
@@ -14,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from search.errors import EnvironmentFault
 from search.settings import masked
@@ -126,3 +128,38 @@ def serve(uri: str, port: int, say: Callable[[str], None]) -> int:
         return subprocess.run(command, env=environment).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def connect(uri: str) -> Any:
+    """MLflow's client for `uri`. A SQLite store that is not there yet is made aside and moved.
+
+    MLflow makes its tables in some thirty steps, and what a kill leaves of them in between no MLflow can open again.
+    """
+    prepare_environment()
+    from mlflow import MlflowClient
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
+            aside = Path(folder, path.name)
+            MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
+            with contextlib.suppress(FileExistsError):  # another search was faster
+                os.link(aside, path)
+    return MlflowClient(tracking_uri=uri)
+
+
+def write_probe(uri: str) -> None:
+    """Write a run with a value to MLflow at `uri`, read it, and delete it. Raises what MLflow raises."""
+    client, name = connect(uri), "search-doctor"
+    found = client.get_experiment_by_name(name)
+    experiment = found.experiment_id if found else client.create_experiment(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment)
+    run = client.create_run(experiment).info.run_id
+    client.log_metric(run, "probe", 1.0)
+    value = client.get_run(run).data.metrics.get("probe")
+    client.delete_run(run)
+    client.delete_experiment(experiment)
+    if value != 1.0:
+        raise RuntimeError(f"a value of 1.0 came back as {value}")

@@ -35,6 +35,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal() -> None:
+    """Under nohup, and in some CI, SIGHUP is ignored, also by every process that a test starts to send it one."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="session")
 def made_up() -> Callable[..., Data]:
     """`made_up(train, val)`: so many images of 1x8x8; each of four classes brightens two rows of its own."""

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(file for folder in ("search", "spaces", "trainables") for file in (ROOT / folder).glob("*.py"))
 MAY_IMPORT = {
     "ray": {"cluster.py", "engine.py", "worker.py"},
-    "mlflow": {"tracking.py", "registry.py", "served_model.py"},
+    "mlflow": {"mlflow_runs.py", "mlflow_store.py", "registry.py", "served_model.py"},
     "optuna": {"importance.py", "optuna_file.py", "samplers.py"},
     "matplotlib": {"figures.py", "api.py"},
 }

@@ -700,9 +700,9 @@ def test_a_store_that_does_not_take_the_report_is_told_in_one_line_and_in_time(
             held.wait(20)
 
     held, began = threading.Event(), time.monotonic()
-    monkeypatch.setattr(tracking, "_client", lambda uri: Client())
+    monkeypatch.setattr(tracking, "connect", lambda uri: Client())
     assert tracking.log_report("http://x", "run", tmp_path, 5.0) == "refused again"
-    monkeypatch.setattr(tracking, "_client", lambda uri: Silent())
+    monkeypatch.setattr(tracking, "connect", lambda uri: Silent())
     assert tracking.log_report("http://x", "run", tmp_path, 0.1) == "no answer in 0 s"
     assert time.monotonic() - began < 3
     held.set()
