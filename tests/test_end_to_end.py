@@ -379,20 +379,3 @@ def test_a_grid_ends_by_itself_with_every_trial_complete_though_more_were_allowe
     assert board[0]["curve"] == board[1]["curve"] != board[4]["curve"]
     derived = search("replay", "compare-1", cwd=tmp_path)
     assert derived.returncode == 0, derived.stdout + derived.stderr
-
-
-def test_cifar2_ends_well_on_its_stand_in_and_says_what_to_get(tmp_path):
-    done = search(
-        "cifar2_cnn", "--trials", "2", "--epochs", "1", "--json", cwd=tmp_path,
-        XDG_CACHE_HOME=str(tmp_path / "cache"), http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    document, board = json.loads(done.stdout), leaderboard("cifar2_cnn-1", tmp_path)
-    assert document["stand_in"] is True
-    assert document["trials"] == {"complete": 2}
-    assert "STAND-IN DATA: CIFAR2 COULD NOT BE HAD" in done.stderr
-    assert "put cifar10.npz into SEARCH_DATA_DIR" in done.stderr
-    assert [board[number]["point"]["model/channels"] for number in (0, 1)] == ["16-8", "32-16-16"]
-    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
-    assert client.get_experiment(document["mlflow"]["experiment_id"]).name == "cifar2_cnn-stand-in"
-    assert not client.search_registered_models(), "a stand-in was registered"

@@ -69,7 +69,6 @@ def image_folder(root: Path, *, test: bool) -> Path:
 
 
 SEARCHES = {
-    "a grey npz, perceptron": ("digits_mlp", lambda at: npz(at / "mine.npz", (8, 5), 2, test=True), "mine", 2, 40),
     "a colour npz without test part, CNN": (
         "digits_cnn", lambda at: npz(at / "wide.npz", (6, 11, 3), 5, test=False), "wide", 5, None),
     "a colour image folder, CNN": ("fashion_cnn", lambda at: image_folder(at / "light", test=True), "light", 3, 120),

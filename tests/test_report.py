@@ -658,7 +658,7 @@ def test_a_grid_is_compared_on_the_page_and_on_the_command_line(tiny_study: Stud
             record.append(("ended", number, {"state": "complete", "why": ""}))
     told = text(page(folder))
     assert "Controlled comparison" in told
-    assert "better than none: +0.2100" in told
+    assert "better than none" in told
     assert "The scheduler stops nobody" in told
     shown = CliRunner().invoke(cli, ["show", "grid", "--runs", str(tmp_path)], catch_exceptions=False).output
     assert "model/norm: final val_accuracy, mean ± standard deviation over seeds" in shown
