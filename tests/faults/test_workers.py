@@ -11,7 +11,8 @@ from tests.faults.stage import count, ends, look, of, staged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
-TIMEOUT = 15
+TIMEOUT = 25
+"""Seconds; five workers that start at once on two busy cores take up to 20 to come to their first report."""
 SCRIPTS = {
     "killed once": "report x; once sigkill; report x",
     "crashed once": "report x; once segfault; report x",
@@ -161,6 +162,8 @@ def test_rays_memory_monitor_ends_a_trial_after_one_retry_as_out_of_memory(exhau
 
 def test_five_equal_errors_in_a_row_end_the_search_with_that_error(exhausted):
     assert count("asked")(exhausted.events) == 6
-    assert exhausted.stderr.splitlines()[-1].startswith("error: the last trials all failed")
-    assert "out of luck" in exhausted.stderr.splitlines()[-1]
+    # Not simply the last line: Ray's own code writes of memory to standard error when it likes.
+    (error,) = [line for line in exhausted.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: the last trials all failed")
+    assert "out of luck" in error
     assert exhausted.document["state"] == "failed"
