@@ -244,8 +244,8 @@ def test_without_data_and_network_the_search_ends_well_on_the_stand_in_and_says_
     assert not client.search_registered_models(), "a stand-in was registered"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_ends_the_search_with_the_best_so_far_kept(number, tmp_path):
+def test_a_signal_ends_the_search_with_the_best_so_far_kept(tmp_path):
+    number = signal.SIGTERM  # the others are tried by faults/test_driver.py
     running = subprocess.Popen(
         [sys.executable, "-m", "search", "digits_cnn", "--trials", "1000", "--name", "long", "--json"],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -302,14 +302,6 @@ def test_a_study_file_of_ones_own_runs_and_its_failures_are_data(tmp_path):
     assert document["best"]["config"]["model/x"] == max(
         row["point"]["model/x"] for row in board.values() if row["state"] == "complete"
     )
-
-
-def test_a_code_that_always_fails_ends_the_search_with_its_error(tmp_path):
-    (tmp_path / "broken.py").write_text(STUDY_FILE.replace("> 0.9", ">= 0.0"))
-    done = search("broken.py", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "x is too large" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
 
 
 def leaderboard(name, cwd):
