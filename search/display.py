@@ -325,6 +325,8 @@ def result(summary: dict[str, Any]) -> str:
         lines.append(f"         with MLFLOW_TRACKING_URI={places['tracking_uri']}")
     elif best["checkpoint"]:
         lines.append(f"weights  {Path(summary['run_dir'], 'checkpoints', best['checkpoint'])}")
+    if summary["report"]:
+        lines.append(f"report   {summary['report']}")
     lines.append(f"record   {summary['run_dir']}")
     return "\n".join(line for line in lines if line)
 

@@ -17,10 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from search.errors import EnvironmentFault, StorageFull
 from search.record import Event
 from search.samplers import as_told, distribution
-from search.summary import objective_of
+from search.summary import objective_of, space_of
 from search.trials import State, Trial, replayed
 from spaces.space import Space
-from spaces.space import from_plain as range_from_plain
 
 
 def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
@@ -36,7 +35,7 @@ def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
     cannot be written.
     """
     about, objective = events[0].body, objective_of(events)
-    space = Space({each["name"]: range_from_plain(each) for each in about["definition"]["space"]})
+    space = space_of(events)
     told = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # By a function, because in an address a path is cut at its first `?`. A file that fails is thrown away as a whole,

@@ -225,8 +225,7 @@ def _check_trainable(study: Study) -> None:
         ) from None
     except ValueError:  # written in C; its call will tell
         pass
-    if not study.trainable.__module__.startswith("trainables."):
-        send_along(study.trainable)
+    send_along(study.trainable)
 
 
 def _check_device(name: str, settings: Settings) -> None:

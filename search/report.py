@@ -214,7 +214,7 @@ class Story:
     @property
     def _alike(self) -> list[Trial]:
         """Trials that differ in what was searched and nothing else."""
-        return [trial for trial in self.trials if all(name in self.space for name in trial.point)]
+        return [trial for trial in self.trials if not trial.published]
 
     @property
     def left_out(self) -> int:

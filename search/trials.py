@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any
 
 from search.record import Event
@@ -92,7 +93,7 @@ class Trial:
     def best_so_far(self, objective: Objective) -> list[float]:
         """The best value up to each epoch that has a finite one; this is what samplers are told."""
         values = [value for value in self.values(objective) if math.isfinite(value)]
-        return [objective.best(values[: count + 1]) for count in range(len(values))]
+        return list(accumulate(values, lambda best, value: objective.best((best, value))))
 
     def has_value(self, objective: Objective) -> bool:
         """Whether any epoch has a finite value."""

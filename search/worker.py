@@ -48,13 +48,15 @@ class Task:
 def send_along(trainable: Callable[..., Iterator[Any]]) -> None:
     """Let a trainable from a user's own file travel with its code, and that of modules beside it, which no worker has.
 
-    Raises BadInput if it holds on to something that cannot be sent.
+    One of ours needs none of that. Raises BadInput if it holds on to something that cannot be sent.
     """
+    if (getattr(trainable, "__module__", "") or "").partition(".")[0] in spaces.OURS:
+        return
     from ray import cloudpickle
 
     modules = spaces.users_modules()
     own = sys.modules.get(getattr(trainable, "__module__", ""))
-    if own is not None and own.__name__.partition(".")[0] not in {*sys.stdlib_module_names, *spaces.OURS}:
+    if own is not None and own.__name__.partition(".")[0] not in sys.stdlib_module_names:
         modules.append(own)
     for module in modules:
         cloudpickle.register_pickle_by_value(module)

@@ -294,12 +294,12 @@ def test_a_hyperparameter_that_only_some_trials_have_is_left_out_and_said_to_be(
     assert "train/momentum (when train/optimizer is sgd)" in text(page(tmp_path / "s"))
 
 
-def test_a_start_point_with_settings_of_its_own_is_no_rival_in_what_mattered(tiny_study: Study, tmp_path: Path) -> None:
+def test_a_published_setting_is_no_rival_in_what_mattered(tiny_study: Study, tmp_path: Path) -> None:
     search = searched(tmp_path / "s", replace(tiny_study, start=()), trials=30, ends=0.0)
     own = {**tiny_study.start[0], "train/weight_decay": 0.1, "train/epochs": 1}
     told = {"epoch": 1, "metrics": {"val_accuracy": 0.5}, "seconds": 1.0, "checkpoint": None, "sha256": None}
     search.record.append(
-        ("asked", 30, {"point": own, "origin": "start point 0"}),
+        ("asked", 30, {"point": own, "origin": "published setting 0"}),
         ("epoch", 30, told),
         ("ended", 30, {"state": "complete", "why": ""}),
     )
