@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import EnvironmentFault, StorageFull
 from search.record import Event
-from search.samplers import as_told, distribution
+from search.samplers import distribution
 from search.summary import objective_of, space_of
 from search.trials import State, Trial, replayed
 from spaces.space import Space
@@ -25,8 +25,9 @@ from spaces.space import Space
 def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
     """Write the search that `events` record into a new SQLite file at `path`, as a study of the search's name.
 
-    States, values and values after each epoch (the best so far) are those that the search's own sampler was told, see
-    `OptunaSampler`. A trial that has not ended is RUNNING if the search is `running` at this moment; else it was
+    A complete trial is COMPLETE with its value; a stopped, timed out or preempted one is PRUNED, and both keep the best
+    value up to every epoch; a diverged one, or one out of memory, is PRUNED without values, a failed one is FAIL. A
+    trial that has not ended is RUNNING if the search is `running` at this moment; else it was
     interrupted, and is FAIL with the values that it had: nobody works on it, and Optuna's timeline would let it run
     on. It began when it was asked for, and ended when it did, or when its search was left.
 
@@ -67,6 +68,16 @@ def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
         if storage is not None:
             storage.remove_session()
             storage.engine.dispose()
+
+
+def as_told(state: State, values: Sequence[float]) -> tuple[TrialState, Sequence[float]]:
+    """What Optuna calls the end `state` of a trial, and which of its `values` up to each epoch it hears of."""
+    kept = values if state in (State.COMPLETE, State.STOPPED, State.TIMED_OUT, State.PREEMPTED) else ()
+    if state is State.COMPLETE and values:
+        return TrialState.COMPLETE, kept
+    if state in (State.FAILED, State.COMPLETE) or (state is State.PREEMPTED and not values):
+        return TrialState.FAIL, kept
+    return TrialState.PRUNED, kept
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -5,108 +5,135 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.trials import State
 from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, Value
 from spaces.study import Study
 
 
+MODEL_TRIALS = 6
+"""A sampler with a model learns from the highest rung that so many trials have reached; before that it draws at random.
+
+Measured with `tests.benchmarks.tuner`, without start points: 6 are no worse than 9 (one more than there are
+hyperparameters, and one for luck), which were better than 12 and 20.
+"""
+
+REDRAWS = 16
+"""So often a point that was tried before is drawn again; what is then still the same is tried once more."""
+
+
 class Sampler(Protocol):
     """Proposes points, and is told what became of every one.
 
     `propose` depends on what it was told, the seed and the number of the trial, and on nothing else, so the same record
-    gives the same proposals.
+    gives the same proposals. Trials that are no evidence (published settings, confirmations) it never hears of.
     """
 
     def propose(self, number: int) -> Config | None:
         """The point that trial `number` should try, or None if there is nothing left to try."""
 
     def started(self, number: int, point: Mapping[str, Value]) -> None:
-        """Trial `number`, the next in order, tries `point`, whoever proposed it."""
+        """Trial `number` tries `point`, whoever proposed it."""
+
+    def heard(self, number: int, values: Sequence[float]) -> None:
+        """Trial `number`, which goes on, has been worth `values` so far: the best up to each of its epochs."""
 
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
-        """Trial `number` ended in `state`; `values` are what it was worth after each of its epochs."""
+        """Trial `number` ended in `state`; `values` are what it was worth up to each of its epochs."""
+
+
+@dataclass
+class _Evidence:
+    """What is known of one trial: its point, what it was worth up to each epoch, and its end."""
+
+    point: Mapping[str, Value]
+    values: Sequence[float] = ()
+    state: State = State.RUNNING
 
 
 class OptunaSampler:
-    """One of Optuna's samplers behind ask and tell, with the study in memory.
+    """One of Optuna's samplers, shown at each proposal one rung of the search, the highest that enough have reached.
 
-    Told states: a complete trial is COMPLETE with its value; a stopped one is PRUNED and keeps the value after every
-    epoch, the last included, so TPE ranks it among trials that got as far (Optuna's `OptunaSearch` in Ray tells it as
-    COMPLETE), and so is one that was preempted or timed out; a diverged one, one out of memory, or one that was silent
-    from the start is PRUNED without values, the lowest rank of all, so the sampler learns to keep away; a failed one,
-    or one preempted before its first epoch, is FAIL, and teaches nothing, as is a published setting, which is no point
-    of the space. A trial that is to go on stays RUNNING.
+    As BOHB (Falkner et al. 2018, section 4.2) we let the model see values of one budget only, so that a trial that was
+    stopped early is never compared with one that was trained to the end, neither as complete (as Ray's `OptunaSearch`
+    has it) nor as pruned (as Optuna's own pruners do, which made TPE worse than random draws on recorded curves). The
+    rungs are those of the study, its full budget the last; a trial is seen at every rung that it has reached, whether
+    it still runs or not, with its best value up to there. Departures: a rung is enough with MODEL_TRIALS trials, one
+    budget's model is never mixed with random draws, and trials that have not come so far are left out, also those that
+    run (to count them as bad, as constant liars do, made no difference).
+
+    A trial that diverged, was out of memory, or was silent from the start ranks below all that have values, so the
+    sampler learns to keep away; one that failed, or was preempted before its first epoch, teaches nothing.
     """
 
     def __init__(self, study: Study, seed: int, make: Callable[[int, Study], BaseSampler]) -> None:
         self._space, self._seed, self._make, self._study = study.ranges, seed, make, study
+        self._distributions = {name: distribution(range_) for name, range_ in self._space.items()}
+        self._trials: dict[int, _Evidence] = {}
+        self._tried: set[object] = set()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.optuna_study = self._new_study(RandomSampler(seed=seed))
-
-    def _new_study(self, sampler: BaseSampler) -> optuna.Study:
-        maximize = self._study.objective.mode == "max"
-        return optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
 
     def propose(self, number: int) -> Config:
         """See `Sampler.propose`."""
+        seen = self.seen()
+        for draw in range(REDRAWS):
+            point = self._drawn(f"{self._seed}/{number}" + (f"/{draw}" if draw else ""), seen)
+            if _typed(point) not in self._tried:
+                break
+        return point
+
+    def _drawn(self, seed: str, seen: Sequence[FrozenTrial]) -> Config:
         # A generator per trial instead of one for the search: there is no generator state to save.
-        seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
+        number = random.Random(seed).getrandbits(32)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # On a study of its own: what a sampler notes down at a trial that it was asked for, and reads while that
-            # trial runs, is in no record, so a search that goes on after a crash would not have it.
-            draft = self._new_study(self._make(seed, self._study))
-            draft.add_trials(self.optuna_study.get_trials(deepcopy=False))
-            trial = draft.ask()
-            assert trial.number == number, f"Optuna is at trial {trial.number}, the record at {number}"
+            direction = "maximize" if self._study.objective.mode == "max" else "minimize"
+            # A study for each draw: what a sampler notes down at a trial that it was asked for is in no record.
+            study = optuna.create_study(direction=direction, sampler=self._make(number, self._study))
+            study.add_trials(seen)
+            trial = study.ask()
             point: Config = {}
             for name, range_ in self._space.items():
                 if self._space.active(name, point):
                     point[name] = _suggest(trial, name, range_)
         return point
 
+    def seen(self) -> list[FrozenTrial]:
+        """What Optuna is shown: the trials at the rung that the next proposal learns from, as complete ones."""
+        rungs = (*self._study.rungs, self._study.epochs)
+        enough = [rung for rung in rungs if sum(len(t.values) >= rung for t in self._trials.values()) >= MODEL_TRIALS]
+        rung = max(enough, default=rungs[0])
+        shown = []
+        for trial in self._trials.values():
+            params = dict(trial.point)
+            told: dict[str, Any] = {"params": params, "distributions": {n: self._distributions[n] for n in params}}
+            hopeless = trial.state in (State.DIVERGED, State.OUT_OF_MEMORY)
+            if hopeless or (trial.state is State.TIMED_OUT and not trial.values):
+                # Optuna ranks a pruned trial without values below all others.
+                shown.append(create_trial(state=TrialState.PRUNED, **told))
+            elif len(trial.values) >= rung and trial.state is not State.FAILED:
+                shown.append(create_trial(value=trial.values[rung - 1], **told))
+        return shown
+
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """See `Sampler.started`."""
-        if _outside(point, self._space):
-            self.optuna_study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
-            return
-        self.optuna_study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.RUNNING,
-                params=dict(point),
-                distributions={name: distribution(self._space[name]) for name in point},
-            )
-        )
+        self._trials[number] = _Evidence(dict(point))
+        self._tried.add(_typed(point))
+
+    def heard(self, number: int, values: Sequence[float]) -> None:
+        """See `Sampler.heard`."""
+        self._trials[number].values = values
 
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """See `Sampler.ended`."""
-        if self.optuna_study.get_trials(deepcopy=False)[number].state is TrialState.FAIL:
-            return
-        trial = optuna.trial.Trial(self.optuna_study, self.optuna_study.get_trials(deepcopy=False)[number]._trial_id)
-        told, kept = as_told(state, values)
-        for epoch, value in enumerate(kept, start=1):
-            trial.report(value, epoch)
-        if told is TrialState.COMPLETE:
-            self.optuna_study.tell(number, kept[-1])
-        else:
-            self.optuna_study.tell(number, state=told)
-
-
-def as_told(state: State, values: Sequence[float]) -> tuple[TrialState, Sequence[float]]:
-    """What Optuna calls the end `state` of a trial, and which of its `values` after each epoch it hears of."""
-    kept = values if state in (State.COMPLETE, State.STOPPED, State.TIMED_OUT, State.PREEMPTED) else ()
-    if state is State.COMPLETE and values:
-        return TrialState.COMPLETE, kept
-    if state in (State.FAILED, State.COMPLETE) or (state is State.PREEMPTED and not values):
-        return TrialState.FAIL, kept
-    return TrialState.PRUNED, kept
+        self._trials[number].values, self._trials[number].state = values, state
 
 
 class Grid:
@@ -127,6 +154,9 @@ class Grid:
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """See `Sampler.started`."""
         self._tried.add(_typed(point))
+
+    def heard(self, number: int, values: Sequence[float]) -> None:
+        """See `Sampler.heard`."""
 
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """See `Sampler.ended`."""
@@ -153,10 +183,6 @@ def _typed(point: Mapping[str, Value]) -> object:
     return frozenset((name, type(value), value) for name, value in point.items())
 
 
-def _outside(point: Mapping[str, Value], space: Space) -> bool:
-    return any(name not in space for name in point)
-
-
 def distribution(range_: Range) -> BaseDistribution:
     """Optuna's name for one of our ranges."""
     if isinstance(range_, Choice):
@@ -176,13 +202,8 @@ def _suggest(trial: optuna.Trial, name: str, range_: Range) -> Value:
 
 
 def _tpe(seed: int, study: Study) -> BaseSampler:
-    # Optuna's ten random trials before the model starts are most of a short search; start points stand in for them.
     return TPESampler(
-        seed=seed,
-        multivariate=True,
-        group=study.ranges.conditional,
-        constant_liar=True,
-        n_startup_trials=max(4, len(study.start)),
+        seed=seed, multivariate=True, group=study.ranges.conditional, n_startup_trials=MODEL_TRIALS, constant_liar=False
     )
 
 

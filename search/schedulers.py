@@ -57,11 +57,7 @@ class Asha:
     def __init__(self, objective: Objective, *, epochs: int, first_rung: int, reduction_factor: int) -> None:
         self._sign = 1.0 if objective.mode == "max" else -1.0
         self._factor = reduction_factor
-        rungs, rung = [], first_rung
-        while rung < epochs:
-            rungs.append(rung)
-            rung *= reduction_factor
-        self.rungs = tuple(rungs)
+        self.rungs = rungs
         self._values: dict[int, list[float]] = {rung: [] for rung in rungs}
 
     def decide(self, trial: int, epoch: int, value: float) -> Decision:

@@ -143,6 +143,16 @@ class Study:
         assert isinstance(self.space, Space)
         return self.space
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which trials are compared: `first_rung`·`reduction_factor`^k below the full budget."""
+        rungs = []
+        rung = self.first_rung
+        while rung < self.epochs:
+            rungs.append(rung)
+            rung *= self.reduction_factor
+        return tuple(rungs)
+
     def full_config(self, point: Mapping[str, Value], *, seed: int) -> dict[str, Any]:
         """What the trainable is called with: fixed values, a point of the space, the epochs and the seed.
 
