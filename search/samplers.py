@@ -30,6 +30,9 @@ class Sampler(Protocol):
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """Trial `number`, the next in order, tries `point`, whoever proposed it."""
 
+    def skipped(self, number: int) -> None:
+        """Trial `number`, the next in order, is none to learn from; nothing more is told of it."""
+
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """Trial `number` ended in `state`; `values` are what it was worth after each of its epochs."""
 
@@ -41,8 +44,8 @@ class OptunaSampler:
     epoch, the last included, so TPE ranks it among trials that got as far (Optuna's `OptunaSearch` in Ray tells it as
     COMPLETE), and so is one that was preempted or timed out; a diverged one, one out of memory, or one that was silent
     from the start is PRUNED without values, the lowest rank of all, so the sampler learns to keep away; a failed one,
-    or one preempted before its first epoch, is FAIL, and teaches nothing, as is a published setting, which is no point
-    of the space. A trial that is to go on stays RUNNING.
+    or one preempted before its first epoch, is FAIL, and teaches nothing, as is one that is skipped: a published
+    setting, or a confirmation. A trial that is to go on stays RUNNING.
     """
 
     def __init__(self, study: Study, seed: int, make: Callable[[int, Study], BaseSampler]) -> None:
@@ -74,9 +77,6 @@ class OptunaSampler:
 
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """See `Sampler.started`."""
-        if _outside(point, self._space):
-            self.optuna_study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
-            return
         self.optuna_study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.RUNNING,
@@ -85,10 +85,12 @@ class OptunaSampler:
             )
         )
 
+    def skipped(self, number: int) -> None:
+        """See `Sampler.skipped`."""
+        self.optuna_study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """See `Sampler.ended`."""
-        if self.optuna_study.get_trials(deepcopy=False)[number].state is TrialState.FAIL:
-            return
         trial = optuna.trial.Trial(self.optuna_study, self.optuna_study.get_trials(deepcopy=False)[number]._trial_id)
         told, kept = as_told(state, values)
         for epoch, value in enumerate(kept, start=1):
@@ -128,6 +130,9 @@ class Grid:
         """See `Sampler.started`."""
         self._tried.add(_typed(point))
 
+    def skipped(self, number: int) -> None:
+        """See `Sampler.skipped`."""
+
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """See `Sampler.ended`."""
 
@@ -151,10 +156,6 @@ def grid(space: Space) -> list[Config]:
 def _typed(point: Mapping[str, Value]) -> object:
     """`point` as something that tells 1, True and 1.0 apart."""
     return frozenset((name, type(value), value) for name, value in point.items())
-
-
-def _outside(point: Mapping[str, Value], space: Space) -> bool:
-    return any(name not in space for name in point)
 
 
 def distribution(range_: Range) -> BaseDistribution:
