@@ -275,17 +275,23 @@ class Trials:
         return sorted(worth, key=key)
 
     def confirmed(self) -> list[Confirmed]:
-        """The settings that were trained again, that with the best mean first, those without a complete run last."""
+        """The settings that were trained again, that with the best mean first.
+
+        One that is two complete runs behind the others comes after them: its runs diverged, or its confirmation was
+        given up, and the mean of the few that are left is luck again. Last are those without a complete run.
+        """
         groups: dict[str, list[Trial]] = {}
         for trial in self:
             if trial.confirms is not None:
                 groups.setdefault(trial.setting, []).append(trial)
         found = [Confirmed(self[runs[0].confirms], tuple(runs), self.objective) for runs in groups.values()]
 
+        most = max((len(each.complete) for each in found), default=0)
+
         def key(each: Confirmed) -> tuple[Any, ...]:
-            mean = each.mean
+            mean, few = each.mean, len(each.complete) < most - 1
             search_value = self._sign * each.trial.best_value(self.objective)
-            return (mean is None, 0.0 if mean is None else self._sign * mean, search_value)
+            return (mean is None, few, 0.0 if mean is None else self._sign * mean, search_value)
 
         return sorted(found, key=key)
 

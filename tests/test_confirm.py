@@ -28,9 +28,9 @@ from search.resume import More, recalled, something_left
 from search.search import Search
 from search.settings import Settings
 from search.summary import summarize
-from search.trials import CONFIRMATION, State, Trial, Trials
-from spaces.study import Choice, Objective, Study, to_plain
-from tests.simulated import Curves, Memory, begun, decisions, kept, resumed, searching, work
+from search.trials import CONFIRMATION, State, Trial
+from spaces.study import Choice, Objective, Study
+from tests.simulated import Curves, Memory, begun, decisions, kept, resumed, work
 
 ROOT = Path(__file__).parents[1]
 PLAIN = {"confirm": 2, "confirm_seeds": 3}
@@ -54,6 +54,12 @@ def end(search: Search, trial: Trial, value: float, *, seconds: float = 1.0) -> 
     for epoch in range(len(trial.epochs) + 1, search.study.epochs_of(trial.point) + 1):
         metrics = {search.study.objective.metric: value}
         search.report(trial.number, epoch, metrics, seconds=seconds, checkpoint=f"{trial.number}/{epoch}", sha256="0")
+
+
+def asked(search: Search) -> Trial:
+    trial = search.ask()
+    assert trial is not None
+    return trial
 
 
 LUCK = {1: 0.50, 2: 0.90, 3: 0.80, 4: 0.70}
@@ -206,6 +212,15 @@ def test_the_start_point_wins_if_fresh_seeds_show_that_nothing_is_better(simple:
     assert search.trials.best().confirms == 0  # type: ignore[union-attr]
 
 
+def test_a_setting_that_mostly_diverges_does_not_win_by_the_run_that_is_left(simple: Study) -> None:
+    search = begun(simple, Memory(), **PLAIN, sampler="grid", scheduler="none", trials=4)
+    runs = iter([0.99, 0.7, 0.5, math.nan, 0.7, 0.5, math.nan, 0.7, 0.5])
+    play(search, lambda trial: LUCK[int(trial.point["model/depth"])] if trial.confirms is None else next(runs))
+    assert [(each.trial.number, each.values) for each in search.trials.confirmed()] == [
+        (2, [0.7] * 3), (0, [0.5] * 3), (1, [0.99]),
+    ]  # fmt: skip
+
+
 def test_equal_means_are_decided_by_what_the_search_saw(simple: Study) -> None:
     search = begun(simple, Memory(), **PLAIN, sampler="grid", scheduler="none", trials=4)
     play(search, lambda trial: LUCK[int(trial.point["model/depth"])] if trial.confirms is None else 0.5)
@@ -215,11 +230,10 @@ def test_equal_means_are_decided_by_what_the_search_saw(simple: Study) -> None:
 def test_a_confirmation_without_an_end_does_not_count(simple: Study) -> None:
     search = begun(simple, Memory(), confirm=1, sampler="grid", scheduler="none", trials=4)
     while not numbers(search):
-        end(search, search.ask() or pytest.fail(), 0.5 + len(search.trials) / 100)
+        end(search, asked(search), 0.5 + len(search.trials) / 100)
     first = search.trials.best()
     search.ask()
-    again = search.ask()
-    assert first is not None and again is not None
+    again = asked(search)
     search.report(again.number, 1, {"val_accuracy": 0.99}, seconds=1.0)
     assert search.trials.best() is first
     search.end(again.number, State.DIVERGED, "made up")
@@ -302,15 +316,17 @@ def test_any_confirmed_record_can_be_derived_from_itself(
     work(search, curves, workers=workers, order=9)
     assert differences(record.events, tiny_study) == []
     assert search.trials.running() == []
-    for each in search.trials.confirmed():
-        assert len(each.again) == 3
-    if not search.hopeless() and search.trials.best() is not None:
+    if search.hopeless():
+        return
+    if search.trials.confirming is not None:
+        assert search.trials.due(search.trials.confirming) == []
+    if search.trials.best() is not None:
         assert len(search.trials.searched) == trials or search.trials.confirming is not None
 
 
 def test_a_confirmation_that_was_tampered_with_is_found(tiny_study: Study) -> None:
     record = Memory()
-    work(begun(tiny_study, record, confirm=2), Curves(3))
+    work(begun(tiny_study, record, confirm=2), Curves(3, ends=0.0))
     plan = next(event for event in record.events if event.kind == "confirming")
     for changed in ({"trials": plan.body["trials"][::-1]}, {"seeds": 2}, {"control": None}):
         events = [replace(e, body={**e.body, **changed}) if e is plan else e for e in record.events]
@@ -340,9 +356,7 @@ def test_the_next_suggestion_is_what_it_would_have_been_without_a_confirmation_i
     work(plain, Curves(3, ends=0.0))
     for skipped in range(6, number):
         plain.sampler.skipped(skipped)
-    asked = search.ask()
-    assert asked is not None
-    assert asked.point == plain.sampler.propose(number)
+    assert asked(search).point == plain.sampler.propose(number)
 
 
 # The clock
@@ -353,8 +367,8 @@ def timed(simple: Study, **changes: Any) -> tuple[Memory, Search]:
     record = Memory()
     search = begun(simple, record, **{**PLAIN, "sampler": "grid", "scheduler": "none", "trials": 4, **changes})
     for value in (0.5, 0.9, 0.8):
-        end(search, search.ask() or pytest.fail(), value, seconds=10.0)
-    search.report((search.ask() or pytest.fail()).number, 1, {"val_accuracy": 0.1}, seconds=10.0)
+        end(search, asked(search), value, seconds=10.0)
+    search.report(asked(search).number, 1, {"val_accuracy": 0.1}, seconds=10.0)
     return record, search
 
 
@@ -388,8 +402,8 @@ def test_what_the_search_left_behind_is_not_run_again_by_a_confirmation_that_goe
     search.confirm()
     assert (search.trials[3].state, search.trials[3].why) == (State.INTERRUPTED, "the confirmation began")
     assert search.report(3, 2, {"val_accuracy": 1.0}, seconds=1.0) is False  # its worker hears that it has ended
-    first = search.ask()
-    assert first is not None and first.confirms == 1
+    first = asked(search)
+    assert first.confirms == 1
     search.report(first.number, 1, {"val_accuracy": 0.5}, seconds=1.0)
     search = resumed(simple, record, list(record.events), trials=4)
     assert search.again() is search.trials[first.number]
@@ -408,7 +422,7 @@ def test_what_did_not_come_about_is_said(simple: Study) -> None:
     assert "no time to confirm" in confirmation.shortfalls(search.trials, 2, control=True)[0]
     search.confirm()
     for _ in range(2):
-        end(search, search.ask() or pytest.fail(), 0.7)
+        end(search, asked(search), 0.7)
     search.ask()
     (line,) = confirmation.shortfalls(search.trials, 2, control=True)
     assert line == "2 of 9 confirmations fitted into the time; what they say counts"
@@ -431,16 +445,15 @@ def test_with_more_trials_the_search_goes_on_and_only_what_is_new_among_the_best
     play(search, value)
     assert numbers(search) == [1, 2, 0] * 3
     search = resumed(simple, record, list(record.events), trials=4, reopened=True)
-    asked = search.ask()
-    assert asked is not None
-    assert (asked.origin, asked.point) == ("sampler", {"model/depth": 4})
-    end(search, asked, 0.95)
+    new = asked(search)
+    assert (new.origin, new.point) == ("sampler", {"model/depth": 4})
+    end(search, new, 0.95)
     play(search, value)
-    assert numbers(search) == [1, 2, 0] * 3 + [asked.number] * 3
-    assert search.trials.best().confirms == asked.number  # type: ignore[union-attr]
+    assert numbers(search) == [1, 2, 0] * 3 + [new.number] * 3
+    assert search.trials.best().confirms == new.number  # type: ignore[union-attr]
     told = confirmation.document({}, search.trials)
     assert told is not None
-    assert [each["trial"] for each in told["candidates"]] == [asked.number, 2, 1]
+    assert [each["trial"] for each in told["candidates"]] == [new.number, 2, 1]
     assert differences(record.events, simple) == []
 
 
@@ -537,7 +550,7 @@ def test_confirmations_are_no_rivals_at_a_rung_nor_in_what_mattered(tiny_study: 
 
 
 def test_the_document_the_result_and_the_report_tell_of_it(tiny_study: Study, tmp_path: Path) -> None:
-    folder, search = kept(tmp_path, tiny_study, confirm=2)
+    folder, search = kept(tmp_path, tiny_study, seed=12, confirm=2)
     summary = summarize(folder)
     best, told = summary["best"], summary["confirmation"]
     assert json.loads(json.dumps(summary)) == summary
@@ -591,11 +604,11 @@ def test_mlflow_shows_what_the_clock_left_behind_as_killed_through_every_batch(s
     more = {"experiment": "tiny", "where": "", "digest": "ab" * 32, "user": "me", "commit": "", "versions": {}}
     record, search = timed(simple, **more)
     search.confirm()
-    first = search.ask()
-    assert first is not None
+    first = asked(search)
     search.note("finished", {"state": "interrupted", "why": "made up", "wall_s": 1.0})
     search = resumed(simple, record, list(record.events), trials=4)
-    search.restart(search.again() or pytest.fail(), None)
+    assert search.again() is not None
+    search.restart(search.trials[first.number], None)
     end(search, search.trials[first.number], 0.7)
     play(search, lambda trial: 0.6 + trial.number / 1000)
     search.note("finished", {"state": "done", "why": "", "wall_s": 1.0})
@@ -605,3 +618,49 @@ def test_mlflow_shows_what_the_clock_left_behind_as_killed_through_every_batch(s
         for start in range(0, len(record.events), size):
             runs.write(record.events[start : start + size])
         assert mlflow_runs.disagreements(uri, record.events) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore")
+def test_a_whole_search_confirms_its_best_and_opens_the_test_set_once_for_the_winner(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    kept = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    here = {**kept, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
+
+    def search(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "search", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=240)
+
+    done = search("digits_mlp", "--trials", "3", "--epochs", "2", "--confirm", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "confirming the settings of trials" in done.stderr
+    document = json.loads(done.stdout)
+    best, told = document["best"], document["confirmation"]
+    assert len(told["candidates"]) == 2
+    assert all(len(each["values"]) == 3 for each in [*told["candidates"], told["control"]])
+    assert {told["winner"], best["confirmed_from"]} == {best["confirmed_from"]}
+    entry = confirmation.of_winner(told)
+    assert entry is not None
+    assert best["val_accuracy"] == max(entry["values"])
+    assert document["test_openings"] == 1
+    events = read(tmp_path / "runs" / document["name"] / FILE)
+    tested = next(event for event in events if event.kind == "tested")
+    assert tested.trial == best["trial"]
+    assert tested.id > max(event.id for event in events if event.kind == "ended")
+
+    client = MlflowClient(tracking_uri=document["mlflow"]["tracking_uri"])
+    parent = client.get_run(document["mlflow"]["parent_run_id"])
+    shown = {name: parent.data.metrics[name] for name in ("confirmed_mean", "confirmed_low", "confirmed_high")}
+    assert list(shown.values()) == pytest.approx([entry["mean"], *entry["interval"]])
+    assert parent.data.metrics["best_trial"] == best["trial"]
+    shrinkage = parent.data.metrics["shrinkage"]
+    assert shrinkage == pytest.approx(entry["shrinkage"]) if entry["shrinkage"] is not None else math.isnan(shrinkage)
+    runs = client.search_runs([document["mlflow"]["experiment_id"]])
+    origins = [run.data.tags.get("search.origin", "") for run in runs]
+    assert sum(origin.startswith(CONFIRMATION) for origin in origins) == sum(document["trials"].values()) - 3
+    assert document["mlflow"]["model_uri"]
+    for verb in ("doctor", "replay"):
+        assert search(verb, document["name"]).returncode == 0
+    assert "is finished" in search("resume", document["name"]).stderr
