@@ -284,7 +284,7 @@ def confirmation(rows: Sequence[Confirmed], metric: str) -> str:
     An interval from two or three seeds can be wider than all that is worth showing; it is cut at the figure's edge.
     """
     with _style():
-        figure, axes = _figure(8.0, 0.9 + 0.42 * len(rows))
+        figure, axes = _figure(6.0, 0.9 + 0.36 * len(rows))
         figure.subplots_adjust(left=0.16, top=1 - 0.55 / figure.get_figheight(), bottom=0.34 / figure.get_figheight())
         every = [value for row in rows for value in (*row.values, row.search_value)]
         room = 0.25 * (max(every) - min(every)) or 0.02 * (abs(every[0]) or 1.0)

@@ -377,7 +377,9 @@ def test_the_search_ends_so_early_that_its_confirmation_fits_into_the_time(simpl
     # 9 runs of 2 epochs of 10 s, on 2 workers: 5 after one another; before that the epoch in hand.
     needed = confirmation.seconds_needed(search, 2)
     assert needed == pytest.approx(10 + 5 * (confirmation.START_SECONDS + 20 * confirmation.SLACK))
-    assert confirmation.seconds_needed(search, 9) == pytest.approx(10 + 1 + 20 * confirmation.SLACK)
+    assert confirmation.seconds_needed(search, 9) == pytest.approx(
+        10 + confirmation.START_SECONDS + 20 * confirmation.SLACK
+    )
 
     def begins(now: float, deadline: float) -> bool:
         return confirmation.time_to_begin(search, 2, began=0.0, deadline=deadline, now=now)
