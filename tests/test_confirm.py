@@ -419,6 +419,21 @@ def test_what_the_search_left_behind_is_not_run_again_by_a_confirmation_that_goe
     assert differences(record.events, simple) == []
 
 
+def test_a_trial_that_waits_for_a_worker_when_the_confirmation_begins_gets_none(simple: Study) -> None:
+    _, search = timed(simple)
+    assert search.lost(3, State.FAILED, "made up")
+    search.confirm()
+    assert search.again() is None
+
+
+def test_without_a_clock_the_confirmation_waits_for_what_still_runs(simple: Study) -> None:
+    _, search = timed(simple)
+    assert search.ask() is None
+    assert search.trials.confirming is None
+    end(search, search.trials[3], 0.95)
+    assert asked(search).confirms == 3
+
+
 def test_what_did_not_come_about_is_said(simple: Study) -> None:
     _, search = timed(simple)
     assert "no time to confirm" in confirmation.shortfalls(search.trials, 2, control=True)[0]
