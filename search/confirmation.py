@@ -26,10 +26,12 @@ START_SECONDS = 0.3
 def time_to_begin(search: Search, workers: int, *, began: float, deadline: float, now: float) -> bool:
     """Whether so little time is left that the confirmation must begin, or would no longer fit before `deadline`.
 
-    Half of the time since the trials `began` is the search's, whatever the confirmation would need. All three are of
-    one clock, in seconds.
+    Half of the time since the trials `began` is the search's, whatever the confirmation would need, and all of it until
+    a trial is complete. All three are of one clock, in seconds.
     """
     if search.trials.confirming is not None or now < (began + deadline) / 2:
+        return False
+    if not any(trial.state is State.COMPLETE for trial in search.trials.searched):
         return False
     return now >= deadline - seconds_needed(search, workers)
 

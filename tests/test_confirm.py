@@ -393,6 +393,16 @@ def test_the_search_ends_so_early_that_its_confirmation_fits_into_the_time(simpl
     assert not begins(999.0, 1000.0)  # it has begun
 
 
+def test_the_clock_begins_no_confirmation_before_a_trial_is_complete(simple: Study) -> None:
+    search = begun(simple, Memory(), **PLAIN, sampler="grid", scheduler="none", trials=4)
+    first = asked(search)
+    search.report(first.number, 1, {"val_accuracy": 0.5}, seconds=1.0)
+    clock = {"began": 0.0, "deadline": 100.0, "now": 99.0}
+    assert not confirmation.time_to_begin(search, 1, **clock)
+    end(search, first, 0.5)
+    assert confirmation.time_to_begin(search, 1, **clock)
+
+
 def test_no_time_is_kept_where_nothing_is_to_be_confirmed(simple: Study) -> None:
     _, search = timed(simple, confirm=None)
     assert confirmation.seconds_needed(search, 2) == 0.0
