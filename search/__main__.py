@@ -93,6 +93,10 @@ TRIAL_TIMEOUT = click.option(
 CHECKPOINT_BUDGET = click.option(
     "--checkpoint-budget", metavar="SIZE", help="Most bytes that all checkpoints together may take: 2GB."
 )
+CONFIRM = click.option(
+    "--confirm", type=int, metavar="K", help="Train the best K again on fresh seeds; the best mean of these wins."
+)
+CONFIRM_SEEDS = click.option("--confirm-seeds", type=int, metavar="R", help="Fresh seeds for each of them; 3.")
 DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Add the traceback to an error.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -116,6 +120,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter, or search it in another range."
 )
+@CONFIRM
+@CONFIRM_SEEDS
 @click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")
 @TRIAL_TIMEOUT
 @CHECKPOINT_BUDGET
@@ -137,7 +143,7 @@ def run_study(study: str, **options: Any) -> None:
         changes[key.strip()] = value
     same = ("name", "runs", "data", "trials", "epochs", "concurrent", "cpus", "gpus", "seed", "sampler", "scheduler")
     settings = Settings(
-        **{option: options[option] for option in same},
+        **{option: options[option] for option in (*same, "confirm", "confirm_seeds")},
         time_budget=_read(options["time_budget"], seconds),
         trial_timeout=_read(options["trial_timeout"], seconds, "--trial-timeout"),
         checkpoint_budget=_read(options["checkpoint_budget"], size),
@@ -162,6 +168,8 @@ def run_study(study: str, **options: Any) -> None:
 @click.option("--trials", type=int, help="So many trials more.")
 @click.option("--time-budget", metavar="TIME", help="So much time more.")
 @click.option("--concurrent", type=int, help="At most so many trials at a time from now on.")
+@CONFIRM
+@CONFIRM_SEEDS
 @TRIAL_TIMEOUT
 @CHECKPOINT_BUDGET
 @JSON
@@ -180,6 +188,8 @@ def resume_search(name: str, runs: Path, **options: Any) -> None:
         concurrent=options["concurrent"],
         trial_timeout=_read(options["trial_timeout"], seconds, "--trial-timeout"),
         checkpoint_budget=_read(options["checkpoint_budget"], size),
+        confirm=options["confirm"],
+        confirm_seeds=options["confirm_seeds"],
     )
     display, stop = displays.for_stderr(quiet=options["quiet"]), _on_signals()
     with going_on(found(name, runs), lambda events: more, _command(), display) as prepared:

@@ -47,6 +47,8 @@ def run(
     resume: bool = False,
     trial_timeout: float | str | None = None,
     checkpoint_budget: int | str | None = None,
+    confirm: int | None = None,
+    confirm_seeds: int | None = None,
     stand_in: bool = True,
     quiet: bool = False,
 ) -> Result:
@@ -85,6 +87,8 @@ def run(
         stand_in=stand_in,
         trial_timeout=None if trial_timeout is None else seconds(_plain(trial_timeout), "--trial-timeout"),
         checkpoint_budget=None if checkpoint_budget is None else size(_plain(checkpoint_budget)),
+        confirm=_plain(confirm),
+        confirm_seeds=_plain(confirm_seeds),
         command=_call(given),
         **from_environment(),
     )

@@ -150,7 +150,10 @@ def newest(root: Path, trial: Trial) -> tuple[EpochRow | None, str]:
 
 
 class Retention:
-    """Keeps best and last two checkpoints of each live trial and the best of the best trial, and removes the rest."""
+    """Keeps best and last two checkpoints of each live trial and the best of the best trial, and removes the rest.
+
+    Of each setting that was confirmed, the best of its best run is kept too.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -196,7 +199,9 @@ def needed(trials: Trials) -> Iterable[str]:
     live = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
     # A running trial may be ahead and still come to nothing, so the best that has ended is kept beside it.
     ended = next((trial for trial in trials.ranking() if trial not in live), None)
-    for trial in ([ended] if ended else []) + live:
+    # The means of what was confirmed may still change, and with them who wins.
+    confirmed = [each.best for each in trials.confirmed() if each.complete]
+    for trial in ([ended] if ended else []) + confirmed + live:
         # Two, so that a damaged one costs one epoch and not the trial.
         rows = trial.epochs[-2:] if trial in live else []
         if trial.has_value(trials.objective):

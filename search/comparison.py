@@ -7,11 +7,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.trials import State, Trial, Trials
+from search.trials import SEED, State, Trial, Trials
 from spaces.space import Choice, Space, Value
 
-SEED = "train/seed"
-"""The hyperparameter whose values are repetitions of one and the same setting."""
 CONFIDENCE = 0.95
 
 
@@ -77,13 +75,30 @@ def compare(space: Space, trials: Trials) -> list[Group]:
 
 def interval(differences: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % interval of the mean of paired `differences` by Student's t; None with fewer than two."""
-    from scipy.special import stdtrit
-
     n = len(differences)
     if n < 2:
         return None
-    mean = statistics.fmean(differences)
-    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * statistics.stdev(differences) / math.sqrt(n)
+    return _around(statistics.fmean(differences), statistics.variance(differences) / n, n - 1)
+
+
+def unpaired(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of `one` less that of `other`, whatever their variances (Welch 1947, Biometrika).
+
+    The degrees of freedom are Satterthwaite's. None if either has fewer than two values.
+    """
+    if min(len(one), len(other)) < 2:
+        return None
+    parts = [(statistics.variance(values) / len(values), len(values) - 1) for values in (one, other)]
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / n for part, n in parts) if variance else math.inf
+    return _around(statistics.fmean(one) - statistics.fmean(other), variance, freedom)
+
+
+def _around(mean: float, variance: float, freedom: float) -> tuple[float, float]:
+    """The 95 % t interval around a `mean` that itself has that `variance`."""
+    from scipy.special import stdtrit
+
+    reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance) if variance else 0.0
     return mean - reach, mean + reach
 
 

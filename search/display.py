@@ -6,10 +6,11 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from search import confirmation
 from search.trials import State, Trial
 
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
@@ -66,6 +67,7 @@ class Lines(Silent):
         self._search: Search | None = None
         self._told: set[int] = set()
         self._best: int | None = None
+        self._plan: Any = None
         self._spoke = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -82,6 +84,10 @@ class Lines(Silent):
         search = self._search
         if search is None:
             return
+        plan = search.trials.confirming
+        if plan is not None and plan is not self._plan:
+            self.say(confirming(plan))
+        self._plan = plan
         for trial in search.trials:
             if trial.state is not State.RUNNING and trial.number not in self._told:
                 self._told.add(trial.number)
@@ -164,6 +170,8 @@ def plan(study: Study, about: dict[str, Any]) -> str:
     budget = [f"{about['trials']} trials", f"{study.epochs} epochs each"]
     if about["time_budget"]:
         budget.append(f"{clock(about['time_budget'])} in all")
+    if about.get("confirm"):
+        budget.append(f"the best {about['confirm']} confirmed with {about['confirm_seeds']} fresh seeds each")
     rows = [
         ("study", f"{about['study']}: {about['about']}"),
         (
@@ -295,11 +303,19 @@ def rung_counts(search: Search) -> list[str]:
     """`epoch 3: 4 of 9 went on`, for each rung that a trial has reached."""
     lines = []
     for rung in search.scheduler.rungs:
-        reached = [t for t in search.trials if len(t.epochs) >= rung and not t.published]
+        reached = [t for t in search.trials if len(t.epochs) >= rung and not t.exempt]
         went_on = [t for t in reached if len(t.epochs) > rung or t.state is State.RUNNING]
         if reached:
             lines.append(f"epoch {rung}: {len(went_on)} of {len(reached)} went on")
     return lines
+
+
+def confirming(plan: Mapping[str, Any]) -> str:
+    """What is about to be confirmed, in one line."""
+    numbers = ", ".join(map(str, plan["trials"]))
+    control = "" if plan["control"] is None else f", and the first start point (trial {plan['control']}) as control"
+    seeds = f"{plan['seeds']} fresh seed{'' if plan['seeds'] == 1 else 's'} each"
+    return f"confirming the settings of trial{'' if len(plan['trials']) == 1 else 's'} {numbers}{control}: {seeds}"
 
 
 def result(summary: dict[str, Any]) -> str:
@@ -307,10 +323,14 @@ def result(summary: dict[str, Any]) -> str:
     best, places, times = summary["best"], summary["mlflow"], summary["test_openings"]
     opened = "measured once" if times == 1 else f"the test set was opened {times} times"
     lines = [f"winner of {summary['name']}: trial {best['trial']}, epoch {best['epoch']}"]
+    if best["confirmed_from"] is not None:
+        lines[0] += f", which confirms trial {best['confirmed_from']}"
     lines += [f"  {key} = {short(value)}" for key, value in best["config"].items()]
     if best["metric"] != "val_accuracy":
         lines.append(f"{best['metric']:<19} {best[best['metric']]:.4f}")
     lines.append(f"validation accuracy {best['val_accuracy']:.4f}" if "val_accuracy" in best else "")
+    if summary["confirmation"] is not None:
+        lines += confirmation.lines(summary["confirmation"])
     if best["test_accuracy"] is not None:
         lines.append(f"test accuracy       {best['test_accuracy']:.4f}  ({opened}, on {best['test_images']} images)")
     elif summary["state"] == "done":

@@ -34,6 +34,9 @@ ROOM_SECONDS = 120.0
 class Engine:
     """Runs the trials of `search` until it has no more, or `should_stop` names a reason.
 
+    Once `should_confirm` says so, no more time is left for the search proper, and its confirmation begins; what runs is
+    ended at its next report.
+
     Tune is a stateless executor here: its searcher, scheduler and callback are thin adapters to one `Search`, its
     snapshots are never read, and an error in the search ends the run instead of being logged and forgotten. Nor does it
     retry: a trial that lost its worker comes back as another of Tune's trials, with the checkpoint to go on from.
@@ -47,12 +50,14 @@ class Engine:
         watchdog: Watchdog,
         *,
         should_stop: Callable[[], str],
+        should_confirm: Callable[[], bool],
         unreachable: Callable[[], bool],
         tick: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
         self.search, self.task, self.retention, self.watchdog = search, task, retention, watchdog
         self.should_stop, self.unreachable, self.tick, self.warn = should_stop, unreachable, tick, warn
+        self.should_confirm = should_confirm
         self.fault: BaseException | None = None
         self.ray_trials: list[Any] = []
         self._numbers: dict[str, int] = {}
@@ -112,6 +117,11 @@ class Engine:
             "done": row.number if row else 0,
             "silence": self.watchdog.limit,
         }
+
+    def check_clock(self) -> None:
+        """Begin the confirmation if it is time."""
+        if self.should_confirm():
+            self.search.confirm()
 
     @property
     def more(self) -> bool:
@@ -292,6 +302,7 @@ class _Watch(_Stateless, tune.Callback):
         self._engine.ray_trials = trials
         self._engine.guarded(self._engine.end_silent, None)
         self._engine.guarded(self._engine.check_room, None)
+        self._engine.guarded(self._engine.check_clock, None)
         self._engine.guarded(self._engine.tick, None)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

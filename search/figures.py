@@ -73,6 +73,18 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """A setting with fresh seeds: their values and mean, its interval, and the value that the search had of it."""
+
+    label: str
+    values: Sequence[float]
+    mean: float
+    interval: Sequence[float] | None
+    search_value: float
+    winner: bool = False
+
+
+@dataclass(frozen=True)
 class Axis:
     """One axis of the parallel coordinates: `low` to `high`, on a logarithmic scale if `log`; or `choices` by name."""
 
@@ -264,6 +276,35 @@ def comparison(key: str, levels: Sequence[tuple[str, Sequence[Sequence[float]]]]
         _labels(axes, "epoch", metric)
         _legend(axes)
         return _svg(figure, key, f"{metric} after each epoch, by level")
+
+
+def confirmation(rows: Sequence[Confirmed], metric: str) -> str:
+    """What fresh seeds made of each setting, a line each: their values, the mean with its interval, the search's value.
+
+    An interval from two or three seeds can be wider than all that is worth showing; it is cut at the figure's edge.
+    """
+    with _style():
+        figure, axes = _figure(6.0, 0.9 + 0.36 * len(rows))
+        figure.subplots_adjust(left=0.16, top=1 - 0.55 / figure.get_figheight(), bottom=0.34 / figure.get_figheight())
+        every = [value for row in rows for value in (*row.values, row.search_value)]
+        room = 0.25 * (max(every) - min(every)) or 0.02 * (abs(every[0]) or 1.0)
+        low, high = min(every) - room, max(every) + room
+        for place, row in enumerate(rows):
+            first, colour = place == 0, LINES[0] if row.winner else SOFT
+            if row.interval is not None:
+                ends = [min(max(end, low), high) for end in row.interval]
+                axes.plot(ends, [place] * 2, color=colour, lw=2.2, alpha=0.6, label="95 %" if first else None)
+            label = "fresh seed" if first else None
+            axes.plot(row.values, [place] * len(row.values), "o", color=colour, ms=4, mew=0, label=label)
+            axes.plot([row.mean], [place], "|", color=INK, ms=12, mew=1.6, label="mean" if first else None)
+            label = "the search's value" if first else None
+            axes.plot([row.search_value], [place], "o", mfc="none", mec=LINES[1], ms=8, mew=1.2, label=label)
+        _fixed(axes.yaxis, range(len(rows)), [_clipped(row.label, 16) for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(low, high)
+        axes.xaxis.set_major_locator(_locator(6))
+        _legend(axes)
+        return _svg(figure, "confirmation", f"{metric} of the best settings with fresh seeds")
 
 
 def regions(
@@ -459,14 +500,15 @@ def overview(name: str, trials: Trials, rungs: Sequence[int]) -> Figure:
     figure = Shown(figsize=(11, 4), layout="constrained")
     history, curves = figure.subplots(1, 2, sharey=True)
     figure.suptitle(name)
-    worth = {trial.number: trial.best_value(objective) for trial in sorted(trials.ranking(), key=lambda t: t.number)}
+    searched = sorted((t for t in trials.ranking() if t.confirms is None), key=lambda t: t.number)
+    worth = {trial.number: trial.best_value(objective) for trial in searched}
     values = list(worth.values())
     history.plot(list(worth), values, "o", label="trial")
     best = [objective.best(values[: count + 1]) for count in range(len(values))]
     history.step(list(worth), best, where="post", label="best so far")
     history.set(xlabel="trial", ylabel=objective.metric)
     history.legend()
-    for trial in trials:
+    for trial in trials.searched:
         curve = [value if math.isfinite(value) else math.nan for value in trial.values(objective)]
         curves.plot([row.number for row in trial.epochs], curve, marker=".", linewidth=1)
     for rung in rungs:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search import confirmation
 from search.mlflow_store import connect
 from search.record import Event
-from search.trials import State, Trials, replayed
+from search.trials import CONFIRMATION, LEFT, State, Trials, replayed
 from spaces.study import Objective
 
 STATUS = {
@@ -90,24 +91,32 @@ class Runs:
         status: dict[int, tuple[str, int]] = {}
         running = {trial.number for trial in self._trials.running()}
         interrupted = {trial.number for trial in self._trials if trial.state is State.INTERRUPTED}
+        confirming = self._trials.confirming is not None
+        confirmations = {trial.number for trial in self._trials if trial.confirms is not None}
         for event in events:
             body, stamp = event.body, int(event.at * 1000)
-            if event.kind == "finished":
-                status |= dict.fromkeys(running, ("KILLED", stamp))
-                for trial in running:
-                    tags.setdefault(trial, []).extend(_end_tags(State.INTERRUPTED, body["why"]))
-                running, interrupted = set(), interrupted | running
+            if event.kind in ("finished", "confirming"):
+                confirming = confirming or event.kind == "confirming"
+                left = running if event.kind == "finished" else running - confirmations
+                status |= dict.fromkeys(left, ("KILLED", stamp))
+                for trial in left:
+                    tags.setdefault(trial, []).extend(_end_tags(State.INTERRUPTED, body.get("why", LEFT)))
+                running, interrupted = running - left, interrupted | left
             elif event.kind == "resumed":
-                status |= dict.fromkeys(interrupted, ("RUNNING", stamp))
-                for trial in interrupted:
+                confirming = confirming and not body.get("reopened")
+                again = interrupted & confirmations if confirming else interrupted
+                status |= dict.fromkeys(again, ("RUNNING", stamp))
+                for trial in again:
                     tags.setdefault(trial, []).extend(_end_tags(State.RUNNING, ""))
-                running, interrupted = running | interrupted, set()
+                running, interrupted = running | again, interrupted - again
             number = event.trial
             if number is None:
                 continue
             if event.kind == "asked":
                 self._open_child(number, stamp)
                 running.add(number)
+                if body["origin"].startswith(CONFIRMATION):
+                    confirmations.add(number)
                 config = {**self._about["fixed"], **body["point"]}
                 params[number] = [Param(name, str(value)) for name, value in config.items()]
                 tags.setdefault(number, []).append(RunTag("search.origin", body["origin"]))
@@ -209,6 +218,7 @@ class Runs:
         best = trials.best()
         if best is not None:
             metrics |= {f"best_{objective.metric}": best.best_value(objective), "best_trial": float(best.number)}
+            metrics |= self._confirmed()
         elif trials.epochs:  # a trial that led may come to a worthless end, and a metric cannot be taken back
             metrics |= {f"best_{objective.metric}": math.nan, "best_trial": math.nan}
         tags = [RunTag("mlflow.note.content", self._note(best))]
@@ -234,6 +244,16 @@ class Runs:
         self._client.log_batch(
             self.parent, [Metric(name, value, stamp, events[-1].id) for name, value in metrics.items()], tags=tags
         )
+
+    def _confirmed(self) -> dict[str, float]:
+        """What fresh seeds made of the winner, as metrics; NaN for what cannot be told: none can be taken back."""
+        best = confirmation.of_winner(confirmation.document(self._about["fixed"], self._trials))
+        if best is None:
+            return {}
+        low, high = best["interval"] or (math.nan, math.nan)
+        found = {"confirmed_mean": best["mean"], "confirmed_low": low, "confirmed_high": high}
+        shrinkage = math.nan if best["shrinkage"] is None else best["shrinkage"]
+        return {**found, "shrinkage": shrinkage}
 
     def _note(self, best: Any) -> str:
         about, lines = self._about, []

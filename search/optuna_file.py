@@ -29,7 +29,8 @@ def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
     value up to every epoch; a diverged one, or one out of memory, is PRUNED without values, a failed one is FAIL. A
     trial that has not ended is RUNNING if the search is `running` at this moment; else it was
     interrupted, and is FAIL with the values that it had: nobody works on it, and Optuna's timeline would let it run
-    on. It began when it was asked for, and ended when it did, or when its search was left.
+    on. So is a confirmation, of which no sampler hears. A trial began when it was asked for, and ended when it did, or
+    when its search was left.
 
     What a point holds that the space does not is no parameter of Optuna's; it is the user attribute `fixed/NAME`, of
     the trial, and of the study for what was fixed in all trials. Raises StorageFull or EnvironmentFault if the file
@@ -92,7 +93,7 @@ def _frozen(trial: Trial, values: Sequence[float], space: Space) -> FrozenTrial:
     others = {f"fixed/{name}": value for name, value in trial.point.items() if name not in params}
     if trial.state is State.RUNNING:
         state, kept = TrialState.RUNNING, values
-    elif trial.state is State.INTERRUPTED:
+    elif trial.state is State.INTERRUPTED or trial.confirms is not None:
         state, kept = TrialState.FAIL, values
     else:
         state, kept = as_told(trial.state, values)

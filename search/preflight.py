@@ -48,6 +48,8 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     """Check all that can be checked without Ray; writes nothing. Raises SearchError."""
     study = adapted(name, settings)
     settings = replace(settings, sampler=study.sampler, scheduler=study.scheduler)
+    trials = _trials(study, settings.trials or study.trials)
+    check_confirm(settings.confirm, trials)
     if settings.name and (settings.runs / settings.name).exists():
         raise NameInUse(
             f"a search named {settings.name} exists in {settings.runs}; choose another --name, or remove that folder"
@@ -85,7 +87,9 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         "published": study.published[0].test_accuracy if _claim_holds(study, source) else None,
         "epochs": study.epochs,
         "rungs": list(rungs),
-        "trials": _trials(study, settings.trials or study.trials),
+        "trials": trials,
+        "confirm": settings.confirm,
+        "confirm_seeds": settings.confirm_seeds or choices.CONFIRM_SEEDS,
         "time_budget": budget,
         "seed": settings.seed,
         "sampler": study.sampler,
@@ -105,6 +109,15 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         **environment.code(spaces.source(name)),
     }
     return Prepared(study, settings, source, data, about)
+
+
+def check_confirm(confirm: int | None, trials: int) -> None:
+    """Raise BadInput if more are to be confirmed than there will be."""
+    if confirm is not None and confirm > trials:
+        raise BadInput(
+            f"--confirm must be at most the number of trials, which is {trials}, but got {confirm}; "
+            "confirm fewer, or search more with --trials"
+        )
 
 
 def _trials(study: Study, asked: int) -> int:

@@ -9,11 +9,12 @@ from search.record import Event
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
+from search.settings import CONFIRM_SEEDS
 from search.summary import about
 from search.trials import State
 from spaces.study import Study
 
-DECIDED = ("asked", "lost", "epoch", "repeated", "decided", "ended")
+DECIDED = ("asked", "lost", "epoch", "repeated", "decided", "ended", "confirming")
 """What the search writes by itself, given what it hears."""
 
 
@@ -45,6 +46,8 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
         SCHEDULERS[how["scheduler"]](study),
         seed=how["seed"],
         trials=events[0].body["trials"],
+        confirm=events[0].body.get("confirm"),
+        confirm_seeds=events[0].body.get("confirm_seeds", CONFIRM_SEEDS),
     )
     pending: list[Event] = []
     for event in events:
@@ -78,6 +81,8 @@ def _tell(search: Search, event: Event) -> None:
     body = event.body
     if event.kind == "asked":
         search.ask()
+    elif event.kind == "confirming":  # when is up to the clock, too; of what is not
+        search.confirm()
     elif event.kind in ("epoch", "repeated"):
         metrics = body.get("metrics")
         if metrics is None:  # a repeated epoch keeps only whether its metrics were those known

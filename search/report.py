@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search import checkpoints, comparison, examples, figures, importance
+from search import checkpoints, comparison, confirmation, examples, figures, importance
 from search.display import clock, short
 from search.errors import EnvironmentFault, StorageFull
 from search.record import FILE as RECORD
@@ -122,6 +122,9 @@ class Story:
         self.space = space_of(self.events)
         self.metric = NAMES.get(self.objective.metric, self.objective.metric)
         self.winner = self.trials.best()
+        self.found = (
+            self.winner and self.trials[self.winner.number if self.winner.confirms is None else self.winner.confirms]
+        )
         self.classes = [str(name) for name in self.how.get("classes", ())]
 
     # Head
@@ -176,10 +179,11 @@ class Story:
     @property
     def history(self) -> str:
         """The figure of the optimisation history."""
-        points = [figures.Point(t.number, self._worth(t), str(t.state), _is_start(t)) for t in self.trials]
+        searched = self.trials.searched
+        points = [figures.Point(t.number, self._worth(t), str(t.state), _is_start(t)) for t in searched]
         # As the winner is chosen: once a trial is complete, those that are not lead no more.
-        of_use = [t for t in self.trials if t.state is State.COMPLETE and math.isfinite(self._worth(t))]
-        of_use = of_use or [t for t in self.trials if math.isfinite(self._worth(t))]
+        of_use = [t for t in searched if t.state is State.COMPLETE and math.isfinite(self._worth(t))]
+        of_use = of_use or [t for t in searched if math.isfinite(self._worth(t))]
         leader: list[tuple[int, float]] = []
         for trial in of_use:
             if not leader or self.objective.better(self._worth(trial), leader[-1][1]):
@@ -191,7 +195,7 @@ class Story:
         """The figure of the learning curves."""
         lines = []
         for trial in self.trials:
-            if not trial.has_value(self.objective):
+            if not trial.has_value(self.objective) or (trial.confirms is not None and trial is not self.winner):
                 continue
             role = "start" if _is_start(trial) else "other"
             label = f"trial {trial.number}, {trial.origin}" if role == "start" else f"trial {trial.number}"
@@ -214,12 +218,12 @@ class Story:
     @property
     def _alike(self) -> list[Trial]:
         """Trials that differ in what was searched and nothing else."""
-        return [trial for trial in self.trials if not trial.published]
+        return [trial for trial in self.trials if not trial.exempt]
 
     @property
     def left_out(self) -> int:
         """How many trials have settings of their own outside of the space."""
-        return len(self.trials) - len(self._alike)
+        return sum(trial.published for trial in self.trials)
 
     @property
     def needed(self) -> int:
@@ -291,7 +295,7 @@ class Story:
                 for trial, value in zip(self.at.trials, self.at.values, strict=True)
             ]
             there = [(place, value) for place, value, _ in pairs if place is not None]
-            mark = next(((p, v) for p, v, trial in pairs if trial is self.winner and p is not None), None)
+            mark = next(((p, v) for p, v, trial in pairs if trial is self.found and p is not None), None)
             if there:
                 axis = _axis(name, self.space[name])
                 made.append((name, figures.slices(name, axis, there, mark, bounds)))
@@ -438,7 +442,7 @@ class Story:
         """Of each rung, and of the full budget: how many trials came to it, how many went on, how many still may."""
         rows = []
         for rung in self.rungs:
-            there = [trial for trial in self.trials if len(trial.epochs) >= rung and not trial.published]
+            there = [trial for trial in self.trials if len(trial.epochs) >= rung and not trial.exempt]
             open_ = (State.RUNNING, State.INTERRUPTED)
             # One that has more epochs went on, however it ended; one that stands at the rung may be told to still.
             on = sum(len(trial.epochs) > rung for trial in there)
@@ -449,17 +453,18 @@ class Story:
     @property
     def completed(self) -> int:
         """How many trials got their full budget."""
-        return sum(trial.state is State.COMPLETE for trial in self.trials)
+        return sum(trial.state is State.COMPLETE for trial in self.trials.searched)
 
     @property
     def saving(self) -> dict[str, Any] | None:
-        """Epochs trained, epochs that full budgets would have taken, and what stopping saved of them."""
-        trained, whole = self.trials.epochs, sum(map(self._budget, self.trials))
+        """Epochs that the search proper trained, those that full budgets would have taken, what stopping saved."""
+        searched = self.trials.searched
+        trained, whole = sum(len(trial.epochs) for trial in searched), sum(map(self._budget, searched))
         if not trained:
             return None
-        stopped = [trial for trial in self.trials if trial.state is State.STOPPED]
+        stopped = [trial for trial in searched if trial.state is State.STOPPED]
         saved = sum(max(0, self._budget(trial) - len(trial.epochs)) for trial in stopped)
-        mean = statistics.fmean(row.seconds for trial in self.trials for row in trial.epochs)
+        mean = statistics.fmean(row.seconds for trial in searched for row in trial.epochs)
         return {
             "trained": trained,
             "whole": whole,
@@ -495,6 +500,32 @@ class Story:
                 reasons = Counter(_clipped(trial.why) for trial in those).most_common(3)
                 rows.append({"state": str(state), "count": len(those), "reasons": reasons})
         return rows
+
+    # Confirmation
+
+    @cached_property
+    def confirmation(self) -> dict[str, Any] | None:
+        """What fresh seeds made of the best settings: `rows`, the best first, what is said of them, and the figure."""
+        told = confirmation.document(self.how["fixed"], self.trials)
+        if told is None:
+            return None
+        control = told["control"]
+        rows = [
+            {**each, "control": control is not None and each["trial"] == control["trial"]}
+            for each in told["candidates"]
+        ]
+        if control is not None and not any(row["control"] for row in rows):
+            rows.append({**control, "control": True})
+        rows = [{**row, "winner": row["trial"] == told["winner"]} for row in rows]
+        drawn = [
+            figures.Confirmed(
+                f"trial {r['trial']}", r["values"], r["mean"], r["interval"], r["search_value"], r["winner"]
+            )
+            for r in rows
+            if r["values"]
+        ]
+        figure = figures.confirmation(drawn, self.metric) if drawn else ""
+        return {**told, "rows": rows, "figure": figure, "lines": confirmation.lines(told)}
 
     # Controlled comparison
 

@@ -14,9 +14,9 @@ import spaces
 from search import environment, lock
 from search.display import Display
 from search.errors import BadInput, EnvironmentFault
-from search.preflight import Prepared, adapted, prepare, surroundings
+from search.preflight import Prepared, adapted, check_confirm, prepare, surroundings
 from search.record import FILE, Event, read
-from search.settings import Settings, from_environment, masked
+from search.settings import CONFIRM_SEEDS, Settings, from_environment, masked
 from search.stop import ending_seconds
 from search.summary import about, finished, objective_of, searches, spent
 from search.trials import State, replayed
@@ -35,11 +35,14 @@ class More:
     concurrent: int | None = None
     trial_timeout: float | None = None
     checkpoint_budget: int | None = None
+    confirm: int | None = None
+    confirm_seeds: int | None = None
 
     def __post_init__(self) -> None:
-        for option, value in (("trials", self.trials), ("concurrent", self.concurrent)):
+        for option in ("trials", "concurrent", "confirm", "confirm_seeds"):
+            value = getattr(self, option)
             if value is not None and value < 1:
-                raise BadInput(f"--{option} must be at least 1, but got {value}")
+                raise BadInput(f"--{option.replace('_', '-')} must be at least 1, but got {value}")
 
 
 @contextmanager
@@ -74,7 +77,9 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
     """The search in `folder`, checked like a new one. Call it with the search's lock held.
 
     The study is the recorded one, whatever its file says today; only the trainable is imported. More trials come
-    without a limit of time, unless more time is given too. Raises EnvironmentFault if the data are not the recorded
+    without a limit of time, unless more time is given too. A search that was confirmed and is given more trials or
+    time is reopened: what its search proper left goes on, and then a confirmation follows of what is best by then, in
+    which the runs that a setting has had count. Raises EnvironmentFault if the data are not the recorded
     ones, BadInput if the trainable cannot be found.
     """
     how = about(events)
@@ -84,6 +89,11 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         limit = more.seconds + (limit if limit is not None else spent(events))
     elif more.trials is not None:
         limit = None
+    before = how.get("confirm"), how.get("confirm_seeds", CONFIRM_SEEDS)
+    confirm, confirm_seeds = more.confirm or before[0], more.confirm_seeds or before[1]
+    if confirm is None and more.confirm_seeds is not None:
+        raise BadInput("--confirm-seeds says how often --confirm trains a setting again; give --confirm too")
+    check_confirm(confirm, total)
     uri = tracking_uri(folder, events)
     data = how["data"]
     if data is None and how["data_dir"] and how["data_dir"] in how["where"] and not os.environ.get("SEARCH_DATA_DIR"):
@@ -103,6 +113,8 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         scheduler=how["scheduler"],
         trial_timeout=more.trial_timeout or how["trial_timeout"],
         checkpoint_budget=more.checkpoint_budget or how["checkpoint_budget"],
+        confirm=confirm,
+        confirm_seeds=confirm_seeds if confirm else None,
         tracking_uri=uri,
         ray_address=from_environment()["ray_address"],
         command=command,
@@ -122,9 +134,13 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         "trial_timeout": settings.trial_timeout,
         "checkpoint_budget": settings.checkpoint_budget,
         "tracking_uri": masked(uri),
+        "confirm": confirm,
+        "confirm_seeds": confirm_seeds,
         "resume_command": command,
         **now,
     }
+    if confirm and (more.trials or more.seconds or (confirm, confirm_seeds) != before):
+        changes["reopened"] = True
     return Prepared(study, settings, source, data_set, {**how, **changes}, tuple(events), changes)
 
 
@@ -185,8 +201,14 @@ def something_left(prepared: Prepared) -> bool:
     if limit is not None and limit - spent(events) <= ending_seconds(limit):
         return False
     trials = replayed(events, objective_of(events))
-    unfinished = any(trial.state in (State.RUNNING, State.INTERRUPTED) for trial in trials)
-    return unfinished or len(trials) < prepared.about["trials"] or finished(events)["state"] == "failed"
+    reopened = prepared.changes.get("reopened", False)
+    unfinished = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
+    if trials.confirming is not None and not reopened:  # what the search proper left behind stays so
+        return bool(trials.due(trials.confirming)) or any(trial.confirms is not None for trial in unfinished)
+    if prepared.about.get("confirm") and (reopened or trials.confirming is None):
+        return True
+    fewer = len(trials.searched) < prepared.about["trials"]
+    return bool(unfinished) or fewer or finished(events)["state"] == "failed"
 
 
 def _published(events: Sequence[Event]) -> bool:
@@ -270,4 +292,6 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
         concurrent=settings.concurrent,
         trial_timeout=settings.trial_timeout,
         checkpoint_budget=settings.checkpoint_budget,
+        confirm=settings.confirm,
+        confirm_seeds=settings.confirm_seeds,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from spaces.study import Objective, Study
+from spaces.study import Objective, Study, rungs
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Asha:
     def __init__(self, objective: Objective, *, epochs: int, first_rung: int, reduction_factor: int) -> None:
         self._sign = 1.0 if objective.mode == "max" else -1.0
         self._factor = reduction_factor
-        self.rungs = rungs
-        self._values: dict[int, list[float]] = {rung: [] for rung in rungs}
+        self.rungs = rungs(epochs, first_rung, reduction_factor)
+        self._values: dict[int, list[float]] = {rung: [] for rung in self.rungs}
 
     def decide(self, trial: int, epoch: int, value: float) -> Decision:
         """See `Scheduler.decide`."""

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from search.record import Event
 from search.samplers import Sampler
 from search.schedulers import Scheduler
+from search.settings import CONFIRM_SEEDS
 from search.stop import uninterrupted
-from search.trials import PUBLISHED, EpochRow, State, Trial, Trials
+from search.trials import AUDIT, CONFIRMATION, PUBLISHED, SEED, START, EpochRow, State, Trial, Trials, setting_of
 from spaces.study import Study, config_of
 
 FAILURES_IN_A_ROW = 5
@@ -27,8 +28,11 @@ These are losses of the worker. What the trainable itself raises is an end at on
 
 def trial_config(study: Study, seed: int, trial: Trial) -> dict[str, Any]:
     """What the trainable is called with. Its seed is of the search and of the trial, so trials are independent."""
-    own = random.Random(f"{seed}/{trial.number}/train").getrandbits(31)
-    return study.full_config(trial.point, seed=own)
+    return study.full_config(trial.point, seed=_own_seed(seed, trial.number))
+
+
+def _own_seed(seed: int, number: int) -> int:
+    return random.Random(f"{seed}/{number}/train").getrandbits(31)
 
 
 class Events(Protocol):
@@ -43,6 +47,13 @@ class Search:
 
     Events of an earlier run of the same record, passed as `past`, put sampler, scheduler and trials into the state they
     had; a note of `resumed` then puts the trials that were running first in line.
+
+    With `confirm` the search proper is followed by a confirmation: the best so many settings, and the first start point
+    as their control, are trained again in full, each from so many fresh seeds (`confirm_seeds`), as trials that no
+    scheduler stops and no sampler hears of.
+
+    Where the scheduler would stop a trial, one whose point was given goes on all the same, and so does the share
+    `audit` (0 to 1) of the others, drawn by seed and number.
     """
 
     def __init__(
@@ -54,10 +65,14 @@ class Search:
         *,
         seed: int,
         trials: int,
+        confirm: int | None = None,
+        confirm_seeds: int = CONFIRM_SEEDS,
+        audit: float = 0.0,
         past: Sequence[Event] = (),
     ) -> None:
         self.study, self.record, self.sampler, self.scheduler = study, record, sampler, scheduler
         self.seed, self.max_trials = seed, trials
+        self._confirm, self._confirm_seeds, self._audit = confirm, confirm_seeds, audit
         self.trials = Trials(study.objective)
         self._waiting: list[int] = []
         self._ends: list[tuple[State, str]] = []
@@ -71,16 +86,37 @@ class Search:
         return self.trials[self._waiting.pop(0)] if self._waiting and not self.hopeless() else None
 
     def ask(self) -> Trial | None:
-        """A new trial, or None if no more are to be started: enough are, or the sampler has nothing left to try."""
-        number = len(self.trials)
-        if number >= self.max_trials or self.hopeless():
+        """A new trial, or None if none is to be started: enough are, or the sampler has nothing left to try.
+
+        Where nothing is left and nothing runs, the confirmation begins, if one is wanted. None too while it waits.
+        """
+        if self.hopeless():
+            return None
+        if self.trials.confirming is None:
+            trial = self._ask()
+            if trial is not None or self.trials.running():
+                return trial
+            self.confirm()
+        due = self.trials.due(self.trials.confirming) if self.trials.confirming else []
+        if not due:
+            return None
+        number, point = len(self.trials), dict(self.trials[due[0]].point)
+        if SEED in point:
+            point[SEED] = _own_seed(self.seed, number)
+        self._append(("asked", number, {"point": config_of(point), "origin": f"{CONFIRMATION} {due[0]}"}))
+        return self.trials[number]
+
+    def _ask(self) -> Trial | None:
+        """A new trial of the search proper."""
+        number, asked = len(self.trials), len(self.trials.searched)
+        if asked >= self.max_trials:
             return None
         published, start = self.study.published, self.study.start
-        if number < len(published):
-            point, origin = config_of(published[number].config), f"{PUBLISHED} {number}"
-        elif number < len(published) + len(start):
-            index = number - len(published)
-            point, origin = config_of(start[index]), f"start point {index}"
+        if asked < len(published):
+            point, origin = config_of(published[asked].config), f"{PUBLISHED} {asked}"
+        elif asked < len(published) + len(start):
+            index = asked - len(published)
+            point, origin = config_of(start[index]), f"{START} {index}"
         else:
             proposed = self.sampler.propose(number)
             if proposed is None:
@@ -88,6 +124,30 @@ class Search:
             point, origin = config_of(proposed), "sampler"
         self._append(("asked", number, {"point": point, "origin": origin}))
         return self.trials[number]
+
+    def confirm(self) -> None:
+        """End the search proper and write down what is confirmed; nothing if that is not wanted, or not possible.
+
+        Trials that run are left as they are, interrupted; they go on if the search is given more.
+        """
+        plan = self.confirmation_plan()
+        if plan is not None and self.trials.confirming is None:
+            self._append(("confirming", None, plan))
+
+    def confirmation_plan(self) -> dict[str, Any] | None:
+        """What would be confirmed now: the best `trials`, the `control` or None, and how many `seeds` of each.
+
+        Of trials with equal settings the best stands for all. None if no confirmation is wanted or no trial has a
+        finite value.
+        """
+        best: dict[str, int] = {}
+        for trial in self.trials.ranking() if self._confirm else ():
+            if trial.confirms is None:
+                best.setdefault(trial.setting, trial.number)
+        if not best:
+            return None
+        control = best.get(setting_of(config_of(self.study.start[0]))) if self.study.start else None
+        return {"trials": list(best.values())[: self._confirm], "control": control, "seeds": self._confirm_seeds}
 
     def restart(self, trial: Trial, row: EpochRow | None) -> None:
         """Write down that a worker gets `trial` again and goes on after the epoch `row`, or from the start if None."""
@@ -142,18 +202,31 @@ class Search:
         if epoch >= self.study.epochs_of(trial.point):
             self._append(*events, ("ended", number, {"state": State.COMPLETE, "why": "reached the full budget"}))
             return False
-        if trial.published:
+        if trial.exempt:
             self._append(*events)
             return True
         decision = self.scheduler.decide(number, epoch, best)
+        spared = None if decision.go_on else self._spared(trial)
+        goes_on = decision.go_on or spared is not None
         if decision.rung is not None:
-            told = {"epoch": epoch, "value": best, "rung": decision.rung, "cutoff": decision.cutoff}
-            events.append(("decided", number, {**told, "go_on": decision.go_on}))
-        if not decision.go_on:
+            told = {"epoch": epoch, "value": best, "rung": decision.rung, "cutoff": decision.cutoff, "go_on": goes_on}
+            events.append(("decided", number, {**told, **({"spared": spared} if spared else {})}))
+        if not goes_on:
             why = f"{best:.4f} after {epoch} epochs, {decision.cutoff:.4f} was needed"
             events.append(("ended", number, {"state": State.STOPPED, "why": why}))
         self._append(*events)
-        return decision.go_on
+        return goes_on
+
+    def _spared(self, trial: Trial) -> str | None:
+        """Why a trial that the scheduler would stop goes on all the same, or None if it does not.
+
+        Points that were given are known to be good elsewhere, and a first epoch is little against that; and a share of
+        the others, drawn by their numbers, shows what stopping costs.
+        """
+        if trial.given:
+            return START
+        chance = random.Random(f"{self.seed}/{trial.number}/audit").random()
+        return AUDIT if chance < self._audit else None
 
     def end(self, number: int, state: State, why: str, traceback: str = "") -> None:
         """Trial `number` ended in `state` for another reason than the scheduler's; nothing if it has ended already."""
@@ -189,16 +262,27 @@ class Search:
     def _apply(self, event: Event) -> None:
         self.trials.apply(event)
         if event.kind == "asked":
-            self.sampler.started(self._number(event), event.body["point"])
+            trial = self.trials[event.trial]
+            if not trial.exempt:
+                self.sampler.started(trial.number, trial.point)
+        elif event.kind == "epoch":
+            trial = self.trials[event.trial]
+            if not trial.exempt:
+                self.sampler.heard(trial.number, trial.best_so_far(self.study.objective))
         elif event.kind == "ended":
             trial = self.trials[event.trial]
             # Without its numbers, which differ from trial to trial, a message tells one fault from another.
             self._ends.append((trial.state, re.sub(r"\d+", "#", trial.why)))
-            self.sampler.ended(trial.number, trial.state, trial.best_so_far(self.study.objective))
+            if not trial.exempt:
+                self.sampler.ended(trial.number, trial.state, trial.best_so_far(self.study.objective))
         elif event.kind == "lost":
             self._waiting.append(self._number(event))
+        elif event.kind == "confirming":
+            self._waiting = [number for number in self._waiting if self.trials[number].confirms is not None]
         elif event.kind == "resumed":
             self.max_trials = event.body["trials"]
+            self._confirm = event.body.get("confirm", self._confirm)
+            self._confirm_seeds = event.body.get("confirm_seeds", self._confirm_seeds)
             self._waiting = [trial.number for trial in self.trials.running()]
             self._ends.clear()  # what made the trials fail may have been mended
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import spaces
-from search import checkpoints, cluster, lock, tracking
+from search import checkpoints, cluster, confirmation, lock, tracking
 from search.display import Display, plan
 from search.errors import ClusterLost, EnvironmentFault, NameInUse, SearchError, SearchFailed
 from search.preflight import Prepared
@@ -25,7 +25,7 @@ from search.resume import closing_event, something_left
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
-from search.settings import Settings
+from search.settings import CONFIRM_SEEDS, Settings
 from search.stop import Interrupted, Stop
 from search.summary import command, finished, last, spent, summarize
 from search.watchdog import Watchdog
@@ -106,6 +106,8 @@ def _search(prepared: Prepared, record: Record) -> Search:
         SCHEDULERS[prepared.about["scheduler"]](study),
         seed=settings.seed,
         trials=prepared.about["trials"],
+        confirm=settings.confirm,
+        confirm_seeds=prepared.about.get("confirm_seeds", CONFIRM_SEEDS),
         past=prepared.past,
     )
 
@@ -142,6 +144,10 @@ def _searched(
         stop.install()  # Ray gives SIGTERM back to the system
         if stop.signal:
             raise Interrupted(stop.signal)
+        if prepared.settings.confirm and search.trials.best() is not None:
+            asked, control = prepared.settings.confirm, bool(prepared.study.start)
+            for line in confirmation.shortfalls(search.trials, asked, control):
+                display.warn(line)
         retention.tidy(search.trials)
         try:
             if not _publish(prepared, search, tracker, folder, display):
@@ -226,6 +232,13 @@ def _train(
         settings.checkpoint_budget,
         tuple(spaces.users_folders()),
     )
+    workers, began = prepared.about["concurrent"], time.monotonic()
+
+    def should_confirm() -> bool:
+        return stop.deadline is not None and confirmation.time_to_begin(
+            search, workers, began=began, deadline=stop.deadline, now=time.monotonic()
+        )
+
     watchdog = Watchdog(settings.trial_timeout)
     engine = Engine(
         search,
@@ -233,6 +246,7 @@ def _train(
         retention,
         watchdog,
         should_stop=stop,
+        should_confirm=should_confirm,
         unreachable=lambda: bool(stop.lost),
         tick=tick,
         warn=display.warn,
@@ -243,7 +257,7 @@ def _train(
     try:
         with stop.gently():
             stop.install()
-            why = engine.run(settings, concurrent=prepared.about["concurrent"], folder=folder)
+            why = engine.run(settings, concurrent=workers, folder=folder)
     except EnvironmentFault as error:
         if not stop.lost:
             raise

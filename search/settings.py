@@ -13,6 +13,9 @@ from typing import Any
 
 from search.errors import BadInput
 
+CONFIRM_SEEDS = 3
+"""Fresh seeds for each setting that is confirmed, if nothing else is asked for."""
+
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -40,23 +43,27 @@ class Settings:
     ray_address: str | None = None
     trial_timeout: float | None = None
     checkpoint_budget: int | None = None
+    confirm: int | None = None
+    confirm_seeds: int | None = None
     command: str = ""
 
     def __post_init__(self) -> None:
         if self.name is not None:
             check_name(self.name)
-        for option in ("trials", "epochs", "concurrent", "seed"):
+        for option in ("trials", "epochs", "concurrent", "seed", "confirm", "confirm_seeds"):
             value = getattr(self, option)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-                raise BadInput(f"--{option} must be a whole number, but got {value!r}")
+                raise BadInput(f"--{option.replace('_', '-')} must be a whole number, but got {value!r}")
+        if self.confirm_seeds is not None and self.confirm is None:
+            raise BadInput("--confirm-seeds says how often --confirm trains a setting again; give --confirm too")
         for option in ("cpus", "gpus"):
             value = getattr(self, option)
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise BadInput(f"--{option} must be a number, but got {value!r}")
-        for option in ("trials", "epochs", "concurrent"):
+        for option in ("trials", "epochs", "concurrent", "confirm", "confirm_seeds"):
             value = getattr(self, option)
             if value is not None and value < 1:
-                raise BadInput(f"--{option} must be at least 1, but got {value}")
+                raise BadInput(f"--{option.replace('_', '-')} must be at least 1, but got {value}")
         if not (self.cpus >= 0 and self.gpus >= 0 and self.cpus + self.gpus > 0):  # so NaN is refused too
             raise BadInput(f"--cpus and --gpus must not be negative or both 0, but got {self.cpus:g} and {self.gpus:g}")
         if self.seed < 0:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search import lock
+from search import confirmation, lock
 from search.errors import BadInput
 from search.record import FILE, Event, read
 from search.settings import check_name, nearest
@@ -90,6 +90,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
 
     `trials` counts them by end state; `training_s` sums seconds in training steps and validation, and `utilisation` is
     their share of cores times `wall_s`; `first_trial_s` passed from the command to the first trial's first epoch.
+    `confirmation` is that of `confirmation.document`.
     """
     events = events or read(folder / FILE)
     first, how = events[0].body, about(events)
@@ -114,6 +115,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "first_trial_s": round(min(starts) - first["started_at"], 1) if starts else None,
         "sessions": sum(event.kind in ("search", "resumed") for event in events),
         "best": best(events, trials),
+        "confirmation": confirmation.document(first["fixed"], trials),
         "test_openings": sum(event.kind == "tested" for event in events),
         "run_dir": str(folder.resolve()),
         "report": str((folder / REPORT).resolve()) if (folder / REPORT).is_file() else None,
@@ -139,6 +141,7 @@ def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
     metric = trials.objective.metric
     return {
         "trial": trial.number,
+        "confirmed_from": trial.confirms,
         "epoch": row.number,
         "complete": trial.state == "complete",
         "config": full_config(events, trial),

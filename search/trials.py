@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,21 @@ class State(StrEnum):
 
 PUBLISHED = "published setting"
 """How the origin of a trial begins that is no point of the space, but was published elsewhere."""
+
+START = "start point"
+"""How the origin of a trial begins whose point was given, because it is known to be good elsewhere."""
+
+CONFIRMATION = "confirmation of trial"
+"""How the origin of a trial begins that trains the setting of an earlier one again, from a fresh seed."""
+
+AUDIT = "audit"
+"""Why a trial goes on that the scheduler would stop, unless its point was given: to show what stopping costs."""
+
+LEFT = "the confirmation began"
+"""Why a trial of the search proper is interrupted when that is over."""
+
+SEED = "train/seed"
+"""The hyperparameter whose values are repetitions of one and the same setting."""
 
 WORTHLESS = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
 """Ends after which a trial is not ranked, whatever it showed before."""
@@ -82,6 +98,26 @@ class Trial:
         """Whether the trial checks a published setting, so that nothing is to stop it."""
         return self.origin.startswith(PUBLISHED)
 
+    @property
+    def given(self) -> bool:
+        """Whether its point was given, not proposed."""
+        return self.origin.startswith(START)
+
+    @property
+    def confirms(self) -> int | None:
+        """The trial that this one confirms; None if it is of the search itself."""
+        return int(self.origin.rsplit(" ", 1)[1]) if self.origin.startswith(CONFIRMATION) else None
+
+    @property
+    def exempt(self) -> bool:
+        """Whether it is no rival of the others: no scheduler stops it, no sampler learns from it."""
+        return self.published or self.confirms is not None
+
+    @property
+    def setting(self) -> str:
+        """What was searched but the seed, as text that is equal where trials differ by chance alone."""
+        return setting_of(self.point)
+
     def values(self, objective: Objective) -> list[float]:
         """The objective's metric after each epoch."""
         return [row.metrics.get(objective.metric, math.nan) for row in self.epochs]
@@ -105,12 +141,53 @@ class Trial:
         return next(row for row in self.epochs if row.metrics.get(objective.metric) == best)
 
 
+@dataclass(frozen=True)
+class Confirmed:
+    """A setting that was trained again: the trial that the search had of it, and its `again` from fresh seeds."""
+
+    trial: Trial
+    again: tuple[Trial, ...]
+    objective: Objective
+
+    @property
+    def complete(self) -> list[Trial]:
+        """Those of `again` that got the full budget; only they count."""
+        return [trial for trial in self.again if trial.state is State.COMPLETE]
+
+    @property
+    def values(self) -> list[float]:
+        """What the fresh seeds came to."""
+        return [trial.best_value(self.objective) for trial in self.complete]
+
+    @property
+    def best(self) -> Trial:
+        """The best of `complete`, of which there must be one."""
+        best = self.objective.best(self.values)
+        return next(trial for trial, value in zip(self.complete, self.values, strict=True) if value == best)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of `values`; None without any."""
+        return statistics.fmean(self.values) if self.complete else None
+
+
+def setting_of(point: Mapping[str, Value]) -> str:
+    """See `Trial.setting`."""
+    return repr(sorted((name, value) for name, value in point.items() if name != SEED))
+
+
 class Trials:
-    """All trials by number. `apply` each event of the record once, in order."""
+    """All trials by number. `apply` each event of the record once, in order.
+
+    `plans` are those by which settings are trained again (see `confirming` in `record`); `confirming` is the last of
+    them while it is carried out, None while the search proper goes on.
+    """
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self._trials: dict[int, Trial] = {}
+        self.confirming: Mapping[str, Any] | None = None
+        self.plans: list[Mapping[str, Any]] = []
 
     def apply(self, event: Event) -> None:
         """Take in one event; those that are not about a trial's course change nothing."""
@@ -145,12 +222,21 @@ class Trials:
             trial.traceback = body.get("traceback", "")
         elif event.kind == "tested":
             self[event.trial].tested = body
+        elif event.kind == "confirming":
+            self.confirming = body
+            self.plans.append(body)
+            for trial in self.running():
+                if trial.confirms is None:
+                    trial.state, trial.why, trial.ended = State.INTERRUPTED, LEFT, event.at
         elif event.kind == "finished":
             for trial in self.running():
                 trial.state, trial.why, trial.ended = State.INTERRUPTED, body["why"], event.at
         elif event.kind == "resumed":
+            if body.get("reopened"):
+                self.confirming = None
             for trial in self:
-                if trial.state is State.INTERRUPTED:
+                # What the search proper left behind stays so while its confirmation goes on.
+                if trial.state is State.INTERRUPTED and (self.confirming is None or trial.confirms is not None):
                     trial.state, trial.why, trial.ended = State.RUNNING, "", None
 
     def __getitem__(self, number: int | None) -> Trial:
@@ -167,6 +253,11 @@ class Trials:
         """The trials that have not ended, by number."""
         return [trial for trial in self if trial.state is State.RUNNING]
 
+    @property
+    def searched(self) -> list[Trial]:
+        """The trials of the search itself, by number: all but confirmations."""
+        return [trial for trial in self if trial.confirms is None]
+
     def counts(self) -> dict[str, int]:
         """How many trials there are of each state that occurs."""
         counts = Counter(str(trial.state) for trial in self)
@@ -180,17 +271,54 @@ class Trials:
     def ranking(self) -> list[Trial]:
         """Trials with a finite value, the best first; the first of equals was asked first.
 
-        Complete trials come before all others, and of the others those that got further: values after different
-        numbers of epochs are not comparable.
+        Complete confirmations come first, those of the best confirmed setting before all: the value that the search saw
+        was the best of many, and so in part luck. Of the rest complete trials come before all others, and of the others
+        those that got further: values after different numbers of epochs are not comparable.
         """
         worth = [trial for trial in self if trial.state not in WORTHLESS and trial.has_value(self.objective)]
-        sign = -1 if self.objective.mode == "max" else 1
+        places = {run.number: place for place, each in enumerate(self.confirmed()) for run in each.complete}
 
         def key(trial: Trial) -> tuple[Any, ...]:
-            complete = trial.state is State.COMPLETE
-            return (not complete, 0 if complete else -len(trial.epochs), sign * trial.best_value(self.objective))
+            complete, value = trial.state is State.COMPLETE, self._sign * trial.best_value(self.objective)
+            place = places.get(trial.number, len(places))
+            return (place, not complete, 0 if complete else -len(trial.epochs), value)
 
         return sorted(worth, key=key)
+
+    def confirmed(self) -> list[Confirmed]:
+        """The settings that were trained again, that with the best mean first.
+
+        One that is two complete runs behind the others comes after them: its runs diverged, or its confirmation was
+        given up, and the mean of the few that are left is luck again. Last are those without a complete run.
+        """
+        groups: dict[str, list[Trial]] = {}
+        for trial in self:
+            if trial.confirms is not None:
+                groups.setdefault(trial.setting, []).append(trial)
+        found = [Confirmed(self[runs[0].confirms], tuple(runs), self.objective) for runs in groups.values()]
+
+        most = max((len(each.complete) for each in found), default=0)
+
+        def key(each: Confirmed) -> tuple[Any, ...]:
+            mean, few = each.mean, len(each.complete) < most - 1
+            search_value = self._sign * each.trial.best_value(self.objective)
+            return (mean is None, few, 0.0 if mean is None else self._sign * mean, search_value)
+
+        return sorted(found, key=key)
+
+    def due(self, plan: Mapping[str, Any]) -> list[int]:
+        """The trials still to be trained again by `plan` (the body of `confirming`), in order.
+
+        One seed of all comes before the next of any, so that a confirmation that is cut short compares like with like.
+        """
+        had = Counter(trial.setting for trial in self if trial.confirms is not None)
+        wanted = dict.fromkeys(number for number in [*plan["trials"], plan["control"]] if number is not None)
+        return [number for seed in range(plan["seeds"]) for number in wanted if had[self[number].setting] <= seed]
+
+    @property
+    def _sign(self) -> int:
+        """So that the least is the best."""
+        return -1 if self.objective.mode == "max" else 1
 
     def best(self) -> Trial | None:
         """The first of the ranking, or None if no trial has a finite value."""

@@ -21,7 +21,8 @@ import spaces
 from search.samplers import SAMPLERS, Sampler, grid
 from search.trials import State
 from spaces.space import Config, Range, Space, SpaceError, Value
-from spaces.study import Choice, Float, Int, Objective, Study, config_of
+from spaces.study import Choice, Float, Int, Objective, Published, Study, config_of
+from tests.simulated import Memory, begun
 
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 drawing = pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "grid"])
@@ -440,7 +441,7 @@ def test_a_grid_tells_true_from_one(tiny_study: Study) -> None:
 def test_a_grid_does_not_take_a_published_setting_for_one_of_its_points(tiny_study: Study) -> None:
     study = replace(tiny_study, space={"model/width": Choice(1, 2)}, start=())
     sampler = SAMPLERS["grid"](study, 0)
-    sampler.started(0, {"model/width": 1, "train/epochs": 5})
+    sampler.skipped(0)
     assert all_of(sampler, 1) == [{"model/width": 1}, {"model/width": 2}]
 
 
@@ -466,37 +467,33 @@ def test_a_grid_refuses_a_space_with_real_numbers_by_name(tiny_study: Study) -> 
         SAMPLERS["grid"](tiny_study, 0)
 
 
-# Published settings
-
-
-PUBLISHED: dict[str, Value] = {"train/lr": 50.0, "train/optimizer": "adagrad", "train/epochs": 5}
+# Trials that teach nothing
 
 
 @drawing
-@every_end
-def test_optuna_hears_nothing_of_a_published_setting(name: str, state: State, tiny_study: Study) -> None:
+def test_optuna_hears_nothing_of_a_trial_that_is_skipped(name: str, tiny_study: Study) -> None:
     sampler = SAMPLERS[name](tiny_study, 0)
-    sampler.started(0, PUBLISHED)
-    sampler.ended(0, state, [0.5, 0.9])
+    sampler.skipped(0)
     (trial,) = sampler.optuna_study.get_trials()  # type: ignore[attr-defined]
     assert (trial.state, trial.params, trial.value, trial.intermediate_values) == (TrialState.FAIL, {}, None, {})
 
 
 @drawing
-@given(first=st.sampled_from(ENDS), second=st.sampled_from(ENDS), values=st.lists(st.floats(-1, 1), max_size=9))
+@given(first=st.sampled_from(ENDS), second=st.sampled_from(ENDS), values=st.lists(st.floats(-1, 1), max_size=4))
 def test_proposals_are_the_same_whatever_a_published_setting_shows_and_however_it_ends(
     name: str, first: State, second: State, values: list[float], tiny_study: Study
 ) -> None:
+    study = replace(tiny_study, published=[Published({**tiny_study.start[0], "train/epochs": 5})], start=())
     proposals = []
     for state, shown in ((first, values), (second, []), (None, [])):
-        sampler = SAMPLERS[name](tiny_study, 3)
-        sampler.started(0, PUBLISHED)
+        search = begun(study, Memory(), sampler=name, scheduler="none", trials=8)
+        assert search.ask() is search.trials[0]
+        for epoch, value in enumerate(shown, start=1):
+            search.report(0, epoch, {"val_accuracy": value}, seconds=1.0)
         if state is not None:
-            sampler.ended(0, state, shown)
-        points = []
-        for number in range(1, 8):
-            points.append(proposed(sampler, number))
-            sampler.started(number, points[-1])
-            sampler.ended(number, State.COMPLETE, [number / 10])
-        proposals.append(points)
+            search.end(0, state, "made up")
+        while (trial := search.ask()) is not None:
+            for epoch in range(1, 10):
+                search.report(trial.number, epoch, {"val_accuracy": trial.number / 10}, seconds=1.0)
+        proposals.append([trial.point for trial in search.trials])
     assert proposals[0] == proposals[1] == proposals[2]
