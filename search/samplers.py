@@ -17,7 +17,6 @@ from search.trials import State
 from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, Value
 from spaces.study import Study
 
-
 MODEL_TRIALS = 6
 """A sampler with a model learns from the highest rung that so many trials have reached; before that it draws at random.
 
@@ -94,9 +93,10 @@ class OptunaSampler:
         number = random.Random(seed).getrandbits(32)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            direction = "maximize" if self._study.objective.mode == "max" else "minimize"
+            maximize = self._study.objective.mode == "max"
+            sampler = self._make(number, self._study)
             # A study for each draw: what a sampler notes down at a trial that it was asked for is in no record.
-            study = optuna.create_study(direction=direction, sampler=self._make(number, self._study))
+            study = optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
             study.add_trials(seen)
             trial = study.ask()
             point: Config = {}

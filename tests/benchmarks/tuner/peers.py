@@ -164,7 +164,7 @@ class SyneTune:
                 return (domains.loguniform if range_.log else domains.uniform)(range_.low, range_.high)
             return (domains.lograndint if range_.log else domains.randint)(range_.low, range_.high)
 
-        np.random.seed(seed)  # noqa: NPY002 - its brackets are drawn from numpy's global generator
+        np.random.seed(seed)
         self._scheduler = getattr(baselines, name)(
             {name: domain(range_) for name, range_ in table.space.items()},
             metric=METRIC,

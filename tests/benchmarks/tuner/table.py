@@ -98,13 +98,21 @@ def read(file: Path) -> list[Table]:
             tasks, parameters, configurations, accuracy, seconds = (stored[key] for key in KEYS)
     except FileNotFoundError:
         raise TableError(f"there is no file {file}; give an .npz with {', '.join(KEYS)}") from None
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zipfile.zlib.error,
+    ) as error:
         if isinstance(error, TableError):
             raise
         raise TableError(f"{file} is no .npz or is damaged ({error}); copy it anew") from None
     count, rows = len(np.atleast_1d(tasks)), len(np.atleast_1d(configurations))
     shapes = {"configurations": (rows, len(np.atleast_1d(parameters)))}
-    shapes |= {name: (count, rows, accuracy.shape[-1] if accuracy.ndim else 0) for name in ("val_accuracy", "seconds")}
+    shapes |= dict.fromkeys(("val_accuracy", "seconds"), (count, rows, accuracy.shape[-1] if accuracy.ndim else 0))
     for name, array in (("configurations", configurations), ("val_accuracy", accuracy), ("seconds", seconds)):
         if array.shape != shapes[name] or 0 in array.shape:
             raise TableError(f"{file}: {name} has the shape {array.shape}, expected is {shapes[name]} without a 0")
