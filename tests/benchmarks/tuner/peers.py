@@ -1,4 +1,4 @@
-"""The peers, each by its own objects: what a user of theirs would have today. All compare trials first at our first rung."""
+"""The peers, each by its own objects: what their users would have. All compare trials first at our first rung."""
 
 from __future__ import annotations
 

@@ -36,7 +36,10 @@ class Tuner(Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """How the best value so far grew: it is `values[i]` from `seconds[i]` on. `asks`, and what the tuner took for them."""
+    """How the best value so far grew: it is `values[i]` from `seconds[i]` on.
+
+    With the numbers of epochs trained and of jobs given out, and the processor seconds that the tuner took.
+    """
 
     seconds: np.ndarray
     values: np.ndarray
