@@ -59,7 +59,7 @@ def importances(
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import create_trial
 
-    from search.samplers import distribution
+    from search.samplers.optuna_sampler import distribution
 
     shared = [name for name in space if len({point.get(name) for point in points} - {None}) > 1]
     shared = [name for name in shared if all(name in point for point in points)]

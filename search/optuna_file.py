@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import EnvironmentFault, StorageFull
 from search.record import Event
-from search.samplers import distribution
+from search.samplers.optuna_sampler import distribution
 from search.summary import objective_of, space_of
 from search.trials import State, Trial, replayed
 from spaces.space import Space

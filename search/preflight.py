@@ -18,7 +18,8 @@ from search import settings as choices
 from search.display import Display
 from search.errors import BadInput, EnvironmentFault, NameInUse
 from search.record import Event
-from search.samplers import SAMPLERS, grid
+from search.samplers import SAMPLERS
+from search.samplers.grid import grid
 from search.schedulers import SCHEDULERS
 from search.settings import Settings
 from search.worker import send_along

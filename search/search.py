@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from search.record import Event
-from search.samplers import Sampler
-from search.schedulers import Scheduler
+from search.samplers.sampler import Sampler
+from search.schedulers.scheduler import Scheduler
 from search.settings import CONFIRM_SEEDS
 from search.stop import uninterrupted
 from search.trials import AUDIT, CONFIRMATION, PUBLISHED, SEED, START, EpochRow, State, Trial, Trials, setting_of

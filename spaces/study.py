@@ -145,8 +145,11 @@ class Study:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The epochs after which trials are compared, see `rungs`."""
-        return rungs(self.epochs, self.first_rung, self.reduction_factor)
+        """The epochs after which trials are compared: `first_rung`·`reduction_factor`^k below the full budget."""
+        found: list[int] = []
+        while (rung := self.first_rung * self.reduction_factor ** len(found)) < self.epochs:
+            found.append(rung)
+        return tuple(found)
 
     def full_config(self, point: Mapping[str, Value], *, seed: int) -> dict[str, Any]:
         """What the trainable is called with: fixed values, a point of the space, the epochs and the seed.
@@ -207,14 +210,6 @@ PLAIN = (
     "split_seed",
 )
 """The fields of a study that JSON holds as they are."""
-
-
-def rungs(epochs: int, first_rung: int, reduction_factor: int) -> tuple[int, ...]:
-    """`first_rung`·`reduction_factor`^k below the full budget of `epochs` (Li et al. 2020, section 3.1)."""
-    found: list[int] = []
-    while (rung := first_rung * reduction_factor ** len(found)) < epochs:
-        found.append(rung)
-    return tuple(found)
 
 
 def epochs_of(point: Mapping[str, Value], epochs: int) -> int:

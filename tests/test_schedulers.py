@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.schedulers import SCHEDULERS, Asha, Decision, Scheduler
+from search.schedulers import SCHEDULERS
+from search.schedulers.asha import Asha
+from search.schedulers.scheduler import Decision, Scheduler
 from spaces.study import Objective, Study
+from trainables.mlp import train_mlp
 
 Report = tuple[int, int, float]
 
@@ -24,7 +27,17 @@ every_scheduler = pytest.mark.parametrize("name", SCHEDULERS)
 
 
 def asha(*, mode: str = "max", epochs: int = 9, first_rung: int = 1, factor: int = 3) -> Asha:
-    return Asha(Objective(mode=mode), epochs=epochs, first_rung=first_rung, reduction_factor=factor)
+    return Asha(
+        Study(
+            trainable=train_mlp,
+            dataset="digits",
+            space={},
+            objective=Objective(mode=mode),
+            epochs=epochs,
+            first_rung=first_rung,
+            reduction_factor=factor,
+        )
+    )
 
 
 def survivors(values: list[float], factor: int, mode: str = "max") -> list[int]:

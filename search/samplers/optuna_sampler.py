@@ -1,4 +1,4 @@
-"""What to try next: Optuna, told the truth about every trial."""
+"""Optuna's samplers, shown one rung of the search at a time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.samplers.sampler import identity
 from search.trials import State
-from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, Value
+from spaces.space import Choice, Config, Int, Range, Value
 from spaces.study import Study
 
 MODEL_TRIALS = 6
@@ -26,26 +27,6 @@ hyperparameters, and one for luck), which were better than 12 and 20.
 
 REDRAWS = 16
 """So often a point that was tried before is drawn again; what is then still the same is tried once more."""
-
-
-class Sampler(Protocol):
-    """Proposes points, and is told what became of every one.
-
-    `propose` depends on what it was told, the seed and the number of the trial, and on nothing else, so the same record
-    gives the same proposals. Trials that are no evidence (published settings, confirmations) it never hears of.
-    """
-
-    def propose(self, number: int) -> Config | None:
-        """The point that trial `number` should try, or None if there is nothing left to try."""
-
-    def started(self, number: int, point: Mapping[str, Value]) -> None:
-        """Trial `number` tries `point`, whoever proposed it."""
-
-    def heard(self, number: int, values: Sequence[float]) -> None:
-        """Trial `number`, which goes on, has been worth `values` so far: the best up to each of its epochs."""
-
-    def ended(self, number: int, state: State, values: Sequence[float]) -> None:
-        """Trial `number` ended in `state`; `values` are what it was worth up to each of its epochs."""
 
 
 @dataclass
@@ -84,7 +65,7 @@ class OptunaSampler:
         seen = self.seen()
         for draw in range(REDRAWS):
             point = self._drawn(f"{self._seed}/{number}" + (f"/{draw}" if draw else ""), seen)
-            if _typed(point) not in self._tried:
+            if identity(point) not in self._tried:
                 break
         return point
 
@@ -125,7 +106,7 @@ class OptunaSampler:
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """See `Sampler.started`."""
         self._trials[number] = _Evidence(dict(point))
-        self._tried.add(_typed(point))
+        self._tried.add(identity(point))
 
     def heard(self, number: int, values: Sequence[float]) -> None:
         """See `Sampler.heard`."""
@@ -136,51 +117,16 @@ class OptunaSampler:
         self._trials[number].values, self._trials[number].state = values, state
 
 
-class Grid:
-    """Every combination of the values of a space without real numbers, each once; the first names change fastest.
-
-    For comparisons rather than for searches: put `train/seed` last, and every seed sees all settings before the next.
-    Start points count as tried. Raises SpaceError for a space with a Float.
-    """
-
-    def __init__(self, study: Study, seed: int) -> None:
-        self._tried: set[object] = set()
-        self._points = grid(study.ranges)
-
-    def propose(self, number: int) -> Config | None:
-        """See `Sampler.propose`."""
-        return next((point for point in self._points if _typed(point) not in self._tried), None)
-
-    def started(self, number: int, point: Mapping[str, Value]) -> None:
-        """See `Sampler.started`."""
-        self._tried.add(_typed(point))
-
-    def heard(self, number: int, values: Sequence[float]) -> None:
-        """See `Sampler.heard`."""
-
-    def ended(self, number: int, state: State, values: Sequence[float]) -> None:
-        """See `Sampler.ended`."""
+def tpe(seed: int, study: Study) -> BaseSampler:
+    """Tree-structured Parzen estimator (Bergstra et al. 2011), over all hyperparameters jointly."""
+    return TPESampler(
+        seed=seed, multivariate=True, group=study.ranges.conditional, n_startup_trials=MODEL_TRIALS, constant_liar=False
+    )
 
 
-def grid(space: Space) -> list[Config]:
-    """All points of `space`, in the order in which `Grid` tries them. Raises SpaceError if there is a Float in it."""
-    points: list[Config] = [{}]
-    for name, range_ in space.items():
-        if isinstance(range_, Float):
-            raise SpaceError(
-                f"a grid needs values to try, but {name} is {range_}; give it a Choice, or another sampler"
-            )
-        values = range_.values if isinstance(range_, Choice) else range(range_.low, range_.high + 1)
-        # Values outside and points inside, so that what stands first changes fastest.
-        there = [point for point in points if space.active(name, point)]
-        absent = [point for point in points if not space.active(name, point)]
-        points = [*absent, *({**point, name: value} for value in values for point in there)]
-    return points
-
-
-def _typed(point: Mapping[str, Value]) -> object:
-    """`point` as something that tells 1, True and 1.0 apart."""
-    return frozenset((name, type(value), value) for name, value in point.items())
+def random_draws(seed: int, study: Study) -> BaseSampler:
+    """Independent draws."""
+    return RandomSampler(seed=seed)
 
 
 def distribution(range_: Range) -> BaseDistribution:
@@ -199,21 +145,3 @@ def _suggest(trial: optuna.Trial, name: str, range_: Range) -> Value:
     if isinstance(range_, Int):
         return trial.suggest_int(name, range_.low, range_.high, log=range_.log)
     return trial.suggest_float(name, range_.low, range_.high, log=range_.log)
-
-
-def _tpe(seed: int, study: Study) -> BaseSampler:
-    return TPESampler(
-        seed=seed, multivariate=True, group=study.ranges.conditional, n_startup_trials=MODEL_TRIALS, constant_liar=False
-    )
-
-
-def _random(seed: int, study: Study) -> BaseSampler:
-    return RandomSampler(seed=seed)
-
-
-SAMPLERS: dict[str, Callable[[Study, int], Sampler]] = {
-    "tpe": lambda study, seed: OptunaSampler(study, seed, _tpe),
-    "random": lambda study, seed: OptunaSampler(study, seed, _random),
-    "grid": Grid,
-}
-"""Every sampler by its name on the command line."""
