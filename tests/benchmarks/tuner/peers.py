@@ -241,5 +241,4 @@ def peers() -> Mapping[str, Any]:
         "syne_tune_asha": lambda table, seed: SyneTune(table, "ASHA", seed),
         "syne_tune_bohb": lambda table, seed: SyneTune(table, "BOHB", seed),
         "syne_tune_ashabore": lambda table, seed: SyneTune(table, "ASHABORE", seed),
-        "syne_tune_ashacqr": lambda table, seed: SyneTune(table, "ASHACQR", seed),
     }

@@ -24,8 +24,11 @@ def portfolio(tables: Sequence[Table], size: int) -> list[int]:
     regrets = np.stack([_regrets(table) for table in tables])  # tasks × configurations × budgets
     best = np.full((len(tables), len(BUDGETS)), WORST)
     chosen: list[int] = []
-    for _ in range(size):
-        row = int(np.minimum(regrets, best[:, None]).mean(axis=(0, 2)).argmin())
+    for _ in range(min(size, regrets.shape[1])):
+        # Where none lowers it, the one that is best by itself.
+        worth = np.minimum(regrets, best[:, None]).mean(axis=(0, 2)) + 1e-6 * regrets.mean(axis=(0, 2))
+        worth[chosen] = np.inf
+        row = int(worth.argmin())
         chosen.append(row)
         best = np.minimum(best, regrets[:, row])
     return chosen

@@ -91,7 +91,7 @@ class Table:
 def read(file: Path) -> list[Table]:
     """The tasks in `file`, an .npz with the keys of `KEYS`. Raises TableError if it is damaged or does not fit."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             missing = [key for key in KEYS if key not in stored]
             if missing:
                 raise TableError(f"{file} lacks {', '.join(missing)}; a table has {', '.join(KEYS)}")
