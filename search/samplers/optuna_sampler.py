@@ -93,7 +93,7 @@ class OptunaSampler:
         return point
 
     def seen(self, number: int) -> list[FrozenTrial]:
-        """What Optuna is shown when trial `number` is proposed: complete trials, and pruned ones for hopeless points."""
+        """What Optuna is shown when trial `number` is proposed; hopeless points as pruned, all others as complete."""
         values = self._raised() if number % 2 else self._at_one_rung()
         shown = []
         for number, trial in self._trials.items():
