@@ -122,6 +122,17 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 )
 @CONFIRM
 @CONFIRM_SEEDS
+@click.option(
+    "--warm-start", multiple=True, metavar="NAME", help="Begin with the best of the search NAME; can be given again."
+)
+@click.option(
+    "--audit",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Let this share of the trials that would be stopped run on, to tell what stopping costs.",
+)
 @click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")
 @TRIAL_TIMEOUT
 @CHECKPOINT_BUDGET
@@ -148,6 +159,8 @@ def run_study(study: str, **options: Any) -> None:
         trial_timeout=_read(options["trial_timeout"], seconds, "--trial-timeout"),
         checkpoint_budget=_read(options["checkpoint_budget"], size),
         changes=changes,
+        warm_start=options["warm_start"],
+        audit=options["audit"],
         stand_in=not options["no_stand_in"],
         command=_command(),
         **from_environment(),

@@ -49,6 +49,8 @@ def run(
     checkpoint_budget: int | str | None = None,
     confirm: int | None = None,
     confirm_seeds: int | None = None,
+    warm_start: str | Sequence[str] = (),
+    audit: float = 0.0,
     stand_in: bool = True,
     quiet: bool = False,
 ) -> Result:
@@ -89,6 +91,8 @@ def run(
         checkpoint_budget=None if checkpoint_budget is None else size(_plain(checkpoint_budget)),
         confirm=_plain(confirm),
         confirm_seeds=_plain(confirm_seeds),
+        warm_start=(warm_start,) if isinstance(warm_start, str) else tuple(warm_start),
+        audit=_plain(audit),
         command=_call(given),
         **from_environment(),
     )

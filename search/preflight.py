@@ -22,6 +22,7 @@ from search.samplers import SAMPLERS
 from search.samplers.grid import grid
 from search.schedulers import SCHEDULERS
 from search.settings import Settings
+from search.warm_start import warmed
 from search.worker import send_along
 from spaces.space import SpaceError, parse
 from spaces.study import Choice, Study, to_plain
@@ -63,6 +64,9 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
                 f"a search is named after its study, but {study.name!r} is not made of letters, digits, '.', '_' and "
                 "'-'; rename the file, or give --name"
             ) from None
+    study, taken = warmed(study, settings.warm_start, settings.runs)
+    for each in taken:
+        display.say(f"start point from {each}")
     _check_trainable(study)
     source, data, digest = surroundings(study, settings, display)
     study = _rehearsed(study, data, settings)
@@ -86,6 +90,9 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         "start": [dict(point) for point in study.start],
         # A claim about a data set says nothing of another one.
         "published": study.published[0].test_accuracy if _claim_holds(study, source) else None,
+        "warm_start": [each.plain() for each in taken],
+        "warm_start_from": list(settings.warm_start),
+        "audit": settings.audit,
         "epochs": study.epochs,
         "rungs": list(rungs),
         "trials": trials,

@@ -47,6 +47,7 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
         seed=how["seed"],
         trials=events[0].body["trials"],
         confirm=events[0].body.get("confirm"),
+        audit=how.get("audit", 0.0),
         confirm_seeds=events[0].body.get("confirm_seeds", CONFIRM_SEEDS),
     )
     pending: list[Event] = []

@@ -109,6 +109,7 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         cpus=how["cpus"],
         gpus=how["gpus"],
         seed=how["seed"],
+        audit=how.get("audit", 0.0),
         sampler=how["sampler"],
         scheduler=how["scheduler"],
         trial_timeout=more.trial_timeout or how["trial_timeout"],
@@ -265,6 +266,12 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
         was, is_ = (space.get(name) for space in spaces_of)
         if was != is_:
             differences.append(f"{name} was {was or 'not searched'}, asked is {is_ or 'not to search it'}")
+    # What the earlier searches have since come to changes nothing of a search that began from them.
+    asked_from, recorded_from = list(settings.warm_start), how.get("warm_start_from", [])
+    if asked_from != recorded_from:
+        differences.append(f"warm start was from {recorded_from or 'nothing'}, asked is {asked_from or 'nothing'}")
+    own = [point for point in asked["start"] if point not in recorded["start"]]
+    asked["start"] = recorded["start"] if recorded_from and not own else asked["start"]
     same = ("dataset", "epochs", "objective", "published", "start", "sampler", "scheduler", "first_rung")
     for key in (*same, "reduction_factor"):
         if asked[key] != recorded[key]:
@@ -273,9 +280,9 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     fixed = {key: value for key, value in recorded["fixed"].items() if key in asked["fixed"]}
     if asked["fixed"] != fixed:
         differences.append(f"fixed were {fixed}, asked are {asked['fixed']}")
-    for key in ("seed", "cpus", "gpus"):
-        if getattr(settings, key) != how[key]:
-            differences.append(f"{key} was {how[key]}, asked is {getattr(settings, key)}")
+    for key in ("seed", "cpus", "gpus", "audit"):
+        if getattr(settings, key) != how.get(key, 0):
+            differences.append(f"{key} was {how.get(key, 0)}, asked is {getattr(settings, key)}")
     if settings.data and str(settings.data.resolve()) != how["data"]:
         differences.append(f"data was {how['data'] or how['where']}, asked is {settings.data}")
     if how["source"] != spaces.source(study):

@@ -107,6 +107,7 @@ def _search(prepared: Prepared, record: Record) -> Search:
         seed=settings.seed,
         trials=prepared.about["trials"],
         confirm=settings.confirm,
+        audit=settings.audit,
         confirm_seeds=prepared.about.get("confirm_seeds", CONFIRM_SEEDS),
         past=prepared.past,
     )

@@ -45,6 +45,8 @@ class Settings:
     checkpoint_budget: int | None = None
     confirm: int | None = None
     confirm_seeds: int | None = None
+    warm_start: tuple[str, ...] = ()
+    audit: float = 0.0
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -56,7 +58,7 @@ class Settings:
                 raise BadInput(f"--{option.replace('_', '-')} must be a whole number, but got {value!r}")
         if self.confirm_seeds is not None and self.confirm is None:
             raise BadInput("--confirm-seeds says how often --confirm trains a setting again; give --confirm too")
-        for option in ("cpus", "gpus"):
+        for option in ("cpus", "gpus", "audit"):
             value = getattr(self, option)
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise BadInput(f"--{option} must be a number, but got {value!r}")
@@ -66,6 +68,8 @@ class Settings:
                 raise BadInput(f"--{option.replace('_', '-')} must be at least 1, but got {value}")
         if not (self.cpus >= 0 and self.gpus >= 0 and self.cpus + self.gpus > 0):  # so NaN is refused too
             raise BadInput(f"--cpus and --gpus must not be negative or both 0, but got {self.cpus:g} and {self.gpus:g}")
+        if not 0 <= self.audit <= 1:
+            raise BadInput(f"--audit is a share of the trials that are stopped, 0 to 1, but got {self.audit:g}")
         if self.seed < 0:
             raise BadInput(f"--seed must be 0 or more, but got {self.seed}")
 
