@@ -86,6 +86,7 @@ def searching(study: Study, record: Any, past: Sequence[Event]) -> Search:
         SCHEDULERS[how["scheduler"]](study),
         seed=how["seed"],
         trials=how["trials"],
+        audit=how.get("audit", 0.0),
         confirm=how.get("confirm"),
         confirm_seeds=how.get("confirm_seeds", 3),
         past=past,

@@ -54,15 +54,25 @@ def told(trial: optuna.trial.FrozenTrial) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_optuna_finds_in_the_file_what_the_sampler_of_the_search_was_told(
-    seed: int, tiny_study: Study, tmp_path: Path
-) -> None:
+def test_optuna_finds_in_the_file_what_became_of_every_trial(seed: int, tiny_study: Study, tmp_path: Path) -> None:
     run, search = kept(tmp_path / "runs", tiny_study, seed=seed, trials=20)
     export_search(run, tmp_path / "out")
     found = opened(tmp_path / "out")
-    sampler: Any = search.sampler
-    assert [told(trial) for trial in found.trials] == [told(trial) for trial in sampler.optuna_study.trials]
-    assert found.direction is sampler.optuna_study.direction
+    for exported, trial in zip(found.trials, search.trials, strict=True):
+        values = trial.best_so_far(tiny_study.objective)
+        state, kept_values = {
+            State.COMPLETE: (TrialState.COMPLETE, values),
+            State.STOPPED: (TrialState.PRUNED, values),
+            State.DIVERGED: (TrialState.PRUNED, []),
+            State.OUT_OF_MEMORY: (TrialState.PRUNED, []),
+            State.FAILED: (TrialState.FAIL, []),
+        }[trial.state]
+        assert exported.number == trial.number
+        assert exported.state is state
+        assert exported.params == dict(trial.point)
+        assert exported.intermediate_values == dict(enumerate(kept_values, start=1))
+        assert exported.value == (kept_values[-1] if kept_values else None)
+    assert found.direction is optuna.study.StudyDirection.MAXIMIZE
     assert found.metric_names == ["val_accuracy"]
     states = {str(trial.state) for trial in search.trials}
     assert {"complete", "stopped"} < states, "the example shows too little"

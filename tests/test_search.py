@@ -7,7 +7,7 @@ import math
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 
 from search import lock
 from search.record import FILE, Event, Record, read
+from search.replay import differences
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import FAILURES_IN_A_ROW, RETRIES, Search
 from search.summary import leaderboard, summarize
 from search.trials import State, Trial, Trials, replayed
 from spaces.study import Objective, Study
+from tests import simulated
+from tests.simulated import Curves, Memory, begun
 
 Outcome = float | None | State
 """What an epoch gives: a value, no value at all, or the end of the trial."""
@@ -180,14 +183,56 @@ def test_a_trial_that_reaches_the_budget_is_complete(search: Search) -> None:
 
 
 def test_a_trial_without_promise_is_stopped_and_says_what_was_needed(search: Search) -> None:
-    ask(search)
-    ask(search)
+    for _ in range(3):
+        ask(search)
     assert report(search, 0, 1, 0.9)
-    assert not report(search, 1, 1, 0.3)
-    assert search.trials[1].state is State.STOPPED
-    assert search.trials[1].why == "0.3000 after 1 epochs, 0.9000 was needed"
-    assert not report(search, 1, 2, 0.99)
-    assert len(search.trials[1].epochs) == 1
+    assert not report(search, 2, 1, 0.3)
+    assert search.trials[2].state is State.STOPPED
+    assert search.trials[2].why == "0.3000 after 1 epochs, 0.9000 was needed"
+    assert not report(search, 2, 2, 0.99)
+    assert len(search.trials[2].epochs) == 1
+
+
+def test_a_start_point_goes_on_where_another_trial_would_be_stopped_and_is_a_rival_all_the_same(
+    tiny_study: Study,
+) -> None:
+    record = Memory()
+    search = begun(tiny_study, record)
+    for _ in range(3):
+        ask(search)
+    assert report(search, 0, 1, 0.9)
+    assert report(search, 1, 1, 0.3)
+    decided = record.events[-1]
+    assert (decided.kind, decided.body["go_on"], decided.body["spared"]) == ("decided", True, "start point")
+    assert decided.body["cutoff"] == 0.9
+    assert not report(search, 2, 1, 0.29)
+    assert search.trials[2].why == "0.2900 after 1 epochs, 0.9000 was needed"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_an_audit_spares_a_share_of_those_that_would_be_stopped_drawn_by_seed_and_number(
+    share: float, tiny_study: Study
+) -> None:
+    study = replace(tiny_study, start=())
+
+    def searched(seed: int) -> tuple[Memory, set[int], int]:
+        record = Memory()
+        search = begun(study, record, trials=60, audit=share, seed=seed)
+        simulated.work(search, Curves(3, ends=0.0))
+        spared = {e.trial for e in record.events if e.kind == "decided" and e.body.get("spared") == "audit"}
+        assert all(search.trials[number].state is State.COMPLETE for number in spared)
+        assert differences(record.events, study) == []
+        return record, {number for number in spared if number is not None}, search.trials.counts().get("stopped", 0)
+
+    _, spared, stopped = searched(0)
+    assert spared == searched(0)[1]
+    if share == 0.0:
+        assert (len(spared), stopped > 20) == (0, True)
+    elif share == 1.0:
+        assert (len(spared) > 20, stopped) == (True, 0)
+    else:
+        assert 0.1 < len(spared) / (len(spared) + stopped) < 0.5
+        assert spared != searched(1)[1]
 
 
 def test_a_trial_is_judged_by_its_best_epoch(search: Search) -> None:
@@ -422,8 +467,8 @@ def test_summaries_count_states_epochs_and_seconds(search: Search, tmp_path: Pat
         ask(search)
     for epoch in range(1, 10):
         report(search, 0, epoch, epoch / 10)
-    report(search, 1, 1, 0.01)
-    report(search, 2, 1, math.nan)
+    report(search, 2, 1, 0.01)
+    report(search, 1, 1, math.nan)
     search.end(3, State.FAILED, "RuntimeError: made up")
     search.end(4, State.OUT_OF_MEMORY, "made up")
     search.note("finished", {"state": "done", "why": "", "wall_s": 30.0})

@@ -83,8 +83,6 @@ def points(draw: st.DrawFn, space: Space) -> Config:
 
 @given(data=st.data(), old=some_spaces(), new=some_spaces())
 def test_what_is_mapped_is_a_point_of_the_new_space(data: st.DataObject, old: Space, new: Space) -> None:
-    data: st.DataObject, old: Space, new: Space
-) -> None:
     config, default = data.draw(points(old)), data.draw(points(new))
     mapped = mapped_onto(new, config, default, searched=set(config))
     new.check_point(mapped.point)
