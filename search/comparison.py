@@ -81,6 +81,15 @@ def interval(differences: Sequence[float]) -> tuple[float, float] | None:
     return _around(statistics.fmean(differences), statistics.variance(differences) / n, n - 1)
 
 
+def share_interval(right: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which `right` of `count` were seen (Wilson 1927); `count` is at least 1."""
+    z = statistics.NormalDist().inv_cdf(0.975)
+    share, weight = right / count, z * z / count
+    middle = (share + weight / 2) / (1 + weight)
+    reach = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
 def unpaired(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % interval of the mean of `one` less that of `other`, whatever their variances (Welch 1947, Biometrika).
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from search import confirmation
+from search import audit, confirmation
 from search.trials import State, Trial
 
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
@@ -331,6 +331,8 @@ def result(summary: dict[str, Any]) -> str:
     lines.append(f"validation accuracy {best['val_accuracy']:.4f}" if "val_accuracy" in best else "")
     if summary["confirmation"] is not None:
         lines += confirmation.lines(summary["confirmation"])
+    if summary["audit"] is not None:
+        lines += audit.lines(summary["audit"])
     if best["test_accuracy"] is not None:
         lines.append(f"test accuracy       {best['test_accuracy']:.4f}  ({opened}, on {best['test_images']} images)")
     elif summary["state"] == "done":

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search import checkpoints, comparison, confirmation, examples, figures, importance
+from search import audit, checkpoints, comparison, confirmation, examples, figures, importance
 from search.display import clock, short
 from search.errors import EnvironmentFault, StorageFull
 from search.record import FILE as RECORD
@@ -88,15 +88,6 @@ def page(folder: Path, events: Sequence[Event], data: Data | None = None) -> str
     return environment.get_template("report.html").render(story=story, **summarize(folder, events), how=story.how)
 
 
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of which `right` of `count` were seen (Wilson 1927); `count` is at least 1."""
-    z = statistics.NormalDist().inv_cdf(0.975)
-    share, weight = right / count, z * z / count
-    middle = (share + weight / 2) / (1 + weight)
-    reach = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
-
-
 def value_text(value: Any) -> str:
     """A number with four digits, and what it stands for where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -135,7 +126,7 @@ class Story:
         told = self._told
         if not told:
             return None
-        low, high = wilson(round(told["test_accuracy"] * told["images"]), told["images"])
+        low, high = comparison.share_interval(round(told["test_accuracy"] * told["images"]), told["images"])
         return {"accuracy": told["test_accuracy"], "low": low, "high": high, "images": told["images"]}
 
     @cached_property
@@ -369,7 +360,7 @@ class Story:
             total = sum(pairs[true, taken] for taken in range(count)) if count <= MANY_CLASSES else 0
             total = total or sum(n for (label, _), n in pairs.items() if label == true)
             right = pairs[true, true]
-            interval = wilson(right, total) if total else None
+            interval = comparison.share_interval(right, total) if total else None
             row: dict[str, Any] = {"name": self.classes[true], "total": total, "right": right, "interval": interval}
             row["share"] = right / total if total else None
             row["cells"] = [
@@ -500,6 +491,12 @@ class Story:
                 reasons = Counter(_clipped(trial.why) for trial in those).most_common(3)
                 rows.append({"state": str(state), "count": len(those), "reasons": reasons})
         return rows
+
+    @cached_property
+    def audit(self) -> dict[str, Any] | None:
+        """What became of trials that the scheduler would have stopped, as `audit.document` has it, and in lines."""
+        told = audit.document(self.events, self.trials)
+        return None if told is None else {**told, "lines": audit.lines(told)}
 
     # Confirmation
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search import confirmation, lock
+from search import audit, confirmation, lock
 from search.errors import BadInput
 from search.record import FILE, Event, read
 from search.settings import check_name, nearest
@@ -90,7 +90,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
 
     `trials` counts them by end state; `training_s` sums seconds in training steps and validation, and `utilisation` is
     their share of cores times `wall_s`; `first_trial_s` passed from the command to the first trial's first epoch.
-    `confirmation` is that of `confirmation.document`.
+    `audit` and `confirmation` are those of `audit.document` and `confirmation.document`.
     """
     events = events or read(folder / FILE)
     first, how = events[0].body, about(events)
@@ -115,6 +115,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "first_trial_s": round(min(starts) - first["started_at"], 1) if starts else None,
         "sessions": sum(event.kind in ("search", "resumed") for event in events),
         "best": best(events, trials),
+        "audit": audit.document(events, trials),
         "confirmation": confirmation.document(first["fixed"], trials),
         "warm_start": first.get("warm_start", []),
         "test_openings": sum(event.kind == "tested" for event in events),

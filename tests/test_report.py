@@ -131,7 +131,7 @@ def test_the_page_says_who_won_and_how_sure_that_is(tiny_study: Study, tmp_path:
     best = summarize(tmp_path / "s")["best"]
     told = text(page(tmp_path / "s"))
     assert f"validation accuracy {best['val_accuracy']:.4f} trial {best['trial']}, epoch {best['epoch']}" in told
-    low, high = report.wilson(190, 200)
+    low, high = comparison.share_interval(190, 200)
     assert f"test accuracy 0.9500 {low:.4f} … {high:.4f} (95 %, Wilson), 200 images" in told
     assert "STAND-IN" not in told
     assert "OPENED" not in told
@@ -256,7 +256,7 @@ def test_a_search_without_report_says_so_in_its_document(tiny_study: Study, tmp_
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_the_interval_is_wilsons(right: int, count: int, low: float, high: float) -> None:
-    assert report.wilson(right, count) == pytest.approx((low, high), abs=5e-5)
+    assert comparison.share_interval(right, count) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_hyperparameters_are_compared_at_the_highest_rung_that_enough_trials_reached(
