@@ -133,6 +133,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
     metavar="SHARE",
     help="Let this share of the trials that would be stopped run on, to tell what stopping costs.",
 )
+@click.option("--until-settled", is_flag=True, help="End when going on would gain less than a seed decides.")
 @click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")
 @TRIAL_TIMEOUT
 @CHECKPOINT_BUDGET
@@ -161,6 +162,7 @@ def run_study(study: str, **options: Any) -> None:
         changes=changes,
         warm_start=options["warm_start"],
         audit=options["audit"],
+        until_settled=options["until_settled"],
         stand_in=not options["no_stand_in"],
         command=_command(),
         **from_environment(),

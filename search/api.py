@@ -51,6 +51,7 @@ def run(
     confirm_seeds: int | None = None,
     warm_start: str | Sequence[str] = (),
     audit: float = 0.0,
+    until_settled: bool = False,
     stand_in: bool = True,
     quiet: bool = False,
 ) -> Result:
@@ -93,6 +94,7 @@ def run(
         confirm_seeds=_plain(confirm_seeds),
         warm_start=(warm_start,) if isinstance(warm_start, str) else tuple(warm_start),
         audit=_plain(audit),
+        until_settled=until_settled,
         command=_call(given),
         **from_environment(),
     )

@@ -93,6 +93,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         "warm_start": [each.plain() for each in taken],
         "warm_start_from": list(settings.warm_start),
         "audit": settings.audit,
+        "until_settled": settings.until_settled,
         "epochs": study.epochs,
         "rungs": list(rungs),
         "trials": trials,

@@ -15,6 +15,7 @@ One process writes: the driver. Any other may read at the same time.
 | `decided`    | yes   | `epoch`, `rung`, `value`, `cutoff`, `go_on`: what the scheduler said |
 | `ended`      | yes   | `state`, `why` |
 | `confirming` |       | the search is over, what runs is left: `trials` to train again, `control`, `seeds` of each |
+| `settled`   |       | `expected_gain`, `spread`, `best`, `trials`: going on would gain less than a seed decides |
 | `tested`     | yes   | the test metrics of a winner, written each time that the test set was opened |
 | `published`  |       | where runs and model are in MLflow |
 | `finished`   |       | `state`, `why`, `wall_s`: a process left the search; trials that still ran are interrupted |

@@ -14,7 +14,7 @@ from search.summary import about
 from search.trials import State
 from spaces.study import Study
 
-DECIDED = ("asked", "lost", "epoch", "repeated", "decided", "ended", "confirming")
+DECIDED = ("asked", "lost", "epoch", "repeated", "decided", "ended", "settled", "confirming")
 """What the search writes by itself, given what it hears."""
 
 
@@ -47,6 +47,7 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
         seed=how["seed"],
         trials=events[0].body["trials"],
         confirm=events[0].body.get("confirm"),
+        until_settled=how.get("until_settled", False),
         audit=how.get("audit", 0.0),
         confirm_seeds=events[0].body.get("confirm_seeds", CONFIRM_SEEDS),
     )
@@ -80,7 +81,7 @@ def _mended(event: Event, search: Search) -> bool:
 
 def _tell(search: Search, event: Event) -> None:
     body = event.body
-    if event.kind == "asked":
+    if event.kind in ("asked", "settled"):
         search.ask()
     elif event.kind == "confirming":  # when is up to the clock, too; of what is not
         search.confirm()

@@ -110,6 +110,7 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         gpus=how["gpus"],
         seed=how["seed"],
         audit=how.get("audit", 0.0),
+        until_settled=how.get("until_settled", False),
         sampler=how["sampler"],
         scheduler=how["scheduler"],
         trial_timeout=more.trial_timeout or how["trial_timeout"],
@@ -202,6 +203,11 @@ def something_left(prepared: Prepared) -> bool:
     if limit is not None and limit - spent(events) <= ending_seconds(limit):
         return False
     trials = replayed(events, objective_of(events))
+    more = {key: prepared.about[key] for key in ("trials", "time_budget")} != {
+        key: about(events)[key] for key in ("trials", "time_budget")
+    }
+    if trials.settled is not None and not more and not trials.running():
+        return False
     reopened = prepared.changes.get("reopened", False)
     unfinished = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
     if trials.confirming is not None and not reopened:  # what the search proper left behind stays so
@@ -280,7 +286,7 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     fixed = {key: value for key, value in recorded["fixed"].items() if key in asked["fixed"]}
     if asked["fixed"] != fixed:
         differences.append(f"fixed were {fixed}, asked are {asked['fixed']}")
-    for key in ("seed", "cpus", "gpus", "audit"):
+    for key in ("seed", "cpus", "gpus", "audit", "until_settled"):
         if getattr(settings, key) != how.get(key, 0):
             differences.append(f"{key} was {how.get(key, 0)}, asked is {getattr(settings, key)}")
     if settings.data and str(settings.data.resolve()) != how["data"]:

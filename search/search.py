@@ -8,12 +8,26 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from search import settled
 from search.record import Event
 from search.samplers.sampler import Sampler
 from search.schedulers.scheduler import Scheduler
 from search.settings import CONFIRM_SEEDS
 from search.stop import uninterrupted
-from search.trials import AUDIT, CONFIRMATION, PUBLISHED, SEED, START, EpochRow, State, Trial, Trials, setting_of
+from search.trials import (
+    AUDIT,
+    CONFIRMATION,
+    PROPOSED,
+    PUBLISHED,
+    REPEAT,
+    SEED,
+    START,
+    EpochRow,
+    State,
+    Trial,
+    Trials,
+    setting_of,
+)
 from spaces.study import Study, config_of
 
 FAILURES_IN_A_ROW = 5
@@ -54,6 +68,9 @@ class Search:
 
     Where the scheduler would stop a trial, one whose point was given goes on all the same, and so does the share
     `audit` (0 to 1) of the others, drawn by seed and number.
+
+    With `until_settled` the search proper ends, before its budgets are spent, when `settled.verdict` says so; the
+    repeats that this takes are trials that no scheduler stops and no sampler hears of.
     """
 
     def __init__(
@@ -68,11 +85,13 @@ class Search:
         confirm: int | None = None,
         confirm_seeds: int = CONFIRM_SEEDS,
         audit: float = 0.0,
+        until_settled: bool = False,
         past: Sequence[Event] = (),
     ) -> None:
         self.study, self.record, self.sampler, self.scheduler = study, record, sampler, scheduler
         self.seed, self.max_trials = seed, trials
         self._confirm, self._confirm_seeds, self._audit = confirm, confirm_seeds, audit
+        self._until_settled = until_settled
         self.trials = Trials(study.objective)
         self._waiting: list[int] = []
         self._ends: list[tuple[State, str]] = []
@@ -109,21 +128,32 @@ class Search:
     def _ask(self) -> Trial | None:
         """A new trial of the search proper."""
         number, asked = len(self.trials), len(self.trials.searched)
-        if asked >= self.max_trials:
+        if asked >= self.max_trials or self._settled():
             return None
         published, start = self.study.published, self.study.start
+        again = settled.to_repeat(self.trials) if self._until_settled else None
         if asked < len(published):
             point, origin = config_of(published[asked].config), f"{PUBLISHED} {asked}"
         elif asked < len(published) + len(start):
             index = asked - len(published)
             point, origin = config_of(start[index]), f"{START} {index}"
+        elif again is not None:
+            point, origin = config_of(again.point), f"{REPEAT} {again.number}"
         else:
             proposed = self.sampler.propose(number)
             if proposed is None:
                 return None
-            point, origin = config_of(proposed), "sampler"
+            point, origin = config_of(proposed), PROPOSED
         self._append(("asked", number, {"point": point, "origin": origin}))
         return self.trials[number]
+
+    def _settled(self) -> bool:
+        """Whether going on would gain less than a seed decides; says so in the record once it is known."""
+        if self._until_settled and self.trials.settled is None:
+            verdict = settled.verdict(self.trials, self.study)
+            if verdict is not None:
+                self._append(("settled", None, verdict))
+        return self.trials.settled is not None
 
     def confirm(self) -> None:
         """End the search proper and write down what is confirmed; nothing if that is not wanted, or not possible.

@@ -108,6 +108,7 @@ def _search(prepared: Prepared, record: Record) -> Search:
         trials=prepared.about["trials"],
         confirm=settings.confirm,
         audit=settings.audit,
+        until_settled=settings.until_settled,
         confirm_seeds=prepared.about.get("confirm_seeds", CONFIRM_SEEDS),
         past=prepared.past,
     )

@@ -47,6 +47,7 @@ class Settings:
     confirm_seeds: int | None = None
     warm_start: tuple[str, ...] = ()
     audit: float = 0.0
+    until_settled: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:

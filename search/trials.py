@@ -49,6 +49,12 @@ CONFIRMATION = "confirmation of trial"
 AUDIT = "audit"
 """Why a trial goes on that the scheduler would stop, unless its point was given: to show what stopping costs."""
 
+REPEAT = "repeat of trial"
+"""How the origin of a trial begins that trains a setting again during the search, to tell what a seed decides."""
+
+PROPOSED = "sampler"
+"""The origin of a trial whose point the sampler proposed."""
+
 LEFT = "the confirmation began"
 """Why a trial of the search proper is interrupted when that is over."""
 
@@ -109,9 +115,19 @@ class Trial:
         return int(self.origin.rsplit(" ", 1)[1]) if self.origin.startswith(CONFIRMATION) else None
 
     @property
+    def repeats(self) -> int | None:
+        """The trial whose setting this one trains again during the search; None if it is none of these."""
+        return int(self.origin.rsplit(" ", 1)[1]) if self.origin.startswith(REPEAT) else None
+
+    @property
+    def proposed(self) -> bool:
+        """Whether the sampler proposed its point."""
+        return self.origin == PROPOSED
+
+    @property
     def exempt(self) -> bool:
         """Whether it is no rival of the others: no scheduler stops it, no sampler learns from it."""
-        return self.published or self.confirms is not None
+        return self.published or self.confirms is not None or self.repeats is not None
 
     @property
     def setting(self) -> str:
@@ -188,6 +204,8 @@ class Trials:
         self._trials: dict[int, Trial] = {}
         self.confirming: Mapping[str, Any] | None = None
         self.plans: list[Mapping[str, Any]] = []
+        self.settled: Mapping[str, Any] | None = None
+        """Why the search ended before its budget, as `settled.verdict` said; None unless it did."""
 
     def apply(self, event: Event) -> None:
         """Take in one event; those that are not about a trial's course change nothing."""
@@ -228,10 +246,13 @@ class Trials:
             for trial in self.running():
                 if trial.confirms is None:
                     trial.state, trial.why, trial.ended = State.INTERRUPTED, LEFT, event.at
+        elif event.kind == "settled":
+            self.settled = body
         elif event.kind == "finished":
             for trial in self.running():
                 trial.state, trial.why, trial.ended = State.INTERRUPTED, body["why"], event.at
         elif event.kind == "resumed":
+            self.settled = None  # if it is still so, that will be said again
             if body.get("reopened"):
                 self.confirming = None
             for trial in self:

@@ -87,6 +87,7 @@ def searching(study: Study, record: Any, past: Sequence[Event]) -> Search:
         seed=how["seed"],
         trials=how["trials"],
         audit=how.get("audit", 0.0),
+        until_settled=how.get("until_settled", False),
         confirm=how.get("confirm"),
         confirm_seeds=how.get("confirm_seeds", 3),
         past=past,

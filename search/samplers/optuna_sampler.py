@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.extrapolation import raised
 from search.samplers.sampler import identity
 from search.trials import State
 from spaces.space import Choice, Config, Int, Range, Value
@@ -94,7 +94,7 @@ class OptunaSampler:
 
     def seen(self, number: int) -> list[FrozenTrial]:
         """What Optuna is shown when trial `number` is proposed; hopeless points as pruned, all others as complete."""
-        values = self._raised() if number % 2 else self._at_one_rung()
+        values = raised(self._curves, self._rungs) if number % 2 else self._at_one_rung()
         shown = []
         for number, trial in self._trials.items():
             params = dict(trial.point)
@@ -111,31 +111,18 @@ class OptunaSampler:
     def _rungs(self) -> tuple[int, ...]:
         return (*self._study.rungs, self._study.epochs)
 
+    @property
+    def _curves(self) -> dict[int, Sequence[float]]:
+        return {number: trial.values for number, trial in self._trials.items()}
+
     def _at_one_rung(self) -> dict[int, float]:
         """Values of the trials at the highest rung that enough have reached, by number."""
-        reached = {
-            rung: {n: t.values[rung - 1] for n, t in self._trials.items() if len(t.values) >= rung}
-            for rung in self._rungs
-        }
-        return next(
-            (reached[rung] for rung in reversed(self._rungs) if len(reached[rung]) >= MODEL_TRIALS),
-            reached[self._rungs[0]],
-        )
-
-    def _raised(self) -> dict[int, float]:
-        """Values of all trials that have reached a rung, raised to the full budget, by number."""
-        curves = {number: trial.values for number, trial in self._trials.items()}
-        raised: dict[int, float] = {}
-        gain, above = 0.0, None
+        reached: dict[int, float] = {}
         for rung in reversed(self._rungs):
-            if above is not None:
-                gains = [curve[above - 1] - curve[rung - 1] for curve in curves.values() if len(curve) >= above]
-                gain += statistics.median(gains) if gains else 0.0
-            for number, curve in curves.items():
-                if len(curve) >= rung:
-                    raised.setdefault(number, curve[rung - 1] + gain)
-            above = rung
-        return raised
+            reached = {number: curve[rung - 1] for number, curve in self._curves.items() if len(curve) >= rung}
+            if len(reached) >= MODEL_TRIALS:
+                break
+        return reached
 
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """See `Sampler.started`."""
