@@ -170,6 +170,8 @@ def plan(study: Study, about: dict[str, Any]) -> str:
     budget = [f"{about['trials']} trials", f"{study.epochs} epochs each"]
     if about["time_budget"]:
         budget.append(f"{clock(about['time_budget'])} in all")
+    if about.get("until_settled"):
+        budget.append("until settled")
     if about.get("confirm"):
         budget.append(f"the best {about['confirm']} confirmed with {about['confirm_seeds']} fresh seeds each")
     rows = [
@@ -331,6 +333,12 @@ def result(summary: dict[str, Any]) -> str:
     lines.append(f"validation accuracy {best['val_accuracy']:.4f}" if "val_accuracy" in best else "")
     if summary["confirmation"] is not None:
         lines += confirmation.lines(summary["confirmation"])
+    if summary["settled"] is not None:
+        told = summary["settled"]
+        lines.append(
+            f"settled             after {told['trials']} trials: as many more as were looked at would gain "
+            f"{told['expected_gain']:.5f}, a seed decides {told['spread']:.5f}"
+        )
     if summary["audit"] is not None:
         lines += audit.lines(summary["audit"])
     if best["test_accuracy"] is not None:

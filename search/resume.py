@@ -203,18 +203,14 @@ def something_left(prepared: Prepared) -> bool:
     if limit is not None and limit - spent(events) <= ending_seconds(limit):
         return False
     trials = replayed(events, objective_of(events))
-    more = {key: prepared.about[key] for key in ("trials", "time_budget")} != {
-        key: about(events)[key] for key in ("trials", "time_budget")
-    }
-    if trials.settled is not None and not more and not trials.running():
-        return False
     reopened = prepared.changes.get("reopened", False)
     unfinished = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
     if trials.confirming is not None and not reopened:  # what the search proper left behind stays so
         return bool(trials.due(trials.confirming)) or any(trial.confirms is not None for trial in unfinished)
     if prepared.about.get("confirm") and (reopened or trials.confirming is None):
         return True
-    fewer = len(trials.searched) < prepared.about["trials"]
+    more = any(prepared.about[key] != about(events)[key] for key in ("trials", "time_budget"))
+    fewer = len(trials.searched) < prepared.about["trials"] and (trials.settled is None or more)
     return bool(unfinished) or fewer or finished(events)["state"] == "failed"
 
 
