@@ -6,7 +6,7 @@ from trainables.mlp import train_mlp
 STUDY = Study(
     trainable=train_mlp,
     dataset="fashion_mnist",
-    epochs=18,
+    epochs=32,
     space={
         "model/depth": Int(1, 4),
         "model/width": Int(64, 1024, log=True),
@@ -22,7 +22,7 @@ STUDY = Study(
     },
     fixed={
         "train/schedule": "linear",
-        "train/warmup": 0.15,
+        "train/warmup": 0.05,
         "train/flip": True,
         "train/average": 0.98,
         "model/mirror": True,
