@@ -41,6 +41,8 @@ class Settings:
     trial_timeout: float | None = None
     checkpoint_budget: int | None = None
     command: str = ""
+    dry_run: bool = False
+    """Whether only to plan: then nothing is downloaded or written."""
 
     def __post_init__(self) -> None:
         if self.name is not None:
