@@ -6,9 +6,10 @@ exchangeable between trials, on workers that take the measured seconds. The rang
 percentile of what comes of it, and the expected value the median.
 
 What is drawn anew for each play, because nobody knows it before: how much the first values of a trial tell of its later
-ones, how much better start points are, and how much the sampler learns (each up to one standard deviation of values);
-the order in which trials arrive; how long start and end take; and whether other work that the probe met goes on. All of
-it comes from the search's seed. Trials that diverge or fail are not foreseen; with them there are fewer epochs.
+ones, how much the sampler learns (each up to one standard deviation of values), how much better start points are (up to
+two); the order in which trials arrive; how long start and end take; and whether other work that the probe met goes on.
+All of it comes from the search's seed. Trials that diverge or fail are not foreseen; with them there are fewer epochs.
+Of a cluster nothing is asked: as many trials run at once as fit on this machine, or as `--concurrent` allows.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ from spaces.study import Study, config_of
 
 PROBE_SECONDS = 10.0
 RANDOM_POINTS = 6
-PLAYS = (20, 200)
+PLAYS = (8, 200)
 """At least and at most so many times the search is played through."""
 PLAYED_EPOCHS = 20_000
 """So many epochs are played altogether, if `PLAYS` allows."""
-TRIAL_SECONDS = (0.05, 0.25)
+TRIAL_SECONDS = (0.1, 0.4)
 """What a trial takes besides its epochs: to be proposed, to get to its worker, to be taken in."""
-START_FACTOR = (1.5, 4.0)
+START_FACTOR = (3.0, 7.0)
 """From the end of the checks to the first trial, in units of what a process takes to import torch.
 
 Ray starts, then a worker on each core at once, each of which imports torch and Ray Tune.
@@ -140,7 +141,8 @@ def plan(
         "epochs": _range([course.epochs for course in courses]),
         "seconds": None if seconds is None else _range([course.seconds for course in courses]),
         **({"cpu_hours": None} if seconds is None else hours),
-        "ends_by": "time budget" if out_of_time else "trials",
+        # Without a measure nobody knows which of two limits comes first.
+        "ends_by": None if about["time_budget"] and not seconds else "time budget" if out_of_time else "trials",
         "memory_mb": {row["what"]: row["memory_mb"] for row in rows if row["memory_mb"] is not None},
         "fits": {
             "time_budget": None if limit is None else not out_of_time,
@@ -193,7 +195,7 @@ class _Play:
     ) -> None:
         self._seconds, self._chance, self._events, self._planned = seconds, chance, len(past), trials
         self._sign = 1.0 if study.objective.mode == "max" else -1.0
-        self._noise, self._hinted, self._learned = chance.random(), chance.random(), chance.random()
+        self._noise, self._hinted, self._learned = chance.random(), 2 * chance.random(), chance.random()
         self._quiet = chance.random()
         self._worth: dict[int, float] = {}
         goes_on = [Event(len(past) + 1, 0.0, "resumed", None, {"trials": trials})] if past else []
@@ -280,14 +282,17 @@ def _points(study: Study, seed: int) -> list[tuple[str, Config]]:
         assert point is not None
         random_sampler.started(number, point)
         drawn.append((f"random {number}", point))
-    named = [
+    named = (
         *((f"published {number}", dict(each.config)) for number, each in enumerate(study.published)),
         *((f"start {number}", dict(point)) for number, point in enumerate(study.start)),
         *corners[:2],
         *drawn,
         *corners[2:],
-    ]
-    return list({_key(point): (what, point) for what, point in reversed(named)}.values())[::-1]
+    )
+    first: dict[str, tuple[str, Config]] = {}
+    for what, point in named:
+        first.setdefault(_key(point), (what, point))
+    return list(first.values())
 
 
 def _seconds(points: Sequence[tuple[str, Config]], probed: Probe, begun: float) -> Seconds | None:
@@ -360,8 +365,10 @@ def text(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
             line += f", beside {fits['process_mb']:,.0f} MB a process: {told['concurrent']} at a time "
             line += f"{verdict} into {fits['free_mb']:,.0f} MB"
         lines.append(line)
+    rows = [] if not told["seconds"] and all(row["fault"] == LATE for row in told["probe"]) else told["probe"]
+    if not rows:
+        return "\n".join(lines)
     lines.append("")
-    rows = told["probe"]
     width = max(len(row["what"]) for row in rows)
     lines.append(f"{'probe':<{width}}  s/epoch  memory")
     for row in rows:

@@ -8,10 +8,12 @@ ended by the kernel's timer, wherever it hangs, and the host with all that it st
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import math
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -57,8 +59,9 @@ class Asked:
 class Measured:
     """What one configuration came to. `seconds` is for an epoch, its validation and its checkpoint; None if unknown.
 
-    In the share `waiting` (0 to 1) of that time other work had the processor. `memory` is by how many bytes the process grew at most, or the most that tensors took on a GPU. `by` says what was
-    seen: "steps", or "epochs" of a trainable that is not made of our steps. `fault` is "" if all went well.
+    In the share `waiting` (0 to 1) of that time other work had the processor. `memory` is by how many bytes the process
+    grew at most, or the most that tensors took on a GPU. `by` says what was seen: "steps", or "epochs" of a trainable
+    that is not made of our steps. `fault` is "" if all went well.
     """
 
     seconds: float | None = None
@@ -179,7 +182,7 @@ def serve() -> None:
     os.dup2(2, 1)  # what a trainable prints is no result
     asked: Asked = pickle.load(sys.stdin.buffer)
     _end_after(asked.seconds + GRACE_SECONDS)
-    import torch._dynamo  # as workers do, see search/worker.py
+    importlib.import_module("torch._dynamo")  # as workers do, see search/worker.py
 
     trainable = spaces.load(asked.source).trainable
     tell.write(json.dumps({"base": _peak()}) + "\n")
@@ -261,7 +264,7 @@ def _tried(trainable: Any, asked: Asked, config: Mapping[str, Any], share: float
         return Measured(by=by, fault=f"out of memory: {_short(error)}")
     except Exception as error:  # whatever a user's code does
         # PyTorch's allocator on the CPU raises a plain RuntimeError.
-        what = "out of memory" if "not enough memory" in str(error) else type(error).__name__
+        what = "out of memory" if re.search("allocate|enough memory", str(error)) else type(error).__name__
         return Measured(by=by, fault=f"{what}: {_short(error)}")
     return Measured(seconds, waiting, _memory(before), by)
 
