@@ -137,7 +137,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 @click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")
 @TRIAL_TIMEOUT
 @CHECKPOINT_BUDGET
-@click.option("--dry-run", is_flag=True, help="Check everything, print the plan, start nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what it will take, start and write nothing.")
+@click.option("--probe", metavar="TIME", help="How long a dry run may measure (10s); 0 measures nothing.")
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
 @click.option("--no-stand-in", is_flag=True, help="Fail if the data cannot be had.")
@@ -164,15 +165,17 @@ def run_study(study: str, **options: Any) -> None:
         audit=options["audit"],
         until_settled=options["until_settled"],
         stand_in=not options["no_stand_in"],
+        dry_run=options["dry_run"],
         command=_command(),
         **from_environment(),
     )
+    probe = _probe_seconds(options["probe"], dry_run=options["dry_run"])
     from search.resume import ready
 
     display, stop = displays.for_stderr(quiet=options["quiet"]), _on_signals()
     with ready(study, settings, display, resume=options["resume"] is not None) as prepared:
         if options["dry_run"]:
-            _plan(prepared, as_json=options["as_json"])
+            _plan(prepared, stop, probe, as_json=options["as_json"])
         else:
             _search(prepared, display, stop, as_json=options["as_json"])
 
@@ -221,10 +224,22 @@ def _search(prepared: Any, display: Any, stop: Any, *, as_json: bool) -> None:
     _tell(*run(prepared, display, stop), as_json=as_json)
 
 
-def _plan(prepared: Any, *, as_json: bool) -> None:
-    from search.display import plan
+def _probe_seconds(text: str | None, *, dry_run: bool) -> float | None:
+    from search.settings import seconds
 
-    click.echo(json.dumps(prepared.about, indent=1) if as_json else plan(prepared.study, prepared.about))
+    if text is not None and not dry_run:
+        raise BadInput("--probe is for --dry-run, which measures; a search is not held up by it")
+    return 0.0 if text in ("0", "0s") else _read(text, seconds, "--probe")
+
+
+def _plan(prepared: Any, stop: Any, probe: float | None, *, as_json: bool) -> None:
+    from search import display, plan
+
+    told = plan.plan(prepared, elapsed=stop.elapsed, **({} if probe is None else {"probe_seconds": probe}))
+    if as_json:
+        click.echo(json.dumps({**prepared.about, "plan": told}, indent=1))
+    else:
+        click.echo(f"{display.plan(prepared.study, prepared.about)}\n\n{plan.text(told, prepared.about)}")
 
 
 def _tell(summary: dict[str, Any], fault: SearchError | None, exit_code: int, *, as_json: bool) -> None:

@@ -195,9 +195,20 @@ def run_a_task() -> None:
 
 def slots(settings: Settings) -> int:
     """How many trials the cluster has room for at once, at least 1; `--concurrent` can only lower it."""
+    return _slots(settings, {"CPU": _total("CPU"), "GPU": _total("GPU")})
+
+
+def slots_here(settings: Settings) -> int:
+    """How many trials this machine alone has room for at once, as `slots` says of a cluster; without Ray."""
+    import torch
+
+    return _slots(settings, {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()})
+
+
+def _slots(settings: Settings, there: Mapping[str, float]) -> int:
     asked = {"CPU": settings.cpus, "GPU": settings.gpus}
     # 1e-9, because ten times 0.1 of one device do fit.
-    room = min(int(_total(kind) / per_trial + 1e-9) for kind, per_trial in asked.items() if per_trial)
+    room = min(int(there[kind] / per_trial + 1e-9) for kind, per_trial in asked.items() if per_trial)
     return max(1, int(min(room, settings.concurrent or room)))
 
 

@@ -25,7 +25,7 @@ from search.settings import Settings
 from search.warm_start import warmed
 from search.worker import send_along
 from spaces.space import SpaceError, parse
-from spaces.study import Choice, Study, to_plain
+from spaces.study import Study, to_plain
 from trainables import datasets
 from trainables.data import Data, part
 from trainables.device import pick_device
@@ -147,6 +147,8 @@ def surroundings(
 ) -> tuple[datasets.Source, Data, str]:
     """Check storage, resources and MLflow, and read the data; returns it with the digest of its train part.
 
+    A dry run downloads nothing: the digest is "" where something would have to be.
+
     With `stand_in` the data set's stand-in is taken even if the real one is at hand: a search began with it.
     """
     _writable(settings.runs)
@@ -156,7 +158,7 @@ def surroundings(
         if stand_in:
             source = datasets.stand_in(study.dataset)
         else:
-            source = datasets.find(study.dataset, settings.data, warn=display.warn)
+            source = datasets.find(study.dataset, settings.data, warn=display.warn, download=not settings.dry_run)
         if source.stand_in and not settings.stand_in:
             raise EnvironmentFault(
                 f"{study.dataset} is not at hand and cannot be downloaded; put {datasets.file_of(study.dataset)} into "
@@ -172,7 +174,11 @@ def surroundings(
             f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. "
             f"For the real thing put {datasets.file_of(study.dataset)} into SEARCH_DATA_DIR."
         )
-    return source, data, datasets.digest(train_part)
+    if source.missing:
+        display.warn(
+            f"{study.dataset} is not at hand; the search will download it into {datasets.cache_folder()} first"
+        )
+    return source, data, "" if source.missing else datasets.digest(train_part)
 
 
 def adapted(name: str, settings: Settings) -> Study:
@@ -200,15 +206,7 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
     Returns the study with what "auto" comes to on this machine's processor fixed, so that all trials compute alike,
     here and after a resume; on GPUs each worker finds out for its own.
     """
-    points = [
-        *(each.config for each in study.published),
-        *study.start,
-        study.ranges.corner(high=False),
-        study.ranges.corner(high=True),
-    ]
-    for name, range_ in study.ranges.items():
-        if isinstance(range_, Choice):
-            points += [study.ranges.corner(high=True, pinned={name: value}) for value in range_.values]
+    points = [*(each.config for each in study.published), *study.start, *study.ranges.corners().values()]
     resolved: Mapping[str, Any] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(settings.cpus)))  # as in a worker, where the answer is to hold

@@ -49,6 +49,8 @@ class Settings:
     audit: float = 0.0
     until_settled: bool = False
     command: str = ""
+    dry_run: bool = False
+    """Whether only to plan: then nothing is downloaded or written."""
 
     def __post_init__(self) -> None:
         if self.name is not None:

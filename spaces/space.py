@@ -169,6 +169,19 @@ class Space(dict[str, Range]):
                     point[name] = range_.high if high else range_.low
         return point
 
+    def corners(self) -> dict[str, Config]:
+        """The two corners, and the upper one with each other value of each Choice: every extreme, by what it is called.
+
+        Of points that are the same the first is kept.
+        """
+        found = {"low": self.corner(high=False), "high": self.corner(high=True)}
+        for name, range_ in self.items():
+            for value in range_.values if isinstance(range_, Choice) else ():
+                point = self.corner(high=True, pinned={name: value})
+                if point not in found.values():
+                    found[f"high, {name}={value}"] = point
+        return found
+
 
 def check_name(name: str) -> None:
     """Raise SpaceError unless `name` is section/name, such as train/lr."""

@@ -413,7 +413,7 @@ def test_gpus_that_are_not_there_are_refused_within_ten_seconds(process: Command
 
 def test_what_is_sound_is_not_refused(command: Command, place: Path, files: Path) -> None:
     for line in (DIGITS, f"{files}/sound.py", f"{DIGITS} --data {files}/sound.npz --set train/lr=0.1 --name mine"):
-        said = command(*shlex.split(line), "--dry-run", "--json")
+        said = command(*shlex.split(line), "--dry-run", "--probe", "0", "--json")
         assert said.code == 0, said
         assert json.loads(said.out)["dataset"] in ("digits", "sound")
     assert list(place.iterdir()) == []
@@ -588,8 +588,8 @@ SECRETS = {
 OPTIONS = {
     "run": (),
     "debug": ("--debug",),
-    "dry run": ("--dry-run",),
-    "dry run as JSON": ("--dry-run", "--json"),
+    "dry run": ("--dry-run", "--probe", "0"),
+    "dry run as JSON": ("--dry-run", "--probe", "0", "--json"),
 }
 
 
@@ -600,7 +600,7 @@ def test_a_password_in_the_tracking_uri_is_never_shown(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(port=closed_port))
     if uri.startswith("postgresql") and "--dry-run" not in options:
-        options = (*options, "--dry-run")  # a database is not asked before the search
+        options = (*options, "--dry-run", "--probe", "0")  # a database is not asked before the search
     said = command(DIGITS, *options)
     assert SECRET not in said.out + said.err
     if not uri.startswith("postgresql"):
@@ -612,7 +612,7 @@ def test_a_server_whose_address_holds_a_password_is_reached(
     command: Command, monkeypatch: pytest.MonkeyPatch, answering: Callable[[int], int]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://alice:{SECRET}@127.0.0.1:{answering(200)}")
-    said = command(DIGITS, "--dry-run", "--json")
+    said = command(DIGITS, "--dry-run", "--probe", "0", "--json")
     assert said.code == 0, said
     assert SECRET not in said.out + said.err
     assert json.loads(said.out)["tracking_uri"].startswith("http://***@127.0.0.1:")
@@ -637,7 +637,7 @@ def test_the_second_search_without_data_is_refused_as_the_first(command: Command
 
 
 def test_a_stand_in_is_announced_in_capitals(command: Command) -> None:
-    said = command("fashion_mlp", "--dry-run", "--json")
+    said = command("fashion_mlp", "--dry-run", "--probe", "0", "--json")
     assert said.code == 0, said
     assert "STAND-IN DATA: FASHION_MNIST COULD NOT BE HAD" in said.err
     plan = json.loads(said.out)

@@ -557,6 +557,22 @@ def test_a_download_is_read_and_kept_in_the_cache(mirror: Mirror, tmp_path: Path
     assert set(mirror.asked) == {f"/{file.name}" for file in mirror.folder.iterdir()}
 
 
+def test_without_a_download_what_a_server_offers_is_missing_and_of_the_right_size(mirror: Mirror) -> None:
+    source = find("fashion_mnist", download=False)
+    assert (source.missing, source.stand_in, source.where) == (True, False, "to be downloaded")
+    assert source.train()[0].shape == (60_000, 1, 28, 28)
+    assert source.test is None
+    assert not datasets.cache_folder().exists()
+    find("fashion_mnist")
+    at_hand = find("fashion_mnist", download=False)
+    assert (at_hand.missing, at_hand.where) == (False, str(datasets.cache_folder()))
+
+
+def test_without_a_download_what_no_server_offers_is_stood_in_for() -> None:
+    source = find("fashion_mnist", download=False)
+    assert (source.missing, source.stand_in) == (False, True)
+
+
 def test_what_was_downloaded_once_needs_no_network(mirror: Mirror) -> None:
     first = digest(find("fashion_mnist").train())
     mirror.asked.clear()

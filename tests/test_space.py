@@ -261,6 +261,17 @@ def test_a_point_with_a_value_that_does_not_exist_is_refused() -> None:
         Space(NESTED).check_point(point)
 
 
+@given(space=spaces())
+def test_every_end_and_every_choice_is_in_one_of_the_corners(space: Space) -> None:
+    corners = list(space.corners().values())
+    assert [corner for index, corner in enumerate(corners) if corner in corners[2:index]] == []
+    for corner in corners:
+        space.check_point(corner)
+    for name, range_ in space.items():
+        if isinstance(range_, Choice):
+            assert {(type(v), v) for v in range_.values} == {(type(c[name]), c[name]) for c in corners if name in c}
+
+
 @given(spaces(), st.booleans())
 def test_corners_are_points_at_the_ends(space: Space, high: bool) -> None:
     corner = space.corner(high=high)

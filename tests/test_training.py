@@ -22,6 +22,7 @@ from trainables.epoch import Diverged, Epoch
 from trainables.losses import LOSSES
 from trainables.mlp import train_mlp
 from trainables.optimizers import OPTIMIZERS
+from trainables.training import Training
 
 EPOCHS = 4
 
@@ -119,6 +120,36 @@ def test_a_training_resumed_twice_is_the_uninterrupted_one(tiny_data: Data, tmp_
     (tmp_path / "second").mkdir()
     second.save(tmp_path / "second")
     assert curve(start("mlp", tiny_data, average=0.9, resume=tmp_path / "second")) == [whole[3], whole[4]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_pace_is_taken_from_real_steps_and_its_checkpoint_can_be_gone_on_with(
+    family: str, tiny_data: Data, tmp_path: Path
+) -> None:
+    everything = {name.removeprefix("train/"): value for name, value in EVERYTHING.items()}
+    training = start(family, tiny_data, **everything)
+    assert isinstance(training, Training)
+    pace = training.pace(0.1)
+    assert pace.steps >= 1
+    assert 0 < pace.seconds < 10
+    assert 0 <= pace.waiting <= 1
+    pace.save(tmp_path)
+    moved = load_file(tmp_path / "weights.safetensors")
+    fresh = next(iter(start(family, tiny_data, lr=1e-12)))
+    (tmp_path / "fresh").mkdir()
+    fresh.save(tmp_path / "fresh")
+    before = load_file(tmp_path / "fresh" / "weights.safetensors")
+    assert any(not torch.allclose(moved[name], before[name], atol=1e-4) for name in moved)
+    assert [epoch.number for epoch in start(family, tiny_data, resume=tmp_path, **everything)] == [2, 3, 4]
+
+
+def test_more_work_an_epoch_has_a_slower_pace(tiny_data: Data) -> None:
+    def seconds(passes: int) -> float:
+        training = start("mlp", tiny_data, passes=passes)
+        assert isinstance(training, Training)
+        return training.pace(0.2).seconds
+
+    assert seconds(50) > 5 * seconds(1)
 
 
 def test_a_finished_training_has_nothing_to_resume(tiny_data: Data, tmp_path: Path) -> None:

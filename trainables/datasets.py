@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,11 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from. `where` is for people; `stand_in` says that it is not the one that was asked for."""
+    """Where a data set comes from. `where` is for people; `stand_in` says that it is not the one that was asked for.
+
+    `missing` says that it is yet to be downloaded: its train part is noise of the same shape and size, its test part
+    nothing, so that what a search of it will take can be measured and nothing else.
+    """
 
     name: str
     where: str
@@ -38,15 +43,17 @@ class Source:
     train: Callable[[], Part]
     test: Callable[[], Part] | None
     stand_in: bool = False
+    missing: bool = False
 
 
 @dataclass(frozen=True)
 class Known:
-    """A public data set: its class in torchvision, `(C, H, W)`, and the names of its classes."""
+    """A public data set: its class in torchvision, `(C, H, W)`, its classes, and how many images its train part has."""
 
     torchvision: str
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
+    images: int
 
 
 KNOWN: Mapping[str, Known] = {
@@ -54,12 +61,14 @@ KNOWN: Mapping[str, Known] = {
         "FashionMNIST",
         (1, 28, 28),
         ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        60_000,
     ),
-    "mnist": Known("MNIST", (1, 28, 28), tuple("0123456789")),
+    "mnist": Known("MNIST", (1, 28, 28), tuple("0123456789"), 60_000),
     "cifar10": Known(
         "CIFAR10",
         (3, 32, 32),
         ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        50_000,
     ),
 }
 
@@ -72,8 +81,16 @@ def names() -> list[str]:
     return sorted([*KNOWN, *SUBSETS, *GENERATED])
 
 
-def find(name: str, data: Path | None = None, *, warn: Callable[[str], None] = lambda text: None) -> Source:
+def find(
+    name: str,
+    data: Path | None = None,
+    *,
+    warn: Callable[[str], None] = lambda text: None,
+    download: bool = True,
+) -> Source:
     """Where data set `name` comes from: `data`, `SEARCH_DATA_DIR`, the cache, the network, else a stand-in.
+
+    Without `download` nothing is fetched: a set that a server offers is `missing` then.
 
     `data` is an `.npz` file, an image folder (`train/<class>/*.png`, and `test/` likewise), or a folder with the files
     of known sets: `<name>.npz` or torchvision's layout. `warn` hears what the user must know. Raises DataError for data
@@ -90,7 +107,7 @@ def find(name: str, data: Path | None = None, *, warn: Callable[[str], None] = l
             raise DataError(f"{data} is no image folder (train/<class>/*.png) and no .npz; leave --data out for {name}")
         return GENERATED[name]()
     if name in SUBSETS:
-        return _subset(name, find(SUBSETS[name][0], data, warn=warn))
+        return _subset(name, find(SUBSETS[name][0], data, warn=warn, download=download))
     if name not in KNOWN:
         raise DataError(f"unknown data set {name!r}; known are {', '.join(names())}, or give --data PATH")
     given = os.environ.get("SEARCH_DATA_DIR")
@@ -114,7 +131,7 @@ def find(name: str, data: Path | None = None, *, warn: Callable[[str], None] = l
         return _npz(name, cache / f"{name}.npz", KNOWN[name])
     try:
         with _patience():
-            return _torchvision(name, cache, download=True)
+            return _torchvision(name, cache, download=True) if download else _offered(name, cache)
     except DataError:
         raise
     except Exception as error:  # torchvision raises RuntimeError, URLError, OSError and others
@@ -344,6 +361,32 @@ def _torchvision(name: str, root: Path, *, download: bool) -> Source:
         return images, torch.as_tensor(dataset.targets, dtype=torch.int64)
 
     return Source(name, str(root), KNOWN[name].classes, partial(part, True), partial(part, False))
+
+
+def _offered(name: str, cache: Path) -> Source:
+    """What `_torchvision` would come to with the `cache`, without a download; raises URLError if no server has it."""
+    from torchvision import datasets
+
+    with suppress(DataError):  # what is damaged there would be fetched again
+        found = _in_folder(name, cache)
+        if found:
+            return found
+    known, make = KNOWN[name], getattr(datasets, KNOWN[name].torchvision)
+    files = [mirror + make.resources[0][0] for mirror in make.mirrors] if hasattr(make, "mirrors") else [make.url]
+    for number, file in enumerate(files, start=1):
+        try:
+            urllib.request.urlopen(urllib.request.Request(file, method="HEAD"), timeout=5).close()
+            break
+        except OSError:
+            if number == len(files):
+                raise
+
+    def noise() -> Part:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (known.images, *known.shape), dtype=torch.uint8, generator=generator)
+        return images, torch.arange(known.images) % len(known.classes)
+
+    return Source(name, "to be downloaded", known.classes, noise, None, missing=True)
 
 
 def _image_folder(root: Path) -> Source:

@@ -6,8 +6,9 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from trainables.augmentation import flipped, shifted
 from trainables.average import WeightAverage
 from trainables.classifier import WEIGHTS, Architecture, Classifier
 from trainables.data import Data, Split
-from trainables.device import Mode, pick_device, probe, seeded
+from trainables.device import Mode, pick_device, probe, seeded, synchronize
 from trainables.epoch import Diverged, Epoch
 from trainables.layers import at_least
 from trainables.losses import loss_function
@@ -132,18 +133,35 @@ def train(
         seed=seed,
     )
     return Training(
-        loop.epochs(epochs, resume), {"train/precision": mode.precision, "train/channels_last": mode.channels_last}
+        loop.epochs(epochs, resume),
+        {"train/precision": mode.precision, "train/channels_last": mode.channels_last},
+        loop.pace,
     )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a network trains, judged by its first `steps`: an epoch with its validation takes about `seconds`.
+
+    In the share `waiting` (0 to 1) of that time the thread was ready and other work had the processor, 0 if the system
+    does not tell. `save` writes its checkpoint, as that of an epoch does.
+    """
+
+    seconds: float
+    waiting: float
+    steps: int
+    save: Callable[[Path], None]
 
 
 class Training(Iterator[Epoch]):
     """The epochs of one training; nothing is trained before the first is asked for.
 
-    `resolved` has what "auto" came to on this machine, by the names of the hyperparameters.
+    `resolved` has what "auto" came to on this machine, by the names of the hyperparameters. `pace(seconds)` takes real
+    steps for about so long instead of the epochs; the training is of no further use then.
     """
 
-    def __init__(self, epochs: Iterator[Epoch], resolved: Mapping[str, Any]) -> None:
-        self._epochs, self.resolved = epochs, resolved
+    def __init__(self, epochs: Iterator[Epoch], resolved: Mapping[str, Any], pace: Callable[[float], Pace]) -> None:
+        self._epochs, self.resolved, self.pace = epochs, resolved, pace
 
     def __next__(self) -> Epoch:
         return next(self._epochs)
@@ -212,6 +230,14 @@ class _Loop:
         """Take all steps of epoch `number` and return the mean loss."""
         look_every = LOOK_EVERY if self.device.type == "cuda" else 1
         total = torch.zeros((), device=self.device)
+        for index, loss in enumerate(self._steps(number)):
+            total += loss
+            if index % look_every == 0:
+                _finite(loss, number, index)
+        return _finite(total, number, self.steps - 1) / self.steps
+
+    def _steps(self, number: int) -> Generator[Tensor, None, None]:
+        """Take the steps of epoch `number` one by one, each when it is asked for, and yield its loss."""
         self.model.train()
         with seeded(_mix(self.seed, -number), self.device):
             for index, (images, labels) in enumerate(self._batches(number)):
@@ -219,10 +245,41 @@ class _Loop:
                 loss = self.step(images, labels)
                 if self.smoothed:
                     self.smoothed.update()
-                total += loss
-                if index % look_every == 0:
-                    _finite(loss, number, index)
-        return _finite(total, number, self.steps - 1) / self.steps
+                yield loss
+
+    def pace(self, seconds: float) -> Pace:
+        """Take steps of the first epoch, again and again, for about `seconds`, and judge a part of the images."""
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+            self._start(None)
+            shuffle = self._timed(lambda: next(self._batches(1)))
+            taken, shuffles, spent, waiting = 0, 0, 0.0, 0.0
+            warm = 1  # at the first step kernels are chosen and memory is fetched; it does not count
+            while not taken or spent < seconds:
+                with closing(self._steps(1)) as steps:
+                    new = sum(1 for _ in itertools.islice(steps, warm)) - warm
+                    synchronize(self.device)
+                    begin, waited = time.perf_counter(), _waited()
+                    for new, _ in enumerate(steps, start=1):  # noqa: B007
+                        if time.perf_counter() - begin > seconds - spent:
+                            break
+                    synchronize(self.device)
+                    spent, waiting = spent + time.perf_counter() - begin, waiting + _waited() - waited
+                taken, shuffles = taken + new, shuffles + math.ceil((new + warm) * self.passes / self.steps) - warm
+                warm = 0
+            judged = 250 if self.device.type == "cpu" else 8000
+            val = Split(self.data.val.images[:judged], self.data.val.labels[:judged])
+            evaluate(self.judged, Split(val.images[:10], val.labels[:10]))
+            validation = self._timed(lambda: evaluate(self.judged, val)) * len(self.data.val) / len(val)
+        step = max(0.0, spent - shuffles * shuffle) / taken
+        epoch = self.passes * shuffle + self.steps * step + validation
+        return Pace(epoch, min(1.0, waiting / spent), taken, partial(self._save, 1))
+
+    def _timed(self, work: Callable[[], object]) -> float:
+        synchronize(self.device)
+        begin = time.perf_counter()
+        work()
+        synchronize(self.device)
+        return time.perf_counter() - begin
 
     def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `number`, shuffled anew for each pass."""
@@ -235,6 +292,14 @@ class _Loop:
     def _save(self, number: int, folder: Path) -> None:
         self.architecture.save(folder, self.judged)
         _save_progress(folder, number, self.model if self.smoothed else None, self.optimizer)
+
+
+def _waited() -> float:
+    """Seconds for which this thread has been ready to run so far, and others ran; Linux alone tells."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def evaluate(
