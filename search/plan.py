@@ -31,7 +31,8 @@ from search.preflight import Prepared
 from search.probe import LATE, MB, Measured, Probe, measure
 from search.record import Event
 from search.samplers import SAMPLERS
-from search.schedulers import SCHEDULERS, Scheduler
+from search.schedulers import SCHEDULERS
+from search.schedulers.scheduler import Scheduler
 from search.search import Search
 from search.stop import ending_seconds
 from search.summary import spent

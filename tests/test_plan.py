@@ -19,7 +19,8 @@ from search.display import Silent
 from search.plan import Seconds, foretell, plan, text
 from search.preflight import prepare
 from search.probe import LATE
-from search.schedulers import SCHEDULERS, Decision
+from search.schedulers import SCHEDULERS
+from search.schedulers.scheduler import Decision
 from search.settings import Settings
 from spaces.study import Published, Study
 from tests.simulated import Curves, Memory, begun, work
