@@ -610,7 +610,7 @@ def png(image: Any) -> bytes:
 
 
 def _is_start(trial: Trial) -> bool:
-    return trial.published or trial.origin.startswith("start point")
+    return trial.published or trial.given
 
 
 def _axis(name: str, range_: Range) -> figures.Axis:
