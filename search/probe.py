@@ -130,7 +130,8 @@ def measure(
                     else:
                         results[told["index"]] = Measured(**told["measured"])
         finally:
-            _end(host)
+            _kill(host)
+            host.wait()
             host.stdout.close()
             with contextlib.suppress(BrokenPipeError):
                 host.stdin.close()
@@ -143,7 +144,7 @@ class _Alarm:
     def __init__(self, host: subprocess.Popen[bytes], deadline: float) -> None:
         import threading
 
-        self._timer = threading.Timer(max(0.0, deadline - time.monotonic()), _end, [host])
+        self._timer = threading.Timer(max(0.0, deadline - time.monotonic()), _kill, [host])
         self._timer.daemon = True
 
     def __enter__(self) -> None:
@@ -151,12 +152,14 @@ class _Alarm:
 
     def __exit__(self, *error: object) -> None:
         self._timer.cancel()
+        self._timer.join()
 
 
-def _end(host: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(host.pid, signal.SIGKILL)
-    host.wait()
+def _kill(host: subprocess.Popen[bytes]) -> None:
+    """End `host` and all that it started; nothing once it was waited for, because then its number may be another's."""
+    if host.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(host.pid, signal.SIGKILL)
 
 
 def available_memory() -> int:

@@ -68,12 +68,13 @@ class Study:
 
     `space` holds what is searched, `fixed` what is not; both name hyperparameters `section/name`. `published` are
     trained first, as they are: no scheduler stops them, no sampler hears of them, so that claims can be checked and
-    beaten. `start` are points of the space that are tried next, in this order, and in full: a portfolio of what is known
-    to be good on other data. `sampler` and `scheduler` are the names of those to use if nothing else is asked for.
-    `epochs` is the full budget of a trial: the last rung, and the length of the learning-rate schedule. The scheduler compares trials first after `first_rung` epochs, then at each
-    `reduction_factor` times as many. `trials` and `time_budget` (seconds of the whole command, None for no limit)
-    are the default budgets: the search ends at whichever comes first. `val_fraction` of the training images are
-    held out for validation, the same ones in every search (`split_seed`).
+    beaten. `start` are points of the space that are tried next, in this order, and in full: a portfolio of what is
+    known to be good on other data. `sampler` and `scheduler` are the names of those to use if nothing else is asked
+    for. `epochs` is the full budget of a trial: the last rung, and the length of the learning-rate schedule. The
+    scheduler compares trials first after `first_rung` epochs, then at each `reduction_factor` times as many.
+    `trials` and `time_budget` (seconds of the whole command, None for no limit) are the default budgets: the search
+    ends at whichever comes first. `val_fraction` of the training images are held out for validation, the same ones
+    in every search (`split_seed`).
 
     Raises SpaceError at birth for whatever cannot be searched.
     """
