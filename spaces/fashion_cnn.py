@@ -6,7 +6,7 @@ from trainables.cnn import train_cnn
 STUDY = Study(
     trainable=train_cnn,
     dataset="fashion_mnist",
-    epochs=16,
+    epochs=14,
     space={
         "model/depth": Int(2, 4),
         "model/width": Int(8, 32, log=True),
