@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from search.display import short
 from search.errors import BadInput
 from search.record import FILE, read
 from search.summary import found, full_config, objective_of
@@ -56,11 +57,6 @@ class Taken:
             f"dropped {', '.join(self.mapped.dropped)}" if self.mapped.dropped else "",
         ]
         return f"trial {self.trial} of {self.name}: " + ("; ".join(part for part in parts if part) or "as it was")
-
-
-def short(value: Value) -> str:
-    """A number with four digits, anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def warmed(study: Study, names: Sequence[str], runs: Path) -> tuple[Study, list[Taken]]:
