@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.extrapolation import raised
 from search.samplers.sampler import identity
-from search.trials import State
+from search.trials import WORTHLESS, State
 from spaces.space import Choice, Config, Int, Range, Value
 from spaces.study import Study
 
@@ -36,6 +36,12 @@ class _Evidence:
     point: Mapping[str, Value]
     values: Sequence[float] = ()
     state: State = State.RUNNING
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether its end says that such points are to be kept away from, whatever it showed before."""
+        silent = self.state is State.TIMED_OUT and not self.values
+        return silent or self.state in (State.DIVERGED, State.OUT_OF_MEMORY)
 
 
 class OptunaSampler:
@@ -96,15 +102,14 @@ class OptunaSampler:
         """What Optuna is shown when trial `number` is proposed; hopeless points as pruned, all others as complete."""
         values = raised(self._curves, self._rungs) if number % 2 else self._at_one_rung()
         shown = []
-        for number, trial in self._trials.items():
+        for earlier, trial in self._trials.items():
             params = dict(trial.point)
             told: dict[str, Any] = {"params": params, "distributions": {n: self._distributions[n] for n in params}}
-            hopeless = trial.state in (State.DIVERGED, State.OUT_OF_MEMORY)
-            if hopeless or (trial.state is State.TIMED_OUT and not trial.values):
+            if earlier in values:
+                shown.append(create_trial(value=values[earlier], **told))
+            elif trial.hopeless:
                 # Optuna ranks a pruned trial without values below all others.
                 shown.append(create_trial(state=TrialState.PRUNED, **told))
-            elif number in values and trial.state is not State.FAILED:
-                shown.append(create_trial(value=values[number], **told))
         return shown
 
     @property
@@ -113,7 +118,7 @@ class OptunaSampler:
 
     @property
     def _curves(self) -> dict[int, Sequence[float]]:
-        return {number: trial.values for number, trial in self._trials.items()}
+        return {n: t.values for n, t in self._trials.items() if t.state not in WORTHLESS}
 
     def _at_one_rung(self) -> dict[int, float]:
         """Values of the trials at the highest rung that enough have reached, by number."""
