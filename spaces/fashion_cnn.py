@@ -56,8 +56,8 @@ STUDY = Study(
         )
     ],
     # Of six configurations trained on MNIST for 4 epochs (one seed), adamw's came first with 0.9938 in validation, and
-    # sgd's fifth with 0.9920; the least had 0.9910. So sgd's stands here for what it showed on Fashion-MNIST's own validation
-    # part: 0.9414 after 16 epochs, where adamw's had 0.9410. It goes first because it takes less time.
+    # sgd's fifth with 0.9920; the least had 0.9910. So sgd's stands here for what it showed on Fashion-MNIST's own
+    # validation part: 0.9414 after 16 epochs, where adamw's had 0.9410. It goes first because it takes less time.
     start=[
         {
             "model/depth": 3,
