@@ -220,6 +220,31 @@ def test_a_trial_that_did_not_come_to_the_rung_is_not_shown(state: State, tiny_s
     assert len(shown(tiny_study, *ENOUGH, (state, [0.9, 0.95]))) == MODEL_TRIALS
 
 
+def test_an_odd_trial_sees_all_others_raised_by_what_the_median_gained_from_rung_to_rung(tiny_study: Study) -> None:
+    whole = [
+        (State.COMPLETE, [0.1, 0.1, 0.3, 0.4, 0.4, 0.4, 0.4, 0.4, 0.5]),
+        (State.COMPLETE, [0.2, 0.2, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]),
+    ]
+    found = shown(tiny_study, *whole, (State.STOPPED, [0.1, 0.2, 0.5, 0.55]), (State.STOPPED, [0.15]), number=ODD)
+    # From epoch 1 to 3 they gained 0.2, 0.4 and 0.4, from 3 to 9 0.2 and 0.1.
+    assert [trial.value for trial in found] == pytest.approx([0.5, 0.7, 0.5 + 0.15, 0.15 + 0.4 + 0.15])
+
+
+@given(curves=st.lists(st.lists(st.floats(0, 1), max_size=9).map(sorted), max_size=12))
+def test_an_odd_trial_sees_each_that_has_reached_a_rung_once_and_complete_ones_as_they_are(
+    curves: list[list[float]], tiny_study: Study
+) -> None:
+    ends = [(State.COMPLETE if len(curve) == 9 else State.STOPPED, curve) for curve in curves]
+    found = shown(tiny_study, *ends, number=ODD)
+    reached = [curve for curve in curves if curve]
+    assert len(found) == len(reached)
+    for trial, curve in zip(found, reached, strict=True):
+        assert trial.value is not None
+        assert trial.value >= curve[0] - 1e-9
+        if len(curve) == 9:
+            assert trial.value == curve[-1]
+
+
 @pytest.mark.parametrize(
     ("state", "values"),
     [(State.DIVERGED, [0.99]), (State.DIVERGED, []), (State.OUT_OF_MEMORY, []), (State.TIMED_OUT, [])],
