@@ -37,8 +37,9 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_as_in_a_terminal() -> None:
-    """Under nohup, and in some CI, SIGHUP is ignored, also by every process that a test starts to send it one."""
+    """Under nohup, in the background and in some CI, signals are ignored, also by every process that a test starts."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

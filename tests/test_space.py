@@ -10,11 +10,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, check_name, parse
+from tests.strategies import NAMES, ranges, spaces, spaces_with_points
 
 numbers = st.floats(-1e9, 1e9)
 not_finite = st.sampled_from([math.nan, math.inf, -math.inf])
 scalars = st.one_of(st.booleans(), st.integers(-9, 9), st.floats(allow_nan=False, allow_infinity=False), st.text())
-NAMES = ("model/depth", "model/width", "train/lr", "train/optimizer", "train/momentum")
 
 NESTED = {
     "train/optimizer": Choice("sgd", "adam"),
@@ -22,60 +22,6 @@ NESTED = {
     "train/nesterov": Choice(False, True, when={"train/optimizer": "sgd"}),
     "train/lr": Float(1e-4, 1.0, log=True),
 }
-
-
-@st.composite
-def ranges(draw: st.DrawFn) -> Range:
-    """A range that can be; half of the numeric ones are logarithmic."""
-    kind = draw(st.sampled_from(["float", "int", "choice"]))
-    if kind == "choice":
-        return Choice(
-            *draw(st.lists(st.sampled_from(["sgd", "adam", 1, 2, 0.5, True, False]), min_size=1, unique=True))
-        )
-    log = draw(st.booleans())
-    lowest = 1e-9 if log else -1e9
-    bounds = st.integers(1 if log else -99, 99) if kind == "int" else st.floats(lowest, 1e9)
-    low, high = sorted([draw(bounds), draw(bounds)])
-    return Int(low, high, log) if kind == "int" else Float(low, high, log)
-
-
-@st.composite
-def spaces(draw: st.DrawFn) -> Space:
-    """A space that can be, in which about half of the ranges depend on those before them."""
-    made: dict[str, Range] = {}
-    for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
-        range_ = draw(ranges())
-        parents = [parent for parent, values in made.items() if isinstance(values, Choice)]
-        if parents and draw(st.booleans()):
-            parent = draw(st.sampled_from(parents))
-            values = made[parent]
-            assert isinstance(values, Choice)
-            wanted = draw(st.sampled_from([values.values[0], values.values[:2]]))
-            made[name] = with_condition(range_, {parent: wanted})
-        else:
-            made[name] = range_
-    return Space(made)
-
-
-def with_condition(range_: Range, when: dict[str, Any]) -> Range:
-    if isinstance(range_, Choice):
-        return Choice(*range_.values, when=when)
-    return type(range_)(range_.low, range_.high, range_.log, when)  # type: ignore[arg-type]
-
-
-@st.composite
-def spaces_with_points(draw: st.DrawFn) -> tuple[Space, Config]:
-    space = draw(spaces())
-    point: Config = {}
-    for name, range_ in space.items():
-        if space.active(name, point):
-            if isinstance(range_, Choice):
-                point[name] = draw(st.sampled_from(range_.values))
-            elif isinstance(range_, Int):
-                point[name] = draw(st.integers(range_.low, range_.high))
-            else:
-                point[name] = draw(st.floats(range_.low + 0.0, range_.high + 0.0))  # -0.0 becomes 0.0
-    return space, point
 
 
 # Ranges

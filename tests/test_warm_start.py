@@ -18,12 +18,14 @@ from search.record import FILE, read
 from search.replay import differences
 from search.resume import more_by_command
 from search.settings import Settings
+from search.summary import objective_of
+from search.trials import replayed
 from search.warm_start import BEST, mapped_onto, warmed
-from spaces.space import Config, Range, Space
+from spaces import load
+from spaces.space import Range, Space
 from spaces.study import Choice, Float, Int, Study, config_of
 from tests.simulated import Curves, Memory, begun, kept, work
-
-NAMES = ("model/a", "model/b", "train/c", "train/d")
+from tests.strategies import points, spaces
 
 
 class Said:
@@ -38,50 +40,7 @@ class Said:
     warn = say
 
 
-@st.composite
-def ranges(draw: st.DrawFn) -> Range:
-    kind = draw(st.sampled_from(["float", "int", "words", "numbers", "truth"]))
-    low = draw(st.integers(1, 20))
-    if kind == "float":
-        return Float(low, low + draw(st.integers(0, 50)), log=draw(st.booleans()))
-    if kind == "int":
-        return Int(low, low + draw(st.integers(0, 50)), log=draw(st.booleans()))
-    if kind == "numbers":
-        return Choice(*draw(st.lists(st.integers(-5, 500), min_size=1, max_size=4, unique=True)))
-    values = ["relu", "tanh", "gelu"] if kind == "words" else [True, False]
-    return Choice(*draw(st.lists(st.sampled_from(values), min_size=1, max_size=3, unique=True)))
-
-
-@st.composite
-def some_spaces(draw: st.DrawFn) -> Space:
-    """Up to four hyperparameters of all kinds, some under a condition on an earlier one."""
-    space: dict[str, Range] = {}
-    for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
-        range_ = draw(ranges())
-        parents = [parent for parent, other in space.items() if isinstance(other, Choice)]
-        if parents and draw(st.booleans()):
-            parent = draw(st.sampled_from(parents))
-            when = {parent: draw(st.sampled_from(space[parent].values))}  # type: ignore[union-attr]
-            range_ = Choice(*range_.values, when=when) if isinstance(range_, Choice) else replace(range_, when=when)
-        space[name] = range_
-    return Space(space)
-
-
-@st.composite
-def points(draw: st.DrawFn, space: Space) -> Config:
-    point: Config = {}
-    for name, range_ in space.items():
-        if space.active(name, point):
-            if isinstance(range_, Choice):
-                point[name] = draw(st.sampled_from(range_.values))
-            elif isinstance(range_, Int):
-                point[name] = draw(st.integers(range_.low, range_.high))
-            else:
-                point[name] = draw(st.floats(range_.low, range_.high))
-    return point
-
-
-@given(data=st.data(), old=some_spaces(), new=some_spaces())
+@given(data=st.data(), old=spaces(), new=spaces())
 def test_what_is_mapped_is_a_point_of_the_new_space(data: st.DataObject, old: Space, new: Space) -> None:
     config, default = data.draw(points(old)), data.draw(points(new))
     mapped = mapped_onto(new, config, default, searched=set(config))
@@ -93,7 +52,7 @@ def test_what_is_mapped_is_a_point_of_the_new_space(data: st.DataObject, old: Sp
     assert set(mapped.dropped) == set(config) - set(new)
 
 
-@given(data=st.data(), space=some_spaces())
+@given(data=st.data(), space=spaces())
 def test_a_point_of_the_same_space_is_taken_as_it_is(data: st.DataObject, space: Space) -> None:
     point = data.draw(points(space))
     mapped = mapped_onto(space, point, {}, searched=set(point))
@@ -141,9 +100,6 @@ def test_the_best_come_first_by_turns_and_the_studys_own_start_points_follow(tmp
     study, taken = warmed(tiny_study, ["first", "second"], tmp_path)
     assert [each.name for each in taken[:4]] == ["first", "second", "first", "second"]
     assert len(taken) <= 2 * BEST
-    from search.summary import objective_of
-    from search.trials import replayed
-
     for name in ("first", "second"):
         events = read(tmp_path / name / FILE)
         ranked = [trial.number for trial in replayed(events, objective_of(events)).ranking()]
@@ -198,9 +154,7 @@ def test_a_search_without_a_result_is_refused(tmp_path: Path, tiny_study: Study)
 
 
 def test_the_plan_says_what_was_taken_and_the_search_tries_it_first(tmp_path: Path) -> None:
-    import spaces
-
-    study = replace(spaces.load("digits_mlp"), published=())
+    study = replace(load("digits_mlp"), published=())
     searched(tmp_path, study, "before", trials=6)
     display = Said()
     settings = Settings(runs=tmp_path, warm_start=("before",), changes={"train/optimizer": "sgd"}, seed=5)
@@ -214,9 +168,7 @@ def test_the_plan_says_what_was_taken_and_the_search_tries_it_first(tmp_path: Pa
 
 
 def test_a_warm_search_goes_on_by_its_own_command_although_the_earlier_one_has_changed(tmp_path: Path) -> None:
-    import spaces
-
-    study = replace(spaces.load("digits_mlp"), published=())
+    study = replace(load("digits_mlp"), published=())
     folder = searched(tmp_path, study, "before", trials=6)
     settings = Settings(runs=tmp_path, warm_start=("before",))
     about = prepare("digits_mlp", settings, Said()).about  # type: ignore[arg-type]

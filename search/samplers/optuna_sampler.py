@@ -22,7 +22,7 @@ from spaces.study import Study
 MODEL_TRIALS = 6
 """So many trials are enough to learn from; with fewer a sampler draws at random.
 
-Measured with `tests.benchmarks.tuner`, without start points: 6 are no worse than 9, which were better than 12 and 20.
+Measured with `tests.benchmarks.tuner`, without start points: 6 are no worse than 9, which were better than 12.
 """
 
 REDRAWS = 16
