@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -11,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,10 +109,41 @@ def ray_running(
         raise
     except BaseException:
         done.set()
-        ray.shutdown()
+        _leave()
         raise
     done.set()
-    ray.shutdown()
+    _leave()
+
+
+def _leave() -> None:
+    """End or leave Ray, without garbage of its objects: who collects that on another thread now, ends the process.
+
+    A reference to an object tells Ray's core of its end, and a core that is just being taken down answers with an exit
+    of the whole process, code 1 (core_worker_process.cc, Ray 2.60). Tune leaves many in cycles.
+    """
+    import ray
+
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        _collect()
+        ray.shutdown()
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _collect() -> None:
+    """Collect all garbage there is; `gc.collect` alone does nothing while another thread is at it."""
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+    probe = weakref.ref(Cycle())
+    while probe() is not None:
+        gc.collect()
+        time.sleep(0.001)
 
 
 def _job() -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -41,15 +42,37 @@ class Winner:
     classes: tuple[str, ...]
 
 
+@contextlib.contextmanager
+def registry(uri: str) -> Iterator[Registry]:
+    """MLflow's models at `uri`.
+
+    A model can only be logged where MLflow's globals and environment variables point; they do so inside, and are given
+    back as they were, since this may be a process of the user's with runs of its own.
+    """
+    prepare_environment()
+    from mlflow.tracking import fluent
+    from mlflow.tracking._tracking_service.utils import _use_tracking_uri
+
+    experiment = fluent._active_experiment_id
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")}
+    try:
+        with _use_tracking_uri(uri):
+            yield Registry(uri)
+    finally:
+        fluent._active_experiment_id = experiment
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 class Registry:
-    """MLflow's models at `uri`."""
+    """MLflow's models, inside `registry`."""
 
     def __init__(self, uri: str) -> None:
-        prepare_environment()
-        import mlflow
         from mlflow import MlflowClient
 
-        mlflow.set_tracking_uri(uri)
         for name in ("mlflow.models.model", "mlflow.utils.environment", "mlflow.pyfunc", "mlflow.tracking.fluent"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._client = MlflowClient(tracking_uri=uri)

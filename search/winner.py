@@ -10,7 +10,7 @@ from search import checkpoints, examples
 from search.display import Display
 from search.errors import EnvironmentFault, SearchError, SearchFailed
 from search.preflight import Prepared
-from search.registry import Registry, Winner
+from search.registry import Winner, registry
 from search.search import Search
 from search.settings import masked
 from search.trials import State, Trial
@@ -114,9 +114,9 @@ def publish(prepared: Prepared, model: Winner, place: dict[str, Any], instead: s
     """
     run_id = place["parent_run_id"]
     try:
-        registry = Registry(prepared.settings.tracking)
-        logged = registry.log(model, run_id, place["experiment_id"], prepared.data.val)
-        registered = {} if prepared.about["stand_in"] else registry.register(model, logged, run_id)
+        with registry(prepared.settings.tracking) as models:
+            logged = models.log(model, run_id, place["experiment_id"], prepared.data.val)
+            registered = {} if prepared.about["stand_in"] else models.register(model, logged, run_id)
     except SearchError:
         raise
     except Exception as error:  # MLflow, its store or the disk; the search itself has succeeded

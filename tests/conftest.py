@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from spaces.study import Choice, Float, Int, Study
+from tests.chaos.command import FOREIGN
 from trainables.data import Data, Split, statistics
 from trainables.mlp import train_mlp
 
@@ -33,6 +34,23 @@ CLASSES = ("first", "second", "third", "fourth")
 def one_thread() -> None:
     """Sums in one order: what the trainables promise bit for bit holds on one CPU thread."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_environment() -> None:
+    """What a developer or a CI has set must not steer the searches of tests."""
+    for name in FOREIGN:
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def environment_as_before() -> Iterator[None]:
+    """MLflow writes variables when it is told an address; every process that a later test starts would have them."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        if name.startswith("MLFLOW_"):
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -299,10 +299,16 @@ def test_a_process_that_uses_ray_already_is_told_so(
 slow = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
 SCRIPT = """
-import json, signal
+import json, os, signal
+import mlflow
 import numpy as np
 from search import run, load
 
+mlflow.set_experiment("mine")
+def mlflow_points_to():
+    return mlflow.get_tracking_uri(), {name: os.environ[name] for name in os.environ if name.startswith("MLFLOW_T")}
+
+mlflow_before = mlflow_points_to()
 before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 first = run("digits_mlp", trials=np.int64(2), epochs=2, quiet=True, set={"train/lr": np.float64(0.05)})
 again = run("digits_mlp", trials=2, epochs=2, quiet=True, set={"train/lr": 0.05}, resume=True)
@@ -311,6 +317,8 @@ after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, 
 print(json.dumps({
     "first": first.summary, "again": again.summary, "second": second.summary,
     "handlers": before == after,
+    "mlflow": mlflow_before == mlflow_points_to(),
+    "experiment": mlflow.get_experiment(mlflow.start_run().info.experiment_id).name,
     "fixed": first.best["config"]["train/lr"], "loaded": load("second").summary == second.summary,
 }))
 """
@@ -367,6 +375,10 @@ class TestScript:
 
     def test_signals_are_handled_as_before_after_a_search(self, script: Any) -> None:
         assert script[1]["handlers"]
+
+    def test_runs_of_the_users_own_go_where_they_went_before(self, script: Any) -> None:
+        assert script[1]["mlflow"]
+        assert script[1]["experiment"] == "mine"
 
 
 INTERRUPTED = """

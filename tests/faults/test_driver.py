@@ -6,6 +6,8 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -218,6 +220,32 @@ def test_doctor_finds_record_decisions_checkpoints_and_mlflow_in_agreement(reque
     ended = typed(request.getfixturevalue(which).folder, "doctor", "chaos", "--json")
     assert ended.code == 0, ended.stderr
     assert [finding["what"] for finding in ended.document if not finding["well"]] == []
+
+
+GARBAGE = """
+import gc, threading
+from pathlib import Path
+from search import cluster
+from search.settings import Settings
+
+gc.disable()
+with cluster.ray_running(Settings(), meanwhile=lambda: None):
+    import ray
+    for number in range(20_000):
+        cycle = [ray.put(number)]
+        cycle.append(cycle)
+    threading.Thread(target=gc.collect, daemon=True).start()
+print("well")
+"""
+
+
+def test_garbage_that_another_thread_collects_does_not_end_the_process_while_it_leaves_ray(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if name not in command.FOREIGN}
+    environment = {**kept, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", GARBAGE], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
 
 
 def test_reproduce_trains_the_winner_again_to_the_same_curve(interrupted):
