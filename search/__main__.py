@@ -14,7 +14,7 @@ if __name__ == "__main__" and sys.path[0] not in ("", ROOT) and sys.path[0] == o
 # ruff: noqa: E402
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,19 @@ def studies() -> None:
         click.echo(f"{name:<{width}}  {spaces.describe(name)}")
 
 
+def _runs() -> Path:
+    """Where searches are kept if nobody says: a job's own folder is Ray's, which deletes it."""
+    from search.environment import in_job
+
+    return Path.home() / "runs" if in_job() else Path("runs")
+
+
 RUNS = click.option(
     "--runs",
     type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
+    envvar="SEARCH_RUNS_DIR",
+    default=_runs,
+    show_default="runs",
     help="Folder that holds the searches.",
 )
 TRIAL_TIMEOUT = click.option(
@@ -137,6 +145,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 @click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")
 @TRIAL_TIMEOUT
 @CHECKPOINT_BUDGET
+@click.option(
+    "--wait-for-resources", metavar="TIME", help="On a cluster: wait so long for a node that can hold a trial."
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, say what it will take, start and write nothing.")
 @click.option("--probe", metavar="TIME", help="How long a dry run may measure (10s); 0 measures nothing.")
 @JSON
@@ -146,6 +157,20 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 def run_study(study: str, **options: Any) -> None:
     """Search STUDY: a name that `python -m search` lists, or the path of a study file."""
     from search import display as displays
+    from search.resume import ready
+
+    settings = _settings(options)
+    probe = _probe_seconds(options["probe"], dry_run=options["dry_run"])
+    display, stop = displays.for_stderr(quiet=options["quiet"]), _on_signals()
+    with ready(study, settings, display, resume=options["resume"] is not None) as prepared:
+        if options["dry_run"]:
+            _plan(prepared, stop, probe, as_json=options["as_json"])
+        else:
+            _search(prepared, display, stop, as_json=options["as_json"])
+
+
+def _settings(options: Mapping[str, Any]) -> Any:
+    """The settings that the options of a search ask for. Raises BadInput."""
     from search.settings import Settings, from_environment, seconds, size
 
     changes = {}
@@ -155,11 +180,12 @@ def run_study(study: str, **options: Any) -> None:
             raise BadInput(f"--set takes NAME=VALUE, as in --set train/lr=0.1, but got {change!r}")
         changes[key.strip()] = value
     same = ("name", "runs", "data", "trials", "epochs", "concurrent", "cpus", "gpus", "seed", "sampler", "scheduler")
-    settings = Settings(
+    return Settings(
         **{option: options[option] for option in (*same, "confirm", "confirm_seeds")},
         time_budget=_read(options["time_budget"], seconds),
         trial_timeout=_read(options["trial_timeout"], seconds, "--trial-timeout"),
         checkpoint_budget=_read(options["checkpoint_budget"], size),
+        wait_for_resources=_read(options["wait_for_resources"], seconds, "--wait-for-resources"),
         changes=changes,
         warm_start=options["warm_start"],
         audit=options["audit"],
@@ -169,15 +195,6 @@ def run_study(study: str, **options: Any) -> None:
         command=_command(),
         **from_environment(),
     )
-    probe = _probe_seconds(options["probe"], dry_run=options["dry_run"])
-    from search.resume import ready
-
-    display, stop = displays.for_stderr(quiet=options["quiet"]), _on_signals()
-    with ready(study, settings, display, resume=options["resume"] is not None) as prepared:
-        if options["dry_run"]:
-            _plan(prepared, stop, probe, as_json=options["as_json"])
-        else:
-            _search(prepared, display, stop, as_json=options["as_json"])
 
 
 @cli.command(name="resume")
@@ -212,6 +229,130 @@ def resume_search(name: str, runs: Path, **options: Any) -> None:
     display, stop = displays.for_stderr(quiet=options["quiet"]), _on_signals()
     with going_on(found(name, runs), lambda events: more, _command(), display) as prepared:
         _search(prepared, display, stop, as_json=options["as_json"])
+
+
+ADDRESS = click.option(
+    "--address",
+    envvar="RAY_ADDRESS",
+    metavar="URL",
+    help="The cluster's job server: http://HEAD:8265. RAY_ADDRESS if left out.",
+)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="STUDY [OPTIONS OF A SEARCH]")
+@ADDRESS
+@click.option("--detach", is_flag=True, help="Do not wait for the end.")
+@click.option("--kuberay", is_flag=True, help="Submit nothing; print a RayJob for Kubernetes.")
+@click.option("--slurm", is_flag=True, help="Submit nothing; print a batch script for Slurm.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Nodes, in what is printed.")
+@click.option("--worker-cpus", type=click.IntRange(1), default=8, show_default=True, help="CPUs of each of them.")
+@click.option("--image", help="For --kuberay: a container with this package, its requirements and the study.")
+@JSON
+@DEBUG
+def submit(arguments: tuple[str, ...], address: str | None, detach: bool, as_json: bool, **printed: Any) -> None:
+    """Run a search as a job on a Ray cluster, follow it, and end as it ends."""
+    from search.jobs import tracking_uri
+
+    order, settings = _order(arguments, as_json=as_json)
+    mlflow = tracking_uri()
+    if printed["kuberay"] or printed["slurm"]:
+        from search import manifests
+
+        size = {"workers": printed["workers"], "cpus": printed["worker_cpus"], "mlflow": mlflow}
+        if printed["kuberay"]:
+            click.echo(manifests.rayjob(order, settings, image=printed["image"], **size), nl=False)
+        else:
+            click.echo(manifests.slurm(order, settings, **size), nl=False)
+        return
+    jobs = _jobs(address)
+    job = jobs.submit(order)
+    click.echo(f"{order.name} is job {job} on {jobs.address}", err=True)
+    if detach:
+        click.echo(f"to follow it: python -m search logs {order.name} --address {jobs.address}", err=True)
+        if as_json:
+            click.echo(json.dumps({"name": order.name, "job": job, "address": jobs.address}, indent=1))
+        return
+    _follow(jobs, order.name, job, as_json=as_json)
+
+
+def _order(arguments: tuple[str, ...], *, as_json: bool) -> tuple[Any, Any]:
+    """What is to be run on the cluster, and its settings; what these refuse is refused here. Raises BadInput."""
+    from search.jobs import order
+    from search.preflight import adapted
+
+    with run_study.make_context("python -m search submit", [*arguments]) as context:
+        given = context.params
+    settings = _settings(given)
+    if given["dry_run"]:
+        raise BadInput("--dry-run plans on this machine; leave submit out")
+    adapted(given["study"], settings)
+    name = settings.name or f"{Path(given['study']).stem}-{time.strftime('%m%d-%H%M%S')}"
+    return order(arguments, given["study"], given["data"], name, as_json=as_json), settings
+
+
+def _jobs(address: str | None) -> Any:
+    from search.jobs import Jobs
+
+    if not address:
+        raise BadInput("which cluster? give --address http://HEAD:8265, or set RAY_ADDRESS")
+    return Jobs(address)
+
+
+def _follow(jobs: Any, name: str, job: str, *, as_json: bool) -> None:
+    """Show what a job writes until it is over, on standard error if standard output is for its document."""
+    from search.jobs import document
+
+    try:
+        code = jobs.follow(job, lambda text: click.echo(text, nl=False, err=as_json))
+    except KeyboardInterrupt:
+        click.echo(
+            f"{name} goes on; `python -m search logs {name} --address {jobs.address}` follows it, `stop` ends it",
+            err=True,
+        )
+        raise SystemExit(130) from None
+    if as_json:
+        told = document(jobs.log(job))
+        if told is not None:
+            click.echo(json.dumps(told, indent=1))
+    if code:
+        raise SystemExit(code)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@ADDRESS
+@JSON
+def status(name: str | None, address: str | None, as_json: bool) -> None:
+    """List the searches that were submitted to a cluster, or tell of the one called NAME."""
+    jobs = _jobs(address)
+    rows = [jobs.one(name)] if name else jobs.all()
+    if as_json:
+        click.echo(json.dumps(rows[0] if name else rows, indent=1))
+        return
+    if not rows:
+        click.echo(f"no search was submitted to {jobs.address}", err=True)
+    for row in rows:
+        click.echo(f"{row['name']:<28} {row['state']:<10} {row['job']}" + ("" if not name else f"\n{row['message']}"))
+
+
+@cli.command()
+@click.argument("name")
+@ADDRESS
+def logs(name: str, address: str | None) -> None:
+    """Follow what a submitted search writes, and end as it ends."""
+    jobs = _jobs(address)
+    _follow(jobs, name, jobs.one(name)["job"], as_json=False)
+
+
+@cli.command()
+@click.argument("name")
+@ADDRESS
+def stop(name: str, address: str | None) -> None:
+    """End a submitted search so that it can be resumed, and wait until it has ended."""
+    jobs = _jobs(address)
+    ended = jobs.stop(jobs.one(name)["job"])
+    click.echo(f"{name} " + ("was stopped; submit it again under this name to go on" if ended else "was over already"))
 
 
 def _read(text: str | None, read: Callable[..., Any], *option: str) -> Any:

@@ -1,9 +1,10 @@
-"""Ray: started in this process, or joined, and asked what it has."""
+"""Ray: started for this process, or joined, and left again."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import logging
 import os
 import secrets
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from search import nodes
 from search.errors import ClusterLost, EnvironmentFault
 from search.settings import Settings
 from search.stop import Interrupted
@@ -38,6 +40,7 @@ DRIVER_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see search/stop.py
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own snapshots are never read
     "TUNE_WARN_THRESHOLD_S": "10",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # the engine counts places; Tune would start one worker after the other
     # Tune would begin such a trial again by itself, from nothing and beside our back.
     "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
 }
@@ -65,12 +68,16 @@ def available_locally(settings: Settings) -> None:
 
 @contextmanager
 def ray_running(
-    settings: Settings, meanwhile: Callable[[], object], lost: Callable[[str], None] = lambda why: None
+    settings: Settings,
+    meanwhile: Callable[[], object],
+    lost: Callable[[str], None] = lambda why: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[None]:
     """Ray, started for this process alone or joined at `settings.ray_address`; left or ended on the way out.
 
     Ray's start is mostly waiting, so `meanwhile` is called beside it, on another thread. `lost` is told, on another
     thread too, if head or node of Ray are gone; who does not leave within seconds then, is ended with exit code 3.
+    `say` hears what is waited for.
     Raises EnvironmentFault if Ray cannot be reached or started, or has not the resources for one trial.
     """
     # Processes that this one starts inherit its environment; a runtime_env would cost each worker a second or more.
@@ -78,30 +85,43 @@ def ray_running(
         os.environ.setdefault(name, value)
     import ray
 
+    if (settings.ray_address or "").startswith(("http://", "https://")):
+        raise EnvironmentFault(
+            f"RAY_ADDRESS is {settings.ray_address}, a job server; send the search there with `search submit`, or give "
+            "the address of the head itself, such as HEAD:6379"
+        )
     if ray.is_initialized():  # it knows one cluster per process, and to share this one is to end it for its owner
         raise EnvironmentFault(
             "this process uses Ray already, perhaps for another search; wait for its end, or call ray.shutdown() first"
         )
     threading.Thread(target=meanwhile, daemon=True).start()
-    _guard_token()
+    with _silent():
+        yield from _running(settings, lost, say)
+
+
+def _running(settings: Settings, lost: Callable[[str], None], say: Callable[[str], None]) -> Iterator[None]:
+    import ray
+
+    if not settings.ray_address:  # a cluster's token is its owner's affair, and one of ours would not be it
+        _guard_token()
     try:
         ray.init(
             # "local": never join what somebody's `ray start` left on this machine, unless asked to.
             address=settings.ray_address or "local",
             include_dashboard=False if not settings.ray_address else None,
-            job_config=_job(),
+            job_config=_job(settings),
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": WORKER_ENVIRONMENT} if settings.ray_address else None,
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         where = f"Ray at {settings.ray_address} cannot be joined" if settings.ray_address else "Ray cannot be started"
         raise EnvironmentFault(f"{where}: {' '.join(str(error).split())[:300]}") from None
     except SystemExit:  # Ray answers SIGTERM so while it starts
         raise Interrupted(signal.SIGTERM) from None
     done = threading.Event()
     try:
-        _enough(settings)
+        nodes.wait_for_room(settings, say)
         threading.Thread(target=_watch, args=(_addresses(settings), done, lost), daemon=True).start()
         yield
     except ClusterLost:
@@ -113,6 +133,19 @@ def ray_running(
         raise
     done.set()
     _leave()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Ray tells of nodes and workers on standard output, which is for the result; what of it matters, we say."""
+    from ray._private import worker
+
+    said = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *told, **how: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = said
 
 
 def _leave() -> None:
@@ -146,10 +179,11 @@ def _collect() -> None:
         time.sleep(0.001)
 
 
-def _job() -> Any:
-    """What Ray tells its workers of this process: nothing of the working folder, unless that comes first here too.
+def _job(settings: Settings) -> Any:
+    """What Ray tells others of this process: that it is a search, and what it asks for, so that all get their share.
 
-    Ray would have them look there before all others, and take a study called torch.py for torch.
+    To its workers nothing of the working folder, unless that comes first here too: Ray would have them look there
+    before all others, and take a study called torch.py for torch.
     """
     from ray.job_config import JobConfig
 
@@ -163,7 +197,9 @@ def _job() -> Any:
                 self._cached_pb = None
             return super()._serialize()
 
-    return Job()
+    job = Job()
+    job.set_metadata(nodes.WISH, json.dumps(nodes.wish(settings)))
+    return job
 
 
 def _addresses(settings: Settings) -> dict[str, float]:
@@ -224,43 +260,3 @@ def run_a_task() -> None:
         ray.get(answer, timeout=60)
     except ray.exceptions.GetTimeoutError:
         raise EnvironmentFault("Ray runs no task; look at its logs") from None
-
-
-def slots(settings: Settings) -> int:
-    """How many trials the cluster has room for at once, at least 1; `--concurrent` can only lower it."""
-    return _slots(settings, {"CPU": _total("CPU"), "GPU": _total("GPU")})
-
-
-def slots_here(settings: Settings) -> int:
-    """How many trials this machine alone has room for at once, as `slots` says of a cluster; without Ray."""
-    import torch
-
-    return _slots(settings, {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()})
-
-
-def _slots(settings: Settings, there: Mapping[str, float]) -> int:
-    asked = {"CPU": settings.cpus, "GPU": settings.gpus}
-    # 1e-9, because ten times 0.1 of one device do fit.
-    room = min(int(there[kind] / per_trial + 1e-9) for kind, per_trial in asked.items() if per_trial)
-    return max(1, int(min(room, settings.concurrent or room)))
-
-
-def cores() -> float:
-    """CPUs in the whole cluster."""
-    return _total("CPU")
-
-
-def _enough(settings: Settings) -> None:
-    for kind, per_trial in (("CPU", settings.cpus), ("GPU", settings.gpus)):
-        largest = _total(kind, largest_node=True)
-        if per_trial > largest:
-            raise EnvironmentFault(
-                f"--{kind.lower()}s {per_trial:g} per trial, but no node has more than {largest:g}; ask for fewer"
-            )
-
-
-def _total(kind: str, *, largest_node: bool = False) -> float:
-    import ray
-
-    each = [node["Resources"].get(kind, 0.0) for node in ray.nodes() if node["Alive"]]
-    return max(each, default=0.0) if largest_node else float(sum(each))

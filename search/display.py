@@ -349,7 +349,8 @@ def result(summary: dict[str, Any]) -> str:
         lines.append(f"STAND-IN DATA: these numbers say nothing about {summary['dataset']}")
     if places.get("parent_run_id"):
         page = f"/#/experiments/{places['experiment_id']}/runs/{places['parent_run_id']}"
-        lines.append(f"MLflow   python -m search ui   then {page}")
+        served = places["tracking_uri"].startswith("http")
+        lines.append(f"MLflow   {places['tracking_uri'] if served else 'python -m search ui   then '}{page}")
     if places.get("model_uri"):
         lines.append(f"model    mlflow.pyfunc.load_model({places['model_uri']!r})")
         lines.append(f"         with MLFLOW_TRACKING_URI={places['tracking_uri']}")

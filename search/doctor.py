@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search import checkpoints, cluster, environment, lock, mlflow_runs, mlflow_store, replay
+from search import checkpoints, cluster, environment, lock, mlflow_runs, mlflow_store, nodes, replay
 from search.display import Silent
 from search.errors import EnvironmentFault, SearchError
 from search.record import FILE, Event, Record, read, salvage
@@ -112,7 +112,7 @@ def _storage(runs: Path) -> str:
 def _ray(settings: Settings) -> str:
     with cluster.ray_running(settings, meanwhile=lambda: None):
         cluster.run_a_task()
-        return f"started, ran a task; {cluster.cores():g} CPUs, room for {cluster.slots(settings)} trials at a time"
+        return f"started, ran a task; {nodes.cores():g} CPUs, room for {nodes.slots(settings)} trials at a time"
 
 
 def _mlflow(uri: str) -> str:

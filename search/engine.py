@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,11 @@ from search.trials import EpochRow, State, Trial
 from search.watchdog import Watchdog
 from search.worker import Task, as_ray_function, send_along, stack_file
 
-STACK_GRACE_SECONDS = 10.0
+STACK_GRACE_SECONDS = 30.0
 """A silent worker is ended this much later if it has not dumped its stacks: it may still be starting, or be stopped."""
+
+ROOM_COUNT_SECONDS = 1.0
+"""How often the places for trials are counted again."""
 
 ROOM_SECONDS = 120.0
 """Trials may wait at least so long for a node with room; a worker's start alone can take a minute on a busy machine."""
@@ -51,19 +56,23 @@ class Engine:
         *,
         should_stop: Callable[[], str],
         should_confirm: Callable[[], bool],
+        slots: Callable[[], int],
+        alone: Callable[[], bool],
         unreachable: Callable[[], bool],
         tick: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
         self.search, self.task, self.retention, self.watchdog = search, task, retention, watchdog
         self.should_stop, self.unreachable, self.tick, self.warn = should_stop, unreachable, tick, warn
-        self.should_confirm = should_confirm
+        self.should_confirm, self.alone = should_confirm, alone
+        self._slots, self._room, self._counted = slots, 0, -math.inf
+        self._live: set[str] = set()
         self.fault: BaseException | None = None
         self.ray_trials: list[Any] = []
         self._numbers: dict[str, int] = {}
         self._silent: dict[str, str] = {}
 
-    def run(self, settings: Settings, *, concurrent: int, folder: Path) -> str:
+    def run(self, settings: Settings, *, folder: Path) -> str:
         """Run, and return why it ended: "" if there was nothing left to do. Trials may still be running then."""
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it would say, we say
         send_along(self.task.trainable)
@@ -74,7 +83,6 @@ class Engine:
                 search_alg=_Suggest(self),
                 scheduler=_Decide(self),
                 num_samples=-1,
-                max_concurrent_trials=concurrent,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -109,6 +117,7 @@ class Engine:
         if trial is None:
             return None
         self._numbers[ray_id] = trial.number
+        self._live.add(ray_id)
         return {
             "trial": trial.number,
             "attempt": trial.attempt,
@@ -128,6 +137,22 @@ class Engine:
         """Whether a trial may still come up: one that runs now could lose its worker."""
         return bool(self.search.trials.running()) and not self.should_stop() and not self.search.hopeless()
 
+    @property
+    def room(self) -> int:
+        """How many trials may run at a time; nodes come and go, and other searches begin and end."""
+        if time.monotonic() > self._counted + ROOM_COUNT_SECONDS:
+            self._room, self._counted = self._slots(), time.monotonic()
+        return self._room
+
+    @property
+    def full(self) -> bool:
+        """Whether no more trials may begin at present."""
+        return len(self._live) >= self.room
+
+    def left(self, ray_id: str) -> None:
+        """Tune is done with the trial that it calls `ray_id`."""
+        self._live.discard(ray_id)
+
     def heard(self, ray_id: str, report: Mapping[str, Any]) -> bool:
         """Take in a report of the trial that Ray calls `ray_id`, and say whether it goes on."""
         number = self._numbers.get(ray_id)
@@ -139,6 +164,8 @@ class Engine:
             raise StorageFull(
                 f"no space for checkpoints ({report['storage_full']}); free some or give more, then resume"
             )
+        if "unfit" in report:
+            raise EnvironmentFault(f"{report['unfit']}; the search can be resumed without that node")
         if "end" in report:
             self.search.end(number, State(report["end"]), report["why"], report.get("traceback", ""))
         elif "epoch" in report:
@@ -153,6 +180,10 @@ class Engine:
                 size=report["bytes"],
                 place=report["place"],
             )
+            if go_on and len(self._live) > self.room and not self.alone():
+                # Another search has begun; this place is its share, and the checkpoint is there to go on from.
+                self.search.lost(number, State.PREEMPTED, "gave its place to another search")
+                go_on = False
         self.retention.sweep(self.search.trials)
         if not go_on:
             self.watchdog.ended(ray_id)
@@ -201,7 +232,8 @@ class Engine:
     def check_room(self) -> None:
         """Raise EnvironmentFault if trials wait and none has found a place for long: the node that had room is gone."""
         idle = self.watchdog.idle()
-        if idle > max(ROOM_SECONDS, self.watchdog.limit) and any(not trial.is_finished() for trial in self.ray_trials):
+        waiting = any(not trial.is_finished() for trial in self.ray_trials)
+        if idle > max(ROOM_SECONDS, self.watchdog.limit) and waiting and self.alone():
             raise EnvironmentFault(f"no node has had room for a trial for {idle:.0f} s; the search can be resumed")
 
     def _restart(self, trial: Trial) -> EpochRow | None:
@@ -266,13 +298,16 @@ class _Suggest(_Stateless, Searcher):
         self._engine = engine
 
     def suggest(self, trial_id: str) -> Any:
+        if self._engine.guarded(lambda: self._engine.full, False) and not self._engine.should_stop():
+            return None
         config = self._engine.guarded(lambda: self._engine.suggest(trial_id), None)
         if config is None and self._engine.fault is None and self._engine.more:
             return None  # ask again
         return Searcher.FINISHED if config is None else config
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Ends are heard by the scheduler and the callback, with their reasons."""
+        """Ends are heard by the scheduler and the callback, with their reasons; only places are counted here."""
+        self._engine.left(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the record is the state."""

@@ -59,6 +59,16 @@ def commit() -> str:
         return ""
 
 
+def in_job() -> bool:
+    """Whether this process was started by the job server of a Ray cluster."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def in_rays_copy(path: Path) -> bool:
+    """Whether `path` lies in what Ray has unpacked for a job, and deletes after it."""
+    return in_job() and path.resolve().is_relative_to(Path.cwd()) and "runtime_resources" in Path.cwd().parts
+
+
 def user() -> str:
     """The name of the user, as MLflow shows it."""
     try:

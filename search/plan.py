@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from search import cluster
+from search import nodes
 from search.confirmation import time_to_begin
 from search.display import clock
 from search.preflight import Prepared
@@ -95,7 +95,7 @@ def plan(
     """
     settings, study, about = prepared.settings, prepared.study, prepared.about
     checked = elapsed()
-    concurrent = cluster.slots_here(settings)
+    concurrent = nodes.slots_here(settings)
     points = _points(study, settings.seed)
     probed = Probe([Measured(fault=LATE)] * len(points), 0.0, 0, 0)
     if probe_seconds:

@@ -264,6 +264,11 @@ def _short(point: Mapping[str, Any]) -> str:
 
 
 def _writable(runs: Path) -> None:
+    if environment.in_rays_copy(runs):
+        raise EnvironmentFault(
+            f"{runs} would lie in Ray's copy of the working folder, which is deleted with the job; give --runs with an "
+            "absolute path, to a folder that all nodes share"
+        )
     try:
         existing = next(folder for folder in [runs, *runs.resolve().parents] if folder.exists())
     except OSError as error:  # a name too long

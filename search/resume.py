@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +60,36 @@ def ready(study: str, settings: Settings, display: Display, *, resume: bool) -> 
     def more(events: Sequence[Event]) -> More:
         return more_by_command(study, settings, events)
 
-    with going_on(folder, more, settings.command, display) as prepared:
-        yield prepared
+    given = {"source": spaces.source(study), **({"data": str(settings.data.resolve())} if settings.data else {})}
+    with going_on(folder, more, settings.command, display, given) as prepared:
+        yield replace(prepared, settings=replace(prepared.settings, wait_for_resources=settings.wait_for_resources))
 
 
 @contextmanager
 def going_on(
-    folder: Path, more: Callable[[Sequence[Event]], More], command: str, display: Display
+    folder: Path,
+    more: Callable[[Sequence[Event]], More],
+    command: str,
+    display: Display,
+    given: Mapping[str, str] | None = None,
 ) -> Iterator[Prepared]:
-    """The search in `folder`, locked, for `session.run` to go on with; `more` sees its events. Raises SearchError."""
+    """The search in `folder`, locked, for `session.run` to go on with; `more` sees its events. Raises SearchError.
+
+    `given` are the paths of study (`source`) and `data` as they are today, where the recorded ones were those of a job.
+    """
     with lock.held(folder):
         events = read(folder / FILE)
-        yield recalled(folder, events, more(events), command, display)
+        yield recalled(folder, events, more(events), command, display, given)
 
 
-def recalled(folder: Path, events: Sequence[Event], more: More, command: str, display: Display) -> Prepared:
+def recalled(
+    folder: Path,
+    events: Sequence[Event],
+    more: More,
+    command: str,
+    display: Display,
+    given: Mapping[str, str] | None = None,
+) -> Prepared:
     """The search in `folder`, checked like a new one. Call it with the search's lock held.
 
     The study is the recorded one, whatever its file says today; only the trainable is imported. More trials come
@@ -82,7 +98,7 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
     which the runs that a setting has had count. Raises EnvironmentFault if the data are not the recorded
     ones, BadInput if the trainable cannot be found.
     """
-    how = about(events)
+    how = {**about(events), **(given or {})}
     study = recorded_study(how)
     total, limit = how["trials"] + (more.trials or 0), how["time_budget"]
     if more.seconds is not None:
@@ -139,6 +155,7 @@ def recalled(folder: Path, events: Sequence[Event], more: More, command: str, di
         "confirm": confirm,
         "confirm_seeds": confirm_seeds,
         "resume_command": command,
+        **(given or {}),
         **now,
     }
     if confirm and (more.trials or more.seconds or (confirm, confirm_seeds) != before):
@@ -236,7 +253,7 @@ def existing(study: str, settings: Settings) -> Path | None:
                 f"{folder} exists and holds no record; it is damaged or of another make, move it away"
             )
         return folder if folder.exists() else None
-    wanted = spaces.source(study)
+    wanted = _travelled(spaces.source(study))
     found = []
     for folder in searches(settings.runs):
         try:
@@ -246,9 +263,14 @@ def existing(study: str, settings: Settings) -> Path | None:
             if folder.name.startswith(f"{Path(study).stem}-"):
                 raise
             continue
-        if first.body["source"] == wanted:
+        if _travelled(first.body["source"]) == wanted:
             found.append((first.at, folder))
     return max(found, default=(0.0, None))[1]
+
+
+def _travelled(path: str) -> str:
+    """`path` without the folder into which Ray unpacks what a job brings, which is another one for each cluster."""
+    return re.sub(r".*/_ray_pkg_[0-9a-f]+/", "", path)
 
 
 def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> More:
@@ -285,9 +307,9 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     for key in ("seed", "cpus", "gpus", "audit", "until_settled"):
         if getattr(settings, key) != how.get(key, 0):
             differences.append(f"{key} was {how.get(key, 0)}, asked is {getattr(settings, key)}")
-    if settings.data and str(settings.data.resolve()) != how["data"]:
+    if settings.data and _travelled(str(settings.data.resolve())) != _travelled(how["data"] or ""):
         differences.append(f"data was {how['data'] or how['where']}, asked is {settings.data}")
-    if how["source"] != spaces.source(study):
+    if _travelled(how["source"]) != _travelled(spaces.source(study)):
         differences = [f"it is of {how['source']}"]
     if differences:
         raise BadInput(f"{how['name']} is another search: {'; '.join(differences)[:400]}; choose another --name")

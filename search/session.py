@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import spaces
-from search import checkpoints, cluster, confirmation, lock, tracking
+from search import checkpoints, cluster, confirmation, lock, nodes, tracking
 from search.display import Display, plan
 from search.errors import ClusterLost, EnvironmentFault, NameInUse, SearchError, SearchFailed
 from search.preflight import Prepared
@@ -50,12 +50,15 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as ray:
         # Importing Tune takes a second, which fits into Ray's start.
         meanwhile, lost = partial(import_module, "search.engine"), partial(setattr, stop, "lost")
-        ray.enter_context(cluster.ray_running(settings, meanwhile, lost))
+        ray.enter_context(cluster.ray_running(settings, meanwhile, lost, display.say))
         stop.install()
+        roll = nodes.Roll(settings) if settings.ray_address else None
+        if roll:
+            roll.check()
         here = {
             "asked_concurrent": settings.concurrent,
-            "concurrent": cluster.slots(settings),
-            "cores": cluster.cores(),
+            "concurrent": nodes.slots(settings),
+            "cores": nodes.cores(),
             "pid": os.getpid(),
             "node": os.uname().nodename,
         }
@@ -70,7 +73,7 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
             folder, prepared = stack.enter_context(_claimed(prepared, stop))
             display.say(f"{folder.name}\n{plan(prepared.study, prepared.about)}")
         with Record(folder / FILE) as record:
-            fault = _searched(prepared, record, folder, stop, display, before, ray.close)
+            fault = _searched(prepared, record, folder, stop, display, before, roll, ray.close)
     return summarize(folder), fault, 128 + stop.signal if stop.signal else 0
 
 
@@ -121,6 +124,7 @@ def _searched(
     stop: Stop,
     display: Display,
     before: float,
+    roll: nodes.Roll | None,
     leave_ray: Callable[[], None],
 ) -> SearchError | None:
     """Run the trials, crown the winner, and bring MLflow up to date; returns what failed at the end, if anything."""
@@ -141,7 +145,7 @@ def _searched(
     fault: SearchError | None = None
     state, patience = "done", tracking.PATIENCE_SECONDS
     try:
-        why = _train(prepared, search, retention, tracker, folder, stop, display)
+        why = _train(prepared, search, retention, tracker, folder, stop, display, roll)
         leave_ray()  # what follows needs it no more, and its processes would only be in the way
         stop.install()  # Ray gives SIGTERM back to the system
         if stop.signal:
@@ -209,6 +213,7 @@ def _train(
     folder: Path,
     stop: Stop,
     display: Display,
+    roll: nodes.Roll | None,
 ) -> str:
     """Run the trials that are left, and say why that ended: "" if there is nothing more to do."""
     from search.engine import Engine
@@ -219,6 +224,8 @@ def _train(
     epochs_before = search.trials.epochs
 
     def tick() -> None:
+        if roll:
+            roll.check_newcomers()
         # Importing MLflow takes seconds of CPU, which the workers need until they train.
         if search.trials.epochs > epochs_before:
             tracker.start()
@@ -249,6 +256,8 @@ def _train(
         watchdog,
         should_stop=stop,
         should_confirm=should_confirm,
+        slots=lambda: nodes.slots(settings),
+        alone=lambda: not settings.ray_address or not nodes.others(),
         unreachable=lambda: bool(stop.lost),
         tick=tick,
         warn=display.warn,
@@ -259,7 +268,7 @@ def _train(
     try:
         with stop.gently():
             stop.install()
-            why = engine.run(settings, concurrent=workers, folder=folder)
+            why = engine.run(settings, folder=folder)
     except EnvironmentFault as error:
         if not stop.lost:
             raise

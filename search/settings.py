@@ -42,6 +42,7 @@ class Settings:
     tracking_uri: str | None = None
     ray_address: str | None = None
     trial_timeout: float | None = None
+    wait_for_resources: float | None = None
     checkpoint_budget: int | None = None
     confirm: int | None = None
     confirm_seeds: int | None = None

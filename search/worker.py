@@ -109,6 +109,11 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     torch.set_num_threads(max(1, int(task.cpus)))
     data = _data(task)
     place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
+    if os.environ.get("CUDA_VISIBLE_DEVICES"):
+        place["gpus"] = os.environ["CUDA_VISIBLE_DEVICES"]
+    if not task.checkpoints.is_dir():  # a node that joined late, and does not share the folder
+        yield {"unfit": f"node {place['node']} does not see {task.checkpoints}, which all nodes must share"}
+        return
     number, attempt = config["trial"], config["attempt"]
     with _stack_dump(stack_file(task.stacks, number, attempt), 0.9 * config["silence"]) as heard:
         try:

@@ -1,137 +1,326 @@
-"""Nodes of a Ray cluster die, or are taken back after a notice; what no node has room for is refused."""
+"""A cluster of several nodes on this machine: searches are submitted to it, share it, and outlive its nodes."""
 
-import os
-import subprocess
-import sys
+from __future__ import annotations
+
+import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
+from search.errors import EnvironmentFault
+from search.jobs import Jobs
 from tests.chaos import checker, command
-from tests.faults.stage import count, ends, look, of, staged
+from tests.chaos.nodes import cluster
+from tests.faults.stage import count, ends, events, of, staged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
+EPOCHS = 30
+SLOW = ("--scheduler", "none", "--epochs", str(EPOCHS), "--set", "train/batch_size=4")
+"""Epochs of half a second: a node that is killed has a trial in hand."""
 
-class Nodes:
-    """The cluster of `nodes.py`."""
+STUDY = """
+from spaces.study import Float, Study
+from beside import WIDTH
+from trainables.mlp import train_mlp
 
-    def __init__(self, folder: Path) -> None:
-        environment = {**os.environ, "CHAOS_FOLDER": str(folder), "SPT_NOENV": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        environment.pop("RAY_ADDRESS", None)
-        # Nodes that give no sign for two seconds are dead; by default it takes half a minute.
-        environment |= {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4"}
-        self._log = (folder / "nodes.log").open("w")
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nodes.py"))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment, text=True, cwd=folder,
-        )  # fmt: skip
-        self.address = self._answer()
+STUDY = Study(trainable=train_mlp, dataset="digits", epochs=40, space={"train/lr": Float(1e-3, 1e-1, log=True)},
+              fixed={"model/depth": 1, "model/width": WIDTH, "train/batch_size": 4}, trials=2, scheduler="none")
+"""
 
-    def tell(self, *words: object) -> None:
-        self._process.stdin.write(" ".join(map(str, words)) + "\n")
-        self._process.stdin.flush()
-        while self._answer() != str(words[0]):
-            continue
 
-    def _answer(self) -> str:
-        line = self._process.stdout.readline()
-        assert line, Path(self._log.name).read_text()[-2000:]
-        return line.strip()
-
-    def end(self, folder: Path) -> None:
-        self._process.stdin.close()
-        checker.sweep(folder)
-        self._process.wait()
-        self._process.stdout.close()
-        self._log.close()
+def ended(folder: Path, running: command.Command, name: str = command.NAME, uri: str | None = "") -> SimpleNamespace:
+    """How a search ended on a cluster that is still there, as it must be."""
+    end = command.finish(running, 200)
+    uri = f"sqlite:///{folder / 'mlflow.db'}" if uri == "" else uri
+    told = checker.faults(folder / "runs" / name, uri, exit_code=end.code, folder=folder, patience=0)
+    return SimpleNamespace(
+        code=end.code,
+        out=end.stdout,
+        stderr=end.stderr,
+        faults=[fault for fault in told if not fault.startswith("process ")],
+        events=command.events_of(command.record_of(folder, name)),
+    )
 
 
 @staged
-def shrinking(folder: Path) -> SimpleNamespace:
-    """Two trials on two nodes; one node dies, another one comes."""
-    nodes = Nodes(folder)
-    try:
-        env = {"RAY_ADDRESS": nodes.address, "CHAOS_EPOCHS": 3}
-        nodes.tell("add")
-        nodes.tell("add")
-        refused = command.finish(command.start(["report x"], "--cpus", "2", folder=folder, env=env), 60)
-        script = "report x; await died; report x"
-        running = command.start([script, script], "--scheduler", "none", folder=folder, env=env)
+def submitted(folder: Path) -> SimpleNamespace:
+    """A submitted search on two nodes, of which one dies, while a third one joins; then what became of the job."""
+    with cluster(folder) as nodes:
+        running = command.launch(
+            "submit", "digits_cnn", "--name", "chaos", "--trials", "4", *SLOW, "--address", nodes.jobs, "--json",
+            folder=folder, env=nodes.client,
+        )  # fmt: skip
         record = command.record_of(folder)
-        command.wait_for(record, lambda now: min(count("epoch", trial)(now) for trial in (0, 1)) == 1, process=running)
-        since = time.monotonic()
-        nodes.tell("remove", 0)
-        command.wait_for(record, count("lost"), process=running, seconds=60)
-        noticed = time.monotonic() - since
-        nodes.tell("add")
-        command.let_go(folder, "died")
-        return SimpleNamespace(**ended(folder, running), noticed=noticed, refused=refused)
-    finally:
-        nodes.end(folder)
+        command.wait_for(record, lambda now: count("epoch")(now) >= 4, process=running)
+        nodes.kill(1)
+        command.wait_for(record, count("lost"), process=running)
+        nodes.add()
+        seen = ended(folder, running)
+        seen.document = json.loads(seen.out)
+        again = {
+            word: command.finish(
+                command.launch(*line, "--address", nodes.jobs, folder=folder, env=nodes.client), 60
+            )
+            for word, line in {
+                "status": ("status", "chaos", "--json"),
+                "all": ("status", "--json"),
+                "logs": ("logs", "chaos"),
+                "nobody": ("status", "nobody"),
+            }.items()
+        }  # fmt: skip
+        wrong = folder / "wrong-token"
+        wrong.write_text("0" * 64)
+        refused = command.finish(
+            command.launch("status", "--address", nodes.jobs, folder=folder, env={"RAY_AUTH_TOKEN_PATH": wrong}), 60
+        )
+        greedy = command.finish(
+            command.launch(
+                "submit", "digits_cnn", "--gpus", "3", "--name", "greedy", "--address", nodes.jobs,
+                folder=folder, env=nodes.client,
+            ), 90
+        )  # fmt: skip
+        return SimpleNamespace(**vars(seen), again=again, refused=refused, greedy=greedy, folder=folder)
+
+
+@staged
+def resubmitted(folder: Path) -> SimpleNamespace:
+    """A study of one's own with a module beside it: stopped in the middle, its head lost, and submitted once more."""
+    project = folder / "project"
+    project.mkdir(parents=True)
+    (project / "mine.py").write_text(STUDY)
+    (project / "beside.py").write_text("WIDTH = 16\n")
+    (project / ".gitignore").write_text("secret.txt\n")
+    (project / "secret.txt").write_text("not for the cluster")
+    with cluster(folder, workers=1) as nodes:
+        line = ["submit", str(project / "mine.py"), "--name", "chaos", "--address", nodes.jobs]
+
+        def command_(*words: str) -> command.Ended:
+            return command.finish(command.launch(*words, "--address", nodes.jobs, folder=folder, env=nodes.client), 120)
+
+        detached = command.finish(command.launch(*line, "--detach", folder=folder, env=nodes.client), 60)
+        record = command.record_of(folder)
+        command.wait_for(record, lambda now: count("epoch")(now) >= 3)
+        twice = command.finish(command.launch(*line, folder=folder, env=nodes.client), 60)
+        stopped = command_("stop", "chaos")
+        after_stop = of(events(folder), "finished")[-1]
+        gone = command_("logs", "chaos")
+        copies = [path.name for copy in nodes.copies() for path in copy.iterdir()]
+        nodes.kill(0)
+        nodes.kill(1)
+        nodes.begin_head()
+        nodes.nodes.pop()
+        nodes.add()
+        seen = ended(folder, command.launch(*line, folder=folder, env=nodes.client))
+        return SimpleNamespace(
+            **vars(seen), detached=detached, twice=twice, stopped=stopped, after_stop=after_stop, gone=gone,
+            copies=copies,
+        )  # fmt: skip
+
+
+@staged
+def shared(folder: Path) -> SimpleNamespace:
+    """Two searches of two people on two nodes: one has both, until the other one comes."""
+    with cluster(folder) as nodes:
+        both = {name: folder / name for name in ("first", "second")}
+        for place in both.values():
+            place.mkdir()
+
+        def begin(name: str, epochs: int) -> command.Command:
+            script = "; ".join(["sleep 0.4; report x"] * epochs)
+            env = {**nodes.driver, "CHAOS_EPOCHS": epochs}
+            return command.start([script] * 4, "--scheduler", "none", folder=both[name], env=env)
+
+        first = begin("first", 20)
+        record = command.record_of(both["first"])
+        command.wait_for(record, lambda now: count("epoch")(now) >= 4, process=first)
+        second = begin("second", 3)
+        command.wait_for(command.record_of(both["second"]), count("epoch"), process=second)
+        began_beside = first.poll() is None
+        seen = {name: ended(both[name], running) for name, running in (("second", second), ("first", first))}
+        return SimpleNamespace(**seen, began_beside=began_beside)
+
+
+@staged
+def devices(folder: Path) -> SimpleNamespace:
+    """Halves of declared GPUs: two on one node, and a node without any."""
+    with cluster(folder, workers=0) as nodes:
+        nodes.add(cpus=4, gpus=2)
+        nodes.add(cpus=4)
+        env = {**nodes.driver, "CHAOS_EPOCHS": 2}
+        script = "report x; await all; report x"
+        running = command.start([script] * 4, "--gpus", "0.5", "--scheduler", "none", folder=folder, env=env)
+        command.wait_for(command.record_of(folder), lambda now: count("epoch")(now) == 4, process=running, seconds=150)
+        command.let_go(folder, "all")
+        return ended(folder, running)
 
 
 @staged
 def drained(folder: Path) -> SimpleNamespace:
-    """A trial on a node that is drained and taken away, beside another node."""
-    nodes = Nodes(folder)
-    try:
-        nodes.tell("add")
-        env = {"RAY_ADDRESS": nodes.address, "CHAOS_EPOCHS": 3}
-        running = command.start(["report x; await drained; report x"], folder=folder, env=env)
-        command.wait_for(command.record_of(folder), count("epoch"), process=running)
-        nodes.tell("add")
-        nodes.tell("drain", 0, 3)
+    """A trial on a node that is drained and taken away, beside another node; then the new one is cut off."""
+    with cluster(folder, workers=1) as nodes:
+        env = {**nodes.driver, "CHAOS_EPOCHS": 3}
+        refused = command.finish(command.start(["report x"], "--cpus", "2", folder=folder, env=env), 60)
+        running = command.start(["report x; await drained; report x; await cut; report x"], folder=folder, env=env)
+        record = command.record_of(folder)
+        command.wait_for(record, count("epoch"), process=running)
+        nodes.add()
+        nodes.drain(1, 3)
         time.sleep(2)
-        nodes.tell("remove", 0)
-        time.sleep(5)  # until everybody must have noticed
+        nodes.kill(1)
+        command.wait_for(record, count("lost"), process=running)
         command.let_go(folder, "drained")
-        return SimpleNamespace(**ended(folder, running))
-    finally:
-        nodes.end(folder)
+        command.wait_for(record, lambda now: count("epoch")(now) == 2, process=running)
+        nodes.add()
+        nodes.hold(2, on=True)
+        since = time.monotonic()
+        command.wait_for(record, lambda now: count("lost")(now) == 2, process=running)
+        noticed = time.monotonic() - since
+        command.let_go(folder, "cut")
+        command.wait_for(record, lambda now: count("epoch")(now) == 3, process=running)
+        nodes.hold(2, on=False)
+        seen = ended(folder, running)
+        return SimpleNamespace(
+            **vars(seen), refused=refused, noticed=noticed, executed=command.executed(folder, seen.events)
+        )
 
 
-def ended(folder: Path, running: command.Command) -> dict[str, Any]:
-    """How the search ended; its cluster is still there, as it must be."""
-    end = command.finish(running, 120)
-    seen = look(folder, end, 0, patience=0)
-    left = [line for line in checker.processes_of(folder).values() if "-m search" in line]
-    faults = [fault for fault in seen.faults if not fault.startswith("process ")]
-    told = {"faults": faults, "events": seen.events, "left": left, "stderr": end.stderr}
-    return {**told, "executed": command.executed(folder, seen.events)}
+# Submitted
 
 
-def test_more_cpus_than_any_node_has_are_refused_before_a_trial_begins(shrinking):
-    assert shrinking.refused.code == 3
-    assert "no node has more than 1" in shrinking.refused.stderr.splitlines()[-1]
+def test_a_submitted_search_outlives_the_loss_of_a_node_and_everything_agrees(submitted):
+    assert submitted.code == 0, submitted.stderr
+    assert submitted.faults == []
+    assert {state for state, _ in ends(submitted.events).values()} == {"complete"}
 
 
-def test_a_search_outlives_its_nodes(shrinking):
-    assert shrinking.faults == []
-    assert {state for state, _ in ends(shrinking.events).values()} == {"complete"}
+def test_loss_of_a_node_is_no_fault_of_the_trial_and_it_goes_on_elsewhere_from_its_checkpoint(submitted):
+    assert {body["state"] for body in of(submitted.events, "lost")} == {"preempted"}
+    assert all(body["epoch"] >= 1 for body in of(submitted.events, "restarted"))
 
 
-def test_a_dead_node_is_noticed_within_seconds_and_its_trial_goes_on_elsewhere_from_its_checkpoint(shrinking):
-    assert shrinking.noticed < 30
-    first = next(event for event in shrinking.events if event.kind == "restarted")
-    assert (first.body["attempt"], first.body["epoch"]) == (2, 1)
-    assert shrinking.executed[first.trial, 1] == 1
+def test_a_node_that_joins_late_gets_trials(submitted):
+    lost = next(event.id for event in submitted.events if event.kind == "lost")
+    later = [event for event in submitted.events if event.kind == "epoch" and event.id > lost]
+    running, most = set(), 0
+    for event in later:
+        running.add(event.trial)
+        most = max(most, len(running))
+        if event.body["epoch"] == EPOCHS:
+            running.discard(event.trial)
+    assert most == 2
 
 
-def test_loss_of_a_node_is_no_fault_of_the_trial(shrinking):
-    assert {body["state"] for body in of(shrinking.events, "lost")} == {"preempted"}
+def test_standard_output_of_submit_is_the_document_of_the_search(submitted):
+    assert submitted.document["state"] == "done"
+    assert submitted.document["best"]["test_accuracy"] > 0.8
+    assert submitted.document["run_dir"] == str(submitted.folder / "runs" / "chaos")
+
+
+def test_status_and_logs_tell_of_a_job_that_is_over(submitted):
+    told = json.loads(submitted.again["status"].stdout)
+    assert (told["name"], told["state"], told["exit_code"]) == ("chaos", "SUCCEEDED", 0)
+    assert [row["name"] for row in json.loads(submitted.again["all"].stdout)] == ["chaos"]
+    assert submitted.again["logs"].code == 0
+    assert '"state": "done"' in submitted.again["logs"].stdout
+
+
+def test_a_search_that_was_never_submitted_is_named_with_those_that_were(submitted):
+    nobody = submitted.again["nobody"]
+    assert nobody.code == 2
+    assert "no search 'nobody' was submitted" in nobody.stderr
+    assert "there are chaos" in nobody.stderr
+
+
+def test_a_wrong_token_is_one_clear_line(submitted):
+    assert submitted.refused.code == 3
+    assert "does not accept this user's token" in submitted.refused.stderr.splitlines()[-1]
+
+
+def test_more_gpus_than_any_node_has_end_the_job_before_a_trial_and_submit_with_its_exit_code(submitted):
+    assert submitted.greedy.code == 3
+    assert "--gpus 3 per trial, but no node has more than 0" in submitted.greedy.stderr + submitted.greedy.stdout
+    assert not (submitted.folder / "runs" / "greedy").exists()
+
+
+# Stopped, and submitted again
+
+
+def test_a_detached_job_says_how_to_follow_it(resubmitted):
+    assert resubmitted.detached.code == 0
+    assert "python -m search logs chaos --address" in resubmitted.detached.stderr
+
+
+def test_the_same_search_twice_at_a_time_is_refused(resubmitted):
+    assert resubmitted.twice.code == 4
+    assert "the search chaos runs there" in resubmitted.twice.stderr
+
+
+def test_stop_ends_a_search_gracefully_and_its_log_tells_the_exit_code(resubmitted):
+    assert resubmitted.stopped.code == 0, resubmitted.stopped.stderr
+    assert resubmitted.after_stop["state"] == "interrupted"
+    assert resubmitted.gone.code == 143
+
+
+def test_after_the_loss_of_the_whole_cluster_the_same_command_goes_on_to_the_end(resubmitted):
+    assert resubmitted.code == 0, resubmitted.stderr + resubmitted.out
+    assert resubmitted.faults == []
+    assert count("resumed")(resubmitted.events) == 1
+    assert sum(count("epoch", trial)(resubmitted.events) for trial in (0, 1)) == 80
+
+
+def test_what_gitignore_names_stays_here(resubmitted):
+    assert "beside.py" in resubmitted.copies
+    assert "secret.txt" not in resubmitted.copies
+
+
+# Shared
+
+
+def test_a_second_search_gets_its_share_of_the_nodes_while_the_first_one_runs(shared):
+    assert shared.began_beside
+    assert {body["why"] for body in of(shared.first.events, "lost")} == {"gave its place to another search"}
+
+
+def test_two_searches_at_a_time_mix_nothing(shared):
+    assert (shared.first.code, shared.second.code) == (0, 0)
+    assert (shared.first.faults, shared.second.faults) == ([], [])
+
+
+# Devices
+
+
+def test_trials_land_on_the_devices_that_are_there_two_to_each_where_each_asks_for_half(devices):
+    assert devices.code == 0
+    assert devices.faults == []
+    places = [event.body for event in devices.events if event.kind == "epoch" and event.body["epoch"] == 1]
+    assert sorted(place["gpus"] for place in places) == ["0", "0", "1", "1"]
+
+
+# Drained, cut off
+
+
+def test_more_cpus_than_any_node_has_are_refused_before_a_trial_begins(drained):
+    assert drained.refused.code == 3
+    assert "no node has more than 1" in drained.refused.stderr.splitlines()[-1]
 
 
 def test_a_node_that_is_taken_back_after_a_notice_costs_at_most_the_epoch_in_hand(drained):
     assert drained.faults == []
     assert ends(drained.events)[0][0] == "complete"
-    [restart] = of(drained.events, "restarted")
-    assert restart["epoch"] == 1
-    assert max(drained.executed.values()) == 1
+    assert [body["epoch"] for body in of(drained.events, "restarted")] == [1, 2]
 
 
-def test_the_search_left_the_cluster_of_others_running(shrinking):
-    assert shrinking.left == []
+def test_a_node_that_is_cut_off_is_noticed_within_seconds_and_does_no_harm_when_it_is_back(drained):
+    assert drained.noticed < 30
+    assert max(drained.executed.values()) <= 2
+
+
+# Without a cluster
+
+
+def test_an_address_where_nobody_answers_is_one_clear_line() -> None:
+    with pytest.raises(EnvironmentFault, match=r"no Ray cluster answers at http://127\.0\.0\.1:9 "):
+        Jobs("http://127.0.0.1:9")

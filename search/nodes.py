@@ -1,0 +1,272 @@
+"""The nodes of a Ray cluster: what they have, whether they can do our work, and which share of them is ours."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from search import environment, mlflow_store
+from search.errors import EnvironmentFault
+from search.settings import Settings
+
+WISH = "search-wish"
+"""Under this name Ray's table of jobs holds what a search asks for; by it searches know of each other."""
+ANSWER_SECONDS = 60.0
+"""A node must have answered by then; a worker's start takes seconds, more on one that is busy."""
+NEWCOMERS_SECONDS = 5.0
+"""How often one looks for nodes that have joined."""
+WAIT_SECONDS = 1.0
+"""How often one looks again for resources that are waited for."""
+MATTERS = ("python", "ray", "torch", "numpy")
+"""What a worker must have in the driver's version: Ray's pickles and the numbers depend on it."""
+
+
+def slots(settings: Settings) -> int:
+    """How many trials this search may have at a time, at least 1: its share of what the cluster has now.
+
+    All searches of a cluster get the same, but none more than its `--concurrent`; what one leaves others take.
+    """
+    import ray
+
+    room = _slots(settings, {"CPU": _total("CPU"), "GPU": _total("GPU")})
+    if not settings.ray_address:
+        return room
+    me = ray.get_runtime_context().get_job_id()
+    return share(room, {**_wishes(), me: wish(settings)}, me)
+
+
+def slots_here(settings: Settings) -> int:
+    """How many trials this machine alone has room for at once, as `slots` says of a cluster; without Ray."""
+    import torch
+
+    return _slots(settings, {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()})
+
+
+def _slots(settings: Settings, there: Mapping[str, float]) -> int:
+    asked = {"CPU": settings.cpus, "GPU": settings.gpus}
+    # 1e-9, because ten times 0.1 of one device do fit.
+    room = min(int(there[kind] / per_trial + 1e-9) for kind, per_trial in asked.items() if per_trial)
+    return max(1, int(min(room, settings.concurrent or room)))
+
+
+def wish(settings: Settings) -> dict[str, Any]:
+    """What a search asks for, as other searches see it."""
+    return {"cpus": settings.cpus, "gpus": settings.gpus, "concurrent": settings.concurrent}
+
+
+def share(room: int, wishes: Mapping[str, Mapping[str, Any]], me: str) -> int:
+    """How many of `room` trials like those of `me` are for it, if all searches in `wishes` share the room fairly.
+
+    In turns, the oldest first, each takes one until all are taken or nobody wants more (max-min fairness). A trial of
+    another search counts as many of ours as it takes of what ours are short of: GPUs, if they ask for any.
+    """
+    kind = "gpus" if wishes[me]["gpus"] else "cpus"
+    sizes = {key: max(1.0, each[kind] / wishes[me][kind]) for key, each in sorted(wishes.items()) if each[kind]}
+    taken, left, hungry = dict.fromkeys(sizes, 0), float(room), list(sizes)
+    while hungry:
+        for key in [*hungry]:
+            if taken[key] >= (wishes[key]["concurrent"] or room) or left < sizes[key]:
+                hungry.remove(key)
+            else:
+                taken[key], left = taken[key] + 1, left - sizes[key]
+    return max(1, taken[me])
+
+
+def others() -> int:
+    """How many other searches run on this cluster."""
+    return len(_wishes()) - 1
+
+
+def _wishes() -> dict[str, dict[str, Any]]:
+    """What each search that runs on this cluster asks for, by the number of its job; the youngest has the highest."""
+    import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    # Ray's other ways to read this table leave out what a job says of itself, or need a dashboard.
+    table = GcsClient(address=ray.get_runtime_context().gcs_address).get_all_job_info(
+        skip_submission_job_info_field=True, skip_is_running_tasks_field=True
+    )
+    return {
+        key.hex(): json.loads(job.config.metadata[WISH])
+        for key, job in table.items()
+        if not job.is_dead and WISH in job.config.metadata
+    }
+
+
+def cores() -> float:
+    """CPUs in the whole cluster."""
+    return _total("CPU")
+
+
+def wait_for_room(settings: Settings, say: Callable[[str], None]) -> None:
+    """Return once some node can hold a trial. Raises EnvironmentFault if none can within `--wait-for-resources`."""
+    patience = settings.wait_for_resources or 0.0
+    deadline, told = time.monotonic() + patience, False
+    while True:
+        lacking = [
+            f"--{kind.lower()}s {per_trial:g} per trial, but no node has more than {largest:g}"
+            for kind, per_trial in (("CPU", settings.cpus), ("GPU", settings.gpus))
+            if per_trial > (largest := _total(kind, largest_node=True))
+        ]
+        if not lacking:
+            return
+        if time.monotonic() >= deadline:
+            waited = f" after {patience:g} s of waiting" if patience else ", or wait with --wait-for-resources 10m"
+            raise EnvironmentFault(f"{lacking[0]}; ask for fewer{waited if settings.ray_address else ''}")
+        if not told:
+            say(f"{lacking[0]}; waiting for one that has, at most {patience:g} s")
+            told = True
+        time.sleep(WAIT_SECONDS)
+
+
+def _total(kind: str, *, largest_node: bool = False) -> float:
+    import ray
+
+    each = [node["Resources"].get(kind, 0.0) for node in ray.nodes() if node["Alive"]]
+    return max(each, default=0.0) if largest_node else float(sum(each))
+
+
+def working() -> dict[str, str]:
+    """The nodes on which trials can be placed: their addresses by their ids."""
+    import ray
+
+    return {
+        node["NodeID"]: node["NodeManagerAddress"]
+        for node in ray.nodes()
+        if node["Alive"] and any(node["Resources"].get(kind) for kind in ("CPU", "GPU"))
+    }
+
+
+class Roll:
+    """The nodes that were looked at: each has our code in our versions, sees the runs folder, and reaches MLflow."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known: set[str] = set()
+        self._asked: dict[Any, str] = {}
+        self._next = 0.0
+        self._probe: Any = None
+
+    def check(self) -> None:
+        """Look at all nodes. Raises EnvironmentFault with the first fault; leaves nothing in the runs folder."""
+        import ray
+
+        nodes = working()
+        with _probe_file(self._settings.runs) as probe:
+            asked = self._ask(nodes, probe)
+            ready, late = ray.wait([*asked], num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
+            for answer in ready:
+                self._take(answer, asked[answer])
+        if late:
+            raise EnvironmentFault(f"node {asked[late[0]]} ran no task for {ANSWER_SECONDS:g} s; look at Ray's logs")
+        self._known |= set(nodes)
+
+    def check_newcomers(self) -> None:
+        """Look at nodes that have joined, without waiting for them. Raises EnvironmentFault, as `check` does."""
+        import ray
+
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + NEWCOMERS_SECONDS
+        if self._asked:
+            ready, _ = ray.wait([*self._asked], num_returns=len(self._asked), timeout=0)
+            for answer in ready:
+                self._take(answer, self._asked.pop(answer))
+            if not self._asked:
+                self._probe.close()
+            return
+        new = {node: address for node, address in working().items() if node not in self._known}
+        if new:
+            self._known |= set(new)
+            self._probe = contextlib.ExitStack()
+            self._asked = self._ask(new, self._probe.enter_context(_probe_file(self._settings.runs)))
+
+    def _ask(self, nodes: Mapping[str, str], probe: tuple[str, str]) -> dict[Any, str]:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        look = ray.remote(num_cpus=0, max_retries=0)(_look)
+        uri = self._settings.tracking
+        return {
+            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+                *probe, uri if uri.startswith("http") else None
+            ): address
+            for node, address in nodes.items()
+        }
+
+    def _take(self, answer: Any, address: str) -> None:
+        """Raise EnvironmentFault if what a node answered is not well; a node that is gone by now has no say."""
+        import ray
+
+        try:
+            fault = _fault(ray.get(answer), environment.versions(), environment.code_digest())
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
+            return
+        except ray.exceptions.RayError as error:
+            why = " ".join(str(error).split())
+            fault = f"cannot run our code ({why[-200:]}); install it there, or start with `search submit`"
+        if fault:
+            raise EnvironmentFault(f"node {address} {fault}")
+
+
+def _look(path: str, token: str, uri: str | None) -> dict[str, Any]:
+    """Runs on a node: which versions it has, and whether it sees what the driver wrote and reaches MLflow."""
+    found: dict[str, Any] = {"versions": environment.versions(), "code": environment.code_digest()}
+    file = Path(path)
+    try:
+        found["seen"] = file.read_text() == token
+        if found["seen"]:
+            file.with_name(f"{file.name}-{uuid.uuid4().hex}").write_text(token)
+    except FileNotFoundError:
+        found["seen"] = False
+    except OSError as error:
+        found["runs"] = error.strerror
+    if uri:
+        try:
+            mlflow_store.probe(uri)
+        except EnvironmentFault as fault:
+            found["mlflow"] = str(fault)
+    return found
+
+
+def _fault(found: Mapping[str, Any], versions: Mapping[str, str], code: str) -> str:
+    """What is wrong with a node that has answered `found`, in words that follow its name; "" if nothing is."""
+    for name in MATTERS:
+        if found["versions"][name] != versions[name]:
+            return f"has {name} {found['versions'][name]}, the driver {versions[name]}; install the same everywhere"
+    if found["code"] != code:
+        return "has another version of our code than the driver; install the same, or start with `search submit`"
+    if "runs" in found:
+        return f"cannot write into the runs folder ({found['runs']}); give its user the right, or choose another --runs"
+    if not found["seen"]:
+        return "does not see the runs folder; with more than one node --runs must be a folder that all of them share"
+    return f"does not reach MLflow: {found['mlflow']}" if "mlflow" in found else ""
+
+
+@contextmanager
+def _probe_file(runs: Path) -> Iterator[tuple[str, str]]:
+    """A file in the runs folder, and what is in it; that, and what the nodes write beside it, is gone at the end."""
+    made = [folder for folder in (runs, *runs.parents) if not folder.exists()]
+    token, probe = uuid.uuid4().hex, runs.resolve() / f".probe-{uuid.uuid4().hex}"
+    try:
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            probe.write_text(token)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"no runs can be kept in {runs} ({error.strerror}); choose another with --runs"
+            ) from None
+        yield str(probe), token
+    finally:
+        for file in probe.parent.glob(f"{probe.name}*"):
+            file.unlink(missing_ok=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # a search has begun there
+                folder.rmdir()
