@@ -107,7 +107,7 @@ def resubmitted(folder: Path) -> SimpleNamespace:
         stopped = command_("stop", "chaos")
         after_stop = of(events(folder), "finished")[-1]
         gone = command_("logs", "chaos")
-        copies = [path.name for copy in nodes.copies() for path in copy.iterdir()]
+        copies = [path.name for copy in nodes.copies() for path in copy.rglob("*")]
         nodes.kill(0)
         nodes.kill(1)
         nodes.begin_head()

@@ -1,0 +1,135 @@
+"""How searches share a cluster, and what of a node is told before a search begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search import environment, nodes
+from search.settings import Settings
+
+WISHES = st.dictionaries(
+    st.text("0123456789abcdef", min_size=8, max_size=8),
+    st.fixed_dictionaries(
+        {
+            "cpus": st.sampled_from([0.5, 1.0, 2.0]),
+            "gpus": st.sampled_from([0.0, 0.0, 0.25, 1.0]),
+            "concurrent": st.none() | st.integers(1, 9),
+        }
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def alike(count: int, **more: Any) -> dict[str, dict[str, Any]]:
+    return {f"{number:08d}": {"cpus": 1.0, "gpus": 0.0, "concurrent": None, **more} for number in range(count)}
+
+
+def test_a_search_that_is_alone_has_all_the_room() -> None:
+    assert nodes.share(7, alike(1), "00000000") == 7
+
+
+def test_searches_alike_get_the_same_and_the_oldest_what_is_over() -> None:
+    assert [nodes.share(8, alike(3), key) for key in alike(3)] == [3, 3, 2]
+
+
+def test_what_one_leaves_the_others_take() -> None:
+    wishes = alike(3)
+    wishes["00000001"]["concurrent"] = 1
+    assert [nodes.share(9, wishes, key) for key in wishes] == [4, 1, 4]
+
+
+def test_searches_on_processors_leave_the_gpus_to_those_that_ask_for_them() -> None:
+    wishes = {**alike(1), "00000001": {"cpus": 1.0, "gpus": 1.0, "concurrent": None}}
+    assert nodes.share(4, wishes, "00000001") == 4
+
+
+@given(WISHES, st.integers(1, 40))
+def test_together_searches_alike_take_all_there_is_and_no_more(wishes: dict[str, Any], room: int) -> None:
+    same = {key: {**each, "cpus": 1.0, "gpus": 0.0} for key, each in wishes.items()}
+    shares = {key: nodes.share(room, same, key) for key in same}
+    wanted = sum(min(room, each["concurrent"] or room) for each in same.values())
+    if room >= len(same):
+        assert sum(shares.values()) == min(room, wanted)
+    free = [shares[key] for key, each in same.items() if each["concurrent"] is None]
+    assert not free or max(free) - min(free) <= 1
+
+
+@given(WISHES, st.integers(1, 40))
+def test_every_search_has_at_least_one_and_at_most_what_it_wants(wishes: dict[str, Any], room: int) -> None:
+    for key, each in wishes.items():
+        assert 1 <= nodes.share(room, wishes, key) <= min(room, each["concurrent"] or room)
+
+
+def test_a_search_tells_others_what_it_asks_for() -> None:
+    assert nodes.wish(Settings(cpus=2, gpus=0.5, concurrent=3)) == {"cpus": 2, "gpus": 0.5, "concurrent": 3}
+
+
+# What a node answers
+
+
+@pytest.fixture
+def answer(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / ".probe-1").write_text("token")
+    return nodes._look(str(tmp_path / ".probe-1"), "token", None)
+
+
+def judged(found: dict[str, Any]) -> str:
+    return nodes._fault(found, environment.versions(), environment.code_digest())
+
+
+def test_a_node_like_this_one_is_well_and_has_written_where_it_was_asked_to(answer: Any, tmp_path: Path) -> None:
+    assert judged(answer) == ""
+    [written] = [file for file in tmp_path.iterdir() if file.name != ".probe-1"]
+    assert written.read_text() == "token"
+
+
+@pytest.mark.parametrize("name", nodes.MATTERS)
+def test_a_node_with_another_version_is_named_with_both(answer: Any, name: str) -> None:
+    here = answer["versions"][name]
+    answer["versions"] = {**answer["versions"], name: "0.1"}
+    assert judged(answer).startswith(f"has {name} 0.1, the driver {here}; ")
+
+
+def test_a_node_with_other_code_of_ours_is_told(answer: Any) -> None:
+    assert "another version of our code" in judged({**answer, "code": "0"})
+
+
+def test_a_folder_that_a_node_does_not_see_is_told_with_what_to_do(tmp_path: Path) -> None:
+    found = nodes._look(str(tmp_path / "elsewhere" / ".probe-1"), "token", None)
+    assert "--runs must be a folder that all of them share" in judged(found)
+
+
+def test_a_folder_of_the_same_name_on_another_disk_is_not_taken_for_the_drivers(tmp_path: Path) -> None:
+    (tmp_path / ".probe-1").write_text("another token")
+    assert "does not see the runs folder" in judged(nodes._look(str(tmp_path / ".probe-1"), "token", None))
+
+
+def test_a_folder_that_a_node_may_not_write_is_told(answer: Any) -> None:
+    assert "cannot write into the runs folder (Permission denied)" in judged({**answer, "runs": "Permission denied"})
+
+
+def test_an_mlflow_that_a_node_does_not_reach_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".probe-1").write_text("token")
+    found = nodes._look(str(tmp_path / ".probe-1"), "token", "http://127.0.0.1:9")
+    assert "does not reach MLflow: no MLflow server answers at http://127.0.0.1:9" in judged(found)
+
+
+def test_the_probe_leaves_nothing_in_the_runs_folder_and_no_folder_that_was_not_there(tmp_path: Path) -> None:
+    runs = tmp_path / "new" / "runs"
+    with nodes._probe_file(runs) as (path, token):
+        nodes._look(path, token, None)
+        assert len(list(runs.iterdir())) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_in_the_runs_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    with nodes._probe_file(tmp_path):
+        pass
+    assert [file.name for file in tmp_path.iterdir()] == ["search"]
