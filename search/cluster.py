@@ -99,9 +99,24 @@ def ray_running(
         yield from _running(settings, lost, say)
 
 
+def _somebody_there(address: str) -> None:
+    """Raise EnvironmentFault if nobody listens at `address`; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not colon or not port.isdigit():
+        return  # one of Ray's other kinds of address
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        raise EnvironmentFault(
+            f"no Ray cluster answers at {address} ({error}); unset RAY_ADDRESS to search on this machine"
+        ) from None
+
+
 def _running(settings: Settings, lost: Callable[[str], None], say: Callable[[str], None]) -> Iterator[None]:
     import ray
 
+    if settings.ray_address:
+        _somebody_there(settings.ray_address)
     if not settings.ray_address:  # a cluster's token is its owner's affair, and one of ours would not be it
         _guard_token()
     try:
@@ -115,8 +130,13 @@ def _running(settings: Settings, lost: Callable[[str], None], say: Callable[[str
             runtime_env={"env_vars": WORKER_ENVIRONMENT} if settings.ray_address else None,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        where = f"Ray at {settings.ray_address} cannot be joined" if settings.ray_address else "Ray cannot be started"
-        raise EnvironmentFault(f"{where}: {' '.join(str(error).split())[:300]}") from None
+        why = " ".join(str(error).split())[:300]
+        if not settings.ray_address:
+            raise EnvironmentFault(f"Ray cannot be started: {why}") from None
+        raise EnvironmentFault(
+            f"Ray at {settings.ray_address} cannot be joined: {why}; is the token the cluster's (~/.ray/auth_token, or "
+            "the file that RAY_AUTH_TOKEN_PATH names)?"
+        ) from None
     except SystemExit:  # Ray answers SIGTERM so while it starts
         raise Interrupted(signal.SIGTERM) from None
     done = threading.Event()

@@ -7,7 +7,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def slots(settings: Settings) -> int:
     """
     import ray
 
-    room = _slots(settings, {"CPU": _total("CPU"), "GPU": _total("GPU")})
+    room = _slots(settings, _resources())
     if not settings.ray_address:
         return room
     me = ray.get_runtime_context().get_job_id()
@@ -46,14 +46,19 @@ def slots_here(settings: Settings) -> int:
     """How many trials this machine alone has room for at once, as `slots` says of a cluster; without Ray."""
     import torch
 
-    return _slots(settings, {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()})
+    return _slots(settings, [{"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}])
 
 
-def _slots(settings: Settings, there: Mapping[str, float]) -> int:
+def _slots(settings: Settings, nodes: Iterable[Mapping[str, float]]) -> int:
+    room = sum(_fit(settings, node) for node in nodes)
+    return max(1, min(room, settings.concurrent or room))
+
+
+def _fit(settings: Settings, node: Mapping[str, float]) -> int:
+    """How many trials fit into a node with these resources."""
     asked = {"CPU": settings.cpus, "GPU": settings.gpus}
     # 1e-9, because ten times 0.1 of one device do fit.
-    room = min(int(there[kind] / per_trial + 1e-9) for kind, per_trial in asked.items() if per_trial)
-    return max(1, int(min(room, settings.concurrent or room)))
+    return min(int(node.get(kind, 0.0) / per_trial + 1e-9) for kind, per_trial in asked.items() if per_trial)
 
 
 def wish(settings: Settings) -> dict[str, Any]:
@@ -102,7 +107,7 @@ def _wishes() -> dict[str, dict[str, Any]]:
 
 def cores() -> float:
     """CPUs in the whole cluster."""
-    return _total("CPU")
+    return float(sum(node.get("CPU", 0.0) for node in _resources()))
 
 
 def wait_for_room(settings: Settings, say: Callable[[str], None]) -> None:
@@ -110,27 +115,34 @@ def wait_for_room(settings: Settings, say: Callable[[str], None]) -> None:
     patience = settings.wait_for_resources or 0.0
     deadline, told = time.monotonic() + patience, False
     while True:
-        lacking = [
-            f"--{kind.lower()}s {per_trial:g} per trial, but no node has more than {largest:g}"
-            for kind, per_trial in (("CPU", settings.cpus), ("GPU", settings.gpus))
-            if per_trial > (largest := _total(kind, largest_node=True))
-        ]
-        if not lacking:
+        there = _resources()
+        if any(_fit(settings, node) for node in there):
             return
+        lacking = _lacking(settings, there)
         if time.monotonic() >= deadline:
             waited = f" after {patience:g} s of waiting" if patience else ", or wait with --wait-for-resources 10m"
-            raise EnvironmentFault(f"{lacking[0]}; ask for fewer{waited if settings.ray_address else ''}")
+            raise EnvironmentFault(f"{lacking}; ask for fewer{waited if settings.ray_address else ''}")
         if not told:
-            say(f"{lacking[0]}; waiting for one that has, at most {patience:g} s")
+            say(f"{lacking}; waiting for one that has, at most {patience:g} s")
             told = True
         time.sleep(WAIT_SECONDS)
 
 
-def _total(kind: str, *, largest_node: bool = False) -> float:
+def _lacking(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> str:
+    """What no node has enough of; of all of it together, if each alone is there."""
+    asked = {"cpus": settings.cpus, "gpus": settings.gpus}
+    most = {kind: max((node.get(kind.upper()[:-1], 0.0) for node in nodes), default=0.0) for kind in asked}
+    for kind in ("gpus", "cpus"):
+        if asked[kind] > most[kind]:
+            return f"--{kind} {asked[kind]:g} per trial, but no node has more than {most[kind]:g}"
+    return f"--cpus {settings.cpus:g} and --gpus {settings.gpus:g} per trial, but no node has both"
+
+
+def _resources() -> list[dict[str, float]]:
+    """What each node has, by Ray's names of it."""
     import ray
 
-    each = [node["Resources"].get(kind, 0.0) for node in ray.nodes() if node["Alive"]]
-    return max(each, default=0.0) if largest_node else float(sum(each))
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
 def working() -> dict[str, str]:

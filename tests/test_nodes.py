@@ -70,6 +70,28 @@ def test_a_search_tells_others_what_it_asks_for() -> None:
     assert nodes.wish(Settings(cpus=2, gpus=0.5, concurrent=3)) == {"cpus": 2, "gpus": 0.5, "concurrent": 3}
 
 
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "room"),
+    [(1, 0, 7), (2, 0, 3), (0.4, 0, 17), (1, 0.5, 3), (1, 1, 2), (2, 1, 1), (0, 0.1, 20), (4, 1, 0)],
+)
+def test_trials_are_counted_node_by_node(cpus: float, gpus: float, room: int) -> None:
+    there = [{"CPU": 4.0}, {"CPU": 3.0, "GPU": 2.0}]
+    assert sum(nodes._fit(Settings(cpus=cpus, gpus=gpus), node) for node in there) == room
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "told"),
+    [
+        (5, 0, "--cpus 5 per trial, but no node has more than 4"),
+        (1, 3, "--gpus 3 per trial, but no node has more than 2"),
+        (4, 1, "--cpus 4 and --gpus 1 per trial, but no node has both"),
+    ],
+)
+def test_what_no_node_has_is_told(cpus: float, gpus: float, told: str) -> None:
+    there = [{"CPU": 4.0}, {"CPU": 3.0, "GPU": 2.0}]
+    assert nodes._lacking(Settings(cpus=cpus, gpus=gpus), there) == told
+
+
 # What a node answers
 
 

@@ -64,8 +64,8 @@ def look(folder: Path, ended: command.Ended, code: int, uri: str | None = "", **
     return SimpleNamespace(code=ended.code, stderr=ended.stderr, faults=faults, events=events(folder))
 
 
-def events(folder: Path) -> list[Event]:
-    return command.events_of(command.record_of(folder))
+def events(folder: Path, name: str = command.NAME) -> list[Event]:
+    return command.events_of(command.record_of(folder, name))
 
 
 def count(kind: str, trial: int | None = None) -> Callable[[Sequence[Event]], int]:

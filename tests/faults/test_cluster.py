@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from search.errors import EnvironmentFault
-from search.jobs import Jobs
 from tests.chaos import checker, command
 from tests.chaos.nodes import cluster
 from tests.faults.stage import count, ends, events, of, staged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
+ROOT = Path(__file__).parents[2]
 EPOCHS = 30
 SLOW = ("--scheduler", "none", "--epochs", str(EPOCHS), "--set", "train/batch_size=4")
 """Epochs of half a second: a node that is killed has a trial in hand."""
@@ -145,16 +147,33 @@ def shared(folder: Path) -> SimpleNamespace:
 
 @staged
 def devices(folder: Path) -> SimpleNamespace:
-    """Halves of declared GPUs: two on one node, and a node without any."""
+    """Halves of declared GPUs, waited for: two on one node, beside a node without any. Then Ray's own way to submit."""
     with cluster(folder, workers=0) as nodes:
-        nodes.add(cpus=4, gpus=2)
-        nodes.add(cpus=4)
         env = {**nodes.driver, "CHAOS_EPOCHS": 2}
         script = "report x; await all; report x"
-        running = command.start([script] * 4, "--gpus", "0.5", "--scheduler", "none", folder=folder, env=env)
+        options = ("--gpus", "0.5", "--wait-for-resources", "2m", "--scheduler", "none")
+        running = command.start([script] * 4, *options, folder=folder, env=env)
+        nodes.add(cpus=4)
+        nodes.add(cpus=4, gpus=2)
         command.wait_for(command.record_of(folder), lambda now: count("epoch")(now) == 4, process=running, seconds=150)
         command.let_go(folder, "all")
-        return ended(folder, running)
+        seen = ended(folder, running)
+        search = ["python", "-m", "search", "moons_mlp", "--trials", "2", "--epochs", "2", "--resume", "auto"]
+        plain = subprocess.run(
+            [
+                sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", nodes.jobs,
+                "--working-dir", str(ROOT), "--", *search,
+            ],
+            env={**os.environ, **nodes.client}, capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+        (folder / "wrong").write_text("0" * 64)
+        wrong = command.finish(
+            command.launch("digits_cnn", folder=folder, env={**env, "RAY_AUTH_TOKEN_PATH": folder / "wrong"}), 100
+        )
+        server = command.finish(command.launch("digits_cnn", folder=folder, env={**env, "RAY_ADDRESS": nodes.jobs}), 60)
+        return SimpleNamespace(
+            **vars(seen), plain=plain, wrong=wrong, server=server, mine=events(folder, "moons_mlp-1"), folder=folder
+        )
 
 
 @staged
@@ -299,6 +318,23 @@ def test_trials_land_on_the_devices_that_are_there_two_to_each_where_each_asks_f
     assert sorted(place["gpus"] for place in places) == ["0", "0", "1", "1"]
 
 
+def test_a_search_waits_for_the_resources_it_needs_if_it_is_told_to(devices):
+    told = "--gpus 0.5 per trial, but no node has more than 0; waiting for one that has, at most 120 s"
+    assert told in devices.stderr
+
+
+def test_rays_own_command_submits_a_search_too_and_its_runs_are_kept_where_ray_deletes_nothing(devices):
+    assert devices.plain.returncode == 0, devices.plain.stdout + devices.plain.stderr
+    assert of(devices.mine, "finished")[-1]["state"] == "done"
+
+
+def test_a_search_with_a_wrong_token_or_the_wrong_address_is_refused_before_it_begins(devices):
+    assert (devices.wrong.code, devices.server.code) == (3, 3)
+    assert "is the token the cluster's" in devices.wrong.stderr.splitlines()[-1]
+    assert "send the search there with `search submit`" in devices.server.stderr.splitlines()[-1]
+    assert sorted(path.name for path in (devices.folder / "runs").iterdir()) == ["chaos", "moons_mlp-1"]
+
+
 # Drained, cut off
 
 
@@ -316,11 +352,3 @@ def test_a_node_that_is_taken_back_after_a_notice_costs_at_most_the_epoch_in_han
 def test_a_node_that_is_cut_off_is_noticed_within_seconds_and_does_no_harm_when_it_is_back(drained):
     assert drained.noticed < 30
     assert max(drained.executed.values()) <= 2
-
-
-# Without a cluster
-
-
-def test_an_address_where_nobody_answers_is_one_clear_line() -> None:
-    with pytest.raises(EnvironmentFault, match=r"no Ray cluster answers at http://127\.0\.0\.1:9 "):
-        Jobs("http://127.0.0.1:9")
