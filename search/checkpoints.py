@@ -196,14 +196,14 @@ class Retention:
 
 def needed(trials: Trials) -> Iterable[str]:
     """The names of the checkpoints from which trials go on, or of which the winner may be made."""
-    live = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
+    live = trials.going()
     # A running trial may be ahead and still come to nothing, so the best that has ended is kept beside it.
-    ended = next((trial for trial in trials.ranking() if trial not in live), None)
+    ended = trials.leader()
     # The means of what was confirmed may still change, and with them who wins.
     confirmed = [each.best for each in trials.confirmed() if each.complete]
     for trial in ([ended] if ended else []) + confirmed + live:
         # Two, so that a damaged one costs one epoch and not the trial.
-        rows = trial.epochs[-2:] if trial in live else []
+        rows = trial.epochs[-2:] if trial.state in (State.RUNNING, State.INTERRUPTED) else []
         if trial.has_value(trials.objective):
             rows = [*rows, trial.best_epoch(trials.objective)]
         yield from (row.checkpoint for row in rows if row.checkpoint)

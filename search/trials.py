@@ -202,6 +202,10 @@ class Trials:
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self._trials: dict[int, Trial] = {}
+        self._going: dict[int, Trial] = {}
+        self._leader: Trial | None = None
+        self.epochs = 0
+        """Epochs trained, in all trials."""
         self.confirming: Mapping[str, Any] | None = None
         self.plans: list[Mapping[str, Any]] = []
         self.settled: Mapping[str, Any] | None = None
@@ -213,6 +217,7 @@ class Trials:
         if event.kind == "asked":
             assert event.trial is not None
             self._trials[event.trial] = Trial(event.trial, body["point"], body["origin"], event.at)
+            self._going[event.trial] = self._trials[event.trial]
         elif event.kind == "epoch":
             row = EpochRow(
                 body["epoch"],
@@ -225,6 +230,7 @@ class Trials:
             )
             self[event.trial].epochs.append(row)
             self[event.trial].losses.clear()
+            self.epochs += 1
         elif event.kind == "repeated":
             rows, index = self[event.trial].epochs, body["epoch"] - 1
             rows[index] = replace(
@@ -238,6 +244,9 @@ class Trials:
             trial = self[event.trial]
             trial.state, trial.why, trial.ended = State(body["state"]), body["why"], event.at
             trial.traceback = body.get("traceback", "")
+            if trial.state is not State.INTERRUPTED:
+                self._going.pop(trial.number, None)
+                self._lead(trial)
         elif event.kind == "tested":
             self[event.trial].tested = body
         elif event.kind == "confirming":
@@ -255,7 +264,7 @@ class Trials:
             self.settled = None  # if it is still so, that will be said again
             if body.get("reopened"):
                 self.confirming = None
-            for trial in self:
+            for trial in self.going():
                 # What the search proper left behind stays so while its confirmation goes on.
                 if trial.state is State.INTERRUPTED and (self.confirming is None or trial.confirms is not None):
                     trial.state, trial.why, trial.ended = State.RUNNING, "", None
@@ -272,7 +281,11 @@ class Trials:
 
     def running(self) -> list[Trial]:
         """The trials that have not ended, by number."""
-        return [trial for trial in self if trial.state is State.RUNNING]
+        return [trial for trial in self.going() if trial.state is State.RUNNING]
+
+    def going(self) -> list[Trial]:
+        """The trials that have not ended for good, by number: those that run, and those that were interrupted."""
+        return list(self._going.values())
 
     @property
     def searched(self) -> list[Trial]:
@@ -284,11 +297,6 @@ class Trials:
         counts = Counter(str(trial.state) for trial in self)
         return {str(state): counts[str(state)] for state in State if counts[str(state)]}
 
-    @property
-    def epochs(self) -> int:
-        """Epochs trained, in all trials."""
-        return sum(len(trial.epochs) for trial in self)
-
     def ranking(self) -> list[Trial]:
         """Trials with a finite value, the best first; the first of equals was asked first.
 
@@ -296,15 +304,34 @@ class Trials:
         was the best of many, and so in part luck. Of the rest complete trials come before all others, and of the others
         those that got further: values after different numbers of epochs are not comparable.
         """
-        worth = [trial for trial in self if trial.state not in WORTHLESS and trial.has_value(self.objective)]
         places = {run.number: place for place, each in enumerate(self.confirmed()) for run in each.complete}
 
         def key(trial: Trial) -> tuple[Any, ...]:
-            complete, value = trial.state is State.COMPLETE, self._sign * trial.best_value(self.objective)
-            place = places.get(trial.number, len(places))
-            return (place, not complete, 0 if complete else -len(trial.epochs), value)
+            return (places.get(trial.number, len(places)), *self._worth(trial))
 
-        return sorted(worth, key=key)
+        return sorted(filter(self._has_worth, self), key=key)
+
+    def _has_worth(self, trial: Trial) -> bool:
+        return trial.state not in WORTHLESS and trial.has_value(self.objective)
+
+    def _worth(self, trial: Trial) -> tuple[Any, ...]:
+        """Where a trial stands among those that were not confirmed; the least is the best."""
+        complete = trial.state is State.COMPLETE
+        value = self._sign * trial.best_value(self.objective)
+        return (not complete, 0 if complete else -len(trial.epochs), value)
+
+    def leader(self) -> Trial | None:
+        """The first of the ranking that has ended for good, or None; without looking at all trials, as a rule."""
+        if self.plans:  # what was trained again ranks by means, which change
+            return next((trial for trial in self.ranking() if trial.number not in self._going), None)
+        return self._leader
+
+    def _lead(self, ended: Trial) -> None:
+        if not self._has_worth(ended):
+            return
+        first = self._leader
+        if first is None or (self._worth(ended), ended.number) < (self._worth(first), first.number):
+            self._leader = ended
 
     def confirmed(self) -> list[Confirmed]:
         """The settings that were trained again, that with the best mean first.

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 import spaces
 from search.samplers import SAMPLERS
 from search.samplers.grid import grid
-from search.samplers.optuna_sampler import MODEL_TRIALS, OptunaSampler, tpe
+from search.samplers.optuna_sampler import MODEL_TRIALS, MOST_SHOWN, OptunaSampler, tpe
 from search.samplers.sampler import Sampler
 from search.trials import State
 from spaces.space import Config, Range, Space, SpaceError, Value
@@ -192,6 +192,18 @@ def test_below_enough_trials_the_first_rung_is_shown(tiny_study: Study) -> None:
     values = [[0.1, 0.2, 0.9], [0.3], [0.5, 0.6]]
     found = shown(tiny_study, *((State.STOPPED, each) for each in values))
     assert [trial.value for trial in found] == [0.1, 0.3, 0.5]
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_of_very_many_trials_the_best_and_the_latest_are_shown(mode: str, tiny_study: Study) -> None:
+    study = replace(tiny_study, objective=Objective("val_accuracy", mode))
+    values = [random.Random(number).random() for number in range(MOST_SHOWN + 300)]
+    found = [trial.value for trial in shown(study, *((State.STOPPED, [value]) for value in values))]
+    assert len(found) == MOST_SHOWN
+    best = sorted(values, reverse=mode == "max")[: MOST_SHOWN // 2]
+    assert set(best) <= set(found)
+    others = [value for value in values if value not in best]
+    assert [value for value in found if value not in best] == others[-MOST_SHOWN // 2 :]
 
 
 @given(lengths=st.lists(st.integers(0, 9), max_size=20))

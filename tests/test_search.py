@@ -649,3 +649,28 @@ def test_a_process_that_goes_on_hopes_again(search: Search) -> None:
         assert not search.hopeless()
         search.end(ask(search).number, State.FAILED, "made up")
     assert search.hopeless()
+
+
+# What is kept beside the trials, so that a report costs the same however many there are
+
+
+@given(seed=st.integers(0, 10_000), confirm=st.sampled_from([None, 2]))
+@settings(max_examples=15)
+def test_leader_epochs_and_those_that_go_on_are_after_every_event_what_a_look_at_all_trials_gives(
+    seed: int, confirm: int | None, tiny_study: Study
+) -> None:
+    study = tiny_study
+    record = Memory()
+    search = begun(study, record, trials=8, confirm=confirm, confirm_seeds=2)
+    simulated.work(search, Curves(seed, losses=0.1), workers=3, order=seed, steps=40)
+    record.append(("finished", None, {"state": "interrupted", "why": "told to", "wall_s": 1.0}))
+    search = simulated.resumed(study, record, list(record.events), trials=10)
+    simulated.work(search, Curves(seed, losses=0.1), workers=3, order=seed)
+    trials = Trials(study.objective)
+    for event in record.events:
+        trials.apply(event)
+        going = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
+        assert trials.going() == going
+        assert trials.running() == [trial for trial in going if trial.state is State.RUNNING]
+        assert trials.leader() == next((trial for trial in trials.ranking() if trial not in going), None)
+        assert trials.epochs == sum(len(trial.epochs) for trial in trials)

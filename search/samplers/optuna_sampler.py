@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,13 @@ MODEL_TRIALS = 6
 """So many trials are enough to learn from; with fewer a sampler draws at random.
 
 Measured with `tests.benchmarks.tuner`, without start points: 6 are no worse than 9, which were better than 12.
+"""
+
+MOST_SHOWN = 500
+"""More trials than these a sampler is not shown: half of them the best, half the latest.
+
+Its time grows with what it is shown, to seconds for ten thousand trials, and of TPE's trials only the best 25 count as
+good (Optuna's default gamma); the others tell where trials are dense.
 """
 
 REDRAWS = 16
@@ -74,7 +82,7 @@ class OptunaSampler:
 
     def propose(self, number: int) -> Config:
         """See `Sampler.propose`."""
-        seen = self.seen(number)
+        seen = [] if self._make is random_draws else self.seen(number)
         for draw in range(REDRAWS):
             point = self._drawn(f"{self._seed}/{number}" + (f"/{draw}" if draw else ""), seen)
             if identity(point) not in self._tried:
@@ -102,15 +110,26 @@ class OptunaSampler:
         """What Optuna is shown when trial `number` is proposed; hopeless points as pruned, all others as complete."""
         values = raised(self._curves, self._rungs) if number % 2 else self._at_one_rung()
         shown = []
-        for earlier, trial in self._trials.items():
+        for earlier in self._worth_showing(values):
+            trial = self._trials[earlier]
             params = dict(trial.point)
             told: dict[str, Any] = {"params": params, "distributions": {n: self._distributions[n] for n in params}}
             if earlier in values:
                 shown.append(create_trial(value=values[earlier], **told))
-            elif trial.hopeless:
+            else:
                 # Optuna ranks a pruned trial without values below all others.
                 shown.append(create_trial(state=TrialState.PRUNED, **told))
         return shown
+
+    def _worth_showing(self, values: Mapping[int, float]) -> list[int]:
+        """The trials with a value or a hopeless end, by number; of many the best and the latest."""
+        known = [number for number, trial in self._trials.items() if number in values or trial.hopeless]
+        if len(known) <= MOST_SHOWN:
+            return known
+        pick = heapq.nlargest if self._study.objective.mode == "max" else heapq.nsmallest
+        best = set(pick(MOST_SHOWN // 2, values, key=values.__getitem__))
+        latest = [number for number in known if number not in best][-(MOST_SHOWN // 2) :]
+        return sorted([*best, *latest])
 
     @property
     def _rungs(self) -> tuple[int, ...]:
