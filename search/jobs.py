@@ -183,8 +183,8 @@ class Jobs:
         import ray
         from ray.job_submission import JobSubmissionClient
 
-        for name in ("ray.dashboard.modules", "ray._private.runtime_env"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        for name in ("job.sdk", "dashboard_sdk"):
+            logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.ERROR)
         with _told(self.address):
             client = JobSubmissionClient(self.address)
         theirs = client._server_ray_version

@@ -238,6 +238,7 @@ def _train(
         folder / "checkpoints",
         folder / "stacks",
         settings.cpus,
+        settings.gpus,
         settings.checkpoint_budget,
         tuple(spaces.users_folders()),
     )

@@ -41,6 +41,7 @@ class Task:
     checkpoints: Path
     stacks: Path
     cpus: float
+    gpus: float = 0.0
     budget: int | None = None
     folders: tuple[str, ...] = ()
 
@@ -103,10 +104,13 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     import torch
     import torch._dynamo  # every optimizer imports it at its first step, for a second or more; not on a trial's clock
 
+    from trainables.device import keep_to
     from trainables.epoch import Diverged, Epoch
 
     sys.path += [folder for folder in task.folders if folder not in sys.path]
     torch.set_num_threads(max(1, int(task.cpus)))
+    if 0 < task.gpus < 1:
+        keep_to(task.gpus)
     data = _data(task)
     place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
     if os.environ.get("CUDA_VISIBLE_DEVICES"):

@@ -37,8 +37,9 @@ def run(tmp_path: Path, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> Run
     monkeypatch.setitem(worker._DATA, "made up", tiny_data)
 
     def reported(trainable: Any, *, silence: float = 60.0, **changes: Any) -> list[Report]:
-        budget = changes.pop("budget", None)
-        task = Task(trainable, (Reference(),), tmp_path / "checkpoints", tmp_path / "stacks", 1.0, budget)
+        asked = {name: changes.pop(name) for name in ("budget", "gpus", "checkpoints") if name in changes}
+        told: dict[str, Any] = {"checkpoints": tmp_path / "checkpoints", "stacks": tmp_path / "stacks", "cpus": 1.0}
+        task = Task(trainable, (Reference(),), **{**told, **asked})
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
         config = {"trial": 3, "attempt": 2, "config": {"train/seed": 7}, "resume": None, "silence": silence, **changes}
         config = {"done": 0, **config}
@@ -65,6 +66,27 @@ def ending(error: BaseException | None, epochs: int = 2) -> Any:
             raise error
 
     return trainable
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(0.25, [0.25]), (1.0, []), (0.0, [])])
+def test_a_trial_with_a_part_of_a_gpu_keeps_to_that_part_of_its_memory(
+    run: Run, monkeypatch: pytest.MonkeyPatch, gpus: float, share: list[float]
+) -> None:
+    kept: list[float] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", kept.append)
+    run(ending(None), gpus=gpus)
+    assert kept == share
+
+
+def test_a_report_tells_which_gpus_the_trial_saw(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert run(ending(None))[0]["place"]["gpus"] == "3"
+
+
+def test_a_node_that_does_not_share_the_folder_says_so_and_trains_nothing(run: Run, tmp_path: Path) -> None:
+    [told] = run(ending(None), checkpoints=tmp_path / "elsewhere")
+    assert "does not see" in told["unfit"]
 
 
 def test_an_epoch_is_reported_with_its_checkpoint(run: Run, tmp_path: Path) -> None:

@@ -107,6 +107,15 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def keep_to(share: float) -> None:
+    """Let this process take at most `share` (0 to 1) of a GPU's memory, so that none takes what is another trial's.
+
+    A trial that needs more is out of memory by itself, whatever its neighbours do. Without a GPU nothing is done.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share)
+
+
 def release() -> None:
     """Give GPU memory that no tensor needs any more back, for the trials beside this one.
 
