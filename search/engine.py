@@ -232,8 +232,9 @@ class Engine:
     def check_room(self) -> None:
         """Raise EnvironmentFault if trials wait and none has found a place for long: the node that had room is gone."""
         idle = self.watchdog.idle()
-        waiting = any(not trial.is_finished() for trial in self.ray_trials)
-        if idle > max(ROOM_SECONDS, self.watchdog.limit) and waiting and self.alone():
+        if idle <= max(ROOM_SECONDS, self.watchdog.limit):
+            return
+        if any(not trial.is_finished() for trial in self.ray_trials) and self.alone():
             raise EnvironmentFault(f"no node has had room for a trial for {idle:.0f} s; the search can be resumed")
 
     def _restart(self, trial: Trial) -> EpochRow | None:

@@ -127,7 +127,8 @@ class Search:
 
     def _ask(self) -> Trial | None:
         """A new trial of the search proper."""
-        number, asked = len(self.trials), len(self.trials.searched)
+        number = len(self.trials)
+        asked = number - self.trials.confirmations
         if asked >= self.max_trials or self._settled():
             return None
         published, start = self.study.published, self.study.start

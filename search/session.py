@@ -257,8 +257,9 @@ def _train(
         watchdog,
         should_stop=stop,
         should_confirm=should_confirm,
-        slots=lambda: nodes.slots(settings),
-        alone=lambda: not settings.ray_address or not nodes.others(),
+        # Of a Ray of our own the head is not asked again and again: it may be gone, and nothing else can have changed.
+        slots=(lambda: nodes.slots(settings)) if roll else (lambda: workers),
+        alone=lambda: not roll or not nodes.others(),
         unreachable=lambda: bool(stop.lost),
         tick=tick,
         warn=display.warn,

@@ -204,6 +204,8 @@ class Trials:
         self._trials: dict[int, Trial] = {}
         self._going: dict[int, Trial] = {}
         self._leader: Trial | None = None
+        self.confirmations = 0
+        """How many trials are no trials of the search itself, but confirm one."""
         self.epochs = 0
         """Epochs trained, in all trials."""
         self.confirming: Mapping[str, Any] | None = None
@@ -218,6 +220,7 @@ class Trials:
             assert event.trial is not None
             self._trials[event.trial] = Trial(event.trial, body["point"], body["origin"], event.at)
             self._going[event.trial] = self._trials[event.trial]
+            self.confirmations += self._trials[event.trial].confirms is not None
         elif event.kind == "epoch":
             row = EpochRow(
                 body["epoch"],

@@ -674,3 +674,4 @@ def test_leader_epochs_and_those_that_go_on_are_after_every_event_what_a_look_at
         assert trials.running() == [trial for trial in going if trial.state is State.RUNNING]
         assert trials.leader() == next((trial for trial in trials.ranking() if trial not in going), None)
         assert trials.epochs == sum(len(trial.epochs) for trial in trials)
+        assert len(trials) - trials.confirmations == len(trials.searched)

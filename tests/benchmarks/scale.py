@@ -30,6 +30,8 @@ SHOWN = {
     "train_images": 1, "val_images": 1, "platform": "", "classes": [], "published": None,
 }  # fmt: skip
 """What MLflow shows of a search besides."""
+MLFLOW_SECONDS = 30
+"""So long MLflow may take for the rest."""
 MARKS = (100, 1000, 3000, 10000, 30000)
 
 
@@ -88,7 +90,7 @@ def played(folder: Path, trials: int, concurrent: int, sampler: str, study: str 
                     )
                     asking, reports, reporting, since = 0.0, 0, 0.0, time.perf_counter()
         start = time.perf_counter()
-        done = tracker.finish(120)
+        done = tracker.finish(MLFLOW_SECONDS)
         return {"rows": rows, "mlflow_done": done, "mlflow_after_s": round(time.perf_counter() - start, 1)}
 
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.chaos import checker, command
+from tests.chaos.mlflow_server import serving
 from tests.chaos.nodes import cluster
 from tests.faults.stage import count, ends, events, of, staged
 
@@ -50,17 +51,17 @@ def ended(folder: Path, running: command.Command, name: str = command.NAME, uri:
 @staged
 def submitted(folder: Path) -> SimpleNamespace:
     """A submitted search on two nodes, of which one dies, while a third one joins; then what became of the job."""
-    with cluster(folder) as nodes:
+    with serving(folder / "mlflow") as uri, cluster(folder) as nodes:
         running = command.launch(
             "submit", "digits_cnn", "--name", "chaos", "--trials", "4", *SLOW, "--address", nodes.jobs, "--json",
-            folder=folder, env=nodes.client,
+            folder=folder, env={**nodes.client, "MLFLOW_TRACKING_URI": uri},
         )  # fmt: skip
         record = command.record_of(folder)
         command.wait_for(record, lambda now: count("epoch")(now) >= 4, process=running)
         nodes.kill(1)
         command.wait_for(record, count("lost"), process=running)
         nodes.add()
-        seen = ended(folder, running)
+        seen = ended(folder, running, uri=uri)
         seen.document = json.loads(seen.out)
         again = {
             word: command.finish(
@@ -89,7 +90,7 @@ def submitted(folder: Path) -> SimpleNamespace:
 
 @staged
 def resubmitted(folder: Path) -> SimpleNamespace:
-    """A study of one's own with a module beside it: stopped in the middle, its head lost, and submitted once more."""
+    """A study of one's own with a module beside it: stopped, submitted again, all nodes lost, submitted once more."""
     project = folder / "project"
     project.mkdir(parents=True)
     (project / "mine.py").write_text(STUDY)
@@ -110,6 +111,9 @@ def resubmitted(folder: Path) -> SimpleNamespace:
         after_stop = of(events(folder), "finished")[-1]
         gone = command_("logs", "chaos")
         copies = [path.name for copy in nodes.copies() for path in copy.rglob("*")]
+        command.finish(command.launch(*line, "--detach", folder=folder, env=nodes.client), 60)
+        known = len(of(events(folder), "epoch"))
+        command.wait_for(record, lambda now: count("epoch")(now) >= known + 3)
         nodes.kill(0)
         nodes.kill(1)
         nodes.begin_head()
@@ -236,6 +240,7 @@ def test_standard_output_of_submit_is_the_document_of_the_search(submitted):
     assert submitted.document["state"] == "done"
     assert submitted.document["best"]["test_accuracy"] > 0.8
     assert submitted.document["run_dir"] == str(submitted.folder / "runs" / "chaos")
+    assert submitted.document["mlflow"]["tracking_uri"].startswith("http://127.0.0.1:")
 
 
 def test_status_and_logs_tell_of_a_job_that_is_over(submitted):
@@ -286,7 +291,7 @@ def test_stop_ends_a_search_gracefully_and_its_log_tells_the_exit_code(resubmitt
 def test_after_the_loss_of_the_whole_cluster_the_same_command_goes_on_to_the_end(resubmitted):
     assert resubmitted.code == 0, resubmitted.stderr + resubmitted.out
     assert resubmitted.faults == []
-    assert count("resumed")(resubmitted.events) == 1
+    assert count("resumed")(resubmitted.events) == 2
     assert sum(count("epoch", trial)(resubmitted.events) for trial in (0, 1)) == 80
 
 
