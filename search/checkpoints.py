@@ -169,8 +169,7 @@ class Retention:
         """Remove what is no longer needed."""
         keep = set(needed(trials))
         # A trial that repeats epochs, because its checkpoints were damaged, is behind the last two that are recorded.
-        repeating = {f"trial-{trial.number:04d}" for trial in trials.running()}
-        keep |= {name for trial, name in self._newest.items() if trial in repeating}
+        keep |= {self._newest.get(f"trial-{trial.number:04d}", "") for trial in trials.running()}
         for name in self._present - keep:
             folder = self._root / name
             shutil.rmtree(folder, ignore_errors=True)

@@ -343,7 +343,7 @@ class Trials:
         given up, and the mean of the few that are left is luck again. Last are those without a complete run.
         """
         groups: dict[str, list[Trial]] = {}
-        for trial in self:
+        for trial in self if self.confirmations else ():
             if trial.confirms is not None:
                 groups.setdefault(trial.setting, []).append(trial)
         found = [Confirmed(self[runs[0].confirms], tuple(runs), self.objective) for runs in groups.values()]

@@ -88,6 +88,7 @@ def played(folder: Path, trials: int, concurrent: int, sampler: str, study: str 
                             - (tracker._projection.cursor if tracker._projection else 0),
                         }
                     )
+                    print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), file=sys.stderr, flush=True)
                     asking, reports, reporting, since = 0.0, 0, 0.0, time.perf_counter()
         start = time.perf_counter()
         done = tracker.finish(MLFLOW_SECONDS)
@@ -101,13 +102,11 @@ def main() -> None:
     parser.add_argument("--sampler", default="tpe")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         told = played(Path(folder, "scale"), arguments.trials, arguments.concurrent, arguments.sampler)
     if arguments.json:
         json.dump(told, sys.stdout, indent=1)
         return
-    for row in told["rows"]:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
     print(f"MLflow had all {told['mlflow_after_s']} s after the last report: {told['mlflow_done']}")
 
 
