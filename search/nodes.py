@@ -162,9 +162,9 @@ class Roll:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._known: set[str] = set()
-        self._asked: dict[Any, str] = {}
+        self._asked: dict[Any, tuple[str, str]] = {}
         self._next = 0.0
-        self._probe: Any = None
+        self._probe = contextlib.ExitStack()
 
     def check(self) -> None:
         """Look at all nodes. Raises EnvironmentFault with the first fault; leaves nothing in the runs folder."""
@@ -175,9 +175,9 @@ class Roll:
             asked = self._ask(nodes, probe)
             ready, late = ray.wait([*asked], num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
             for answer in ready:
-                self._take(answer, asked[answer])
+                self._take(answer, *asked[answer])
         if late:
-            raise EnvironmentFault(f"node {asked[late[0]]} ran no task for {ANSWER_SECONDS:g} s; look at Ray's logs")
+            raise EnvironmentFault(f"node {asked[late[0]][1]} ran no task for {ANSWER_SECONDS:g} s; look at Ray's logs")
         self._known |= set(nodes)
 
     def check_newcomers(self) -> None:
@@ -190,17 +190,20 @@ class Roll:
         if self._asked:
             ready, _ = ray.wait([*self._asked], num_returns=len(self._asked), timeout=0)
             for answer in ready:
-                self._take(answer, self._asked.pop(answer))
+                self._take(answer, *self._asked.pop(answer))
             if not self._asked:
                 self._probe.close()
             return
         new = {node: address for node, address in working().items() if node not in self._known}
         if new:
             self._known |= set(new)
-            self._probe = contextlib.ExitStack()
             self._asked = self._ask(new, self._probe.enter_context(_probe_file(self._settings.runs)))
 
-    def _ask(self, nodes: Mapping[str, str], probe: tuple[str, str]) -> dict[Any, str]:
+    def close(self) -> None:
+        """Wait for no answer any more, and leave nothing in the runs folder."""
+        self._probe.close()
+
+    def _ask(self, nodes: Mapping[str, str], probe: tuple[str, str]) -> dict[Any, tuple[str, str]]:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -209,19 +212,20 @@ class Roll:
         return {
             look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
                 *probe, uri if uri.startswith("http") else None
-            ): address
+            ): (node, address)
             for node, address in nodes.items()
         }
 
-    def _take(self, answer: Any, address: str) -> None:
+    def _take(self, answer: Any, node: str, address: str) -> None:
         """Raise EnvironmentFault if what a node answered is not well; a node that is gone by now has no say."""
         import ray
 
         try:
-            fault = _fault(ray.get(answer), environment.versions(), environment.code_digest())
-        except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
-            return
+            found = ray.get(answer)
+            fault = _fault(found, environment.versions(), environment.code_digest(), self._settings.runs)
         except ray.exceptions.RayError as error:
+            if node not in working() or isinstance(error, ray.exceptions.WorkerCrashedError):
+                return
             why = " ".join(str(error).split())
             fault = f"cannot run our code ({why[-200:]}); install it there, or start with `search submit`"
         if fault:
@@ -248,7 +252,7 @@ def _look(path: str, token: str, uri: str | None) -> dict[str, Any]:
     return found
 
 
-def _fault(found: Mapping[str, Any], versions: Mapping[str, str], code: str) -> str:
+def _fault(found: Mapping[str, Any], versions: Mapping[str, str], code: str, runs: Path) -> str:
     """What is wrong with a node that has answered `found`, in words that follow its name; "" if nothing is."""
     for name in MATTERS:
         if found["versions"][name] != versions[name]:
@@ -256,9 +260,9 @@ def _fault(found: Mapping[str, Any], versions: Mapping[str, str], code: str) -> 
     if found["code"] != code:
         return "has another version of our code than the driver; install the same, or start with `search submit`"
     if "runs" in found:
-        return f"cannot write into the runs folder ({found['runs']}); give its user the right, or choose another --runs"
+        return f"cannot write into {runs} ({found['runs']}); give its user the right, or choose another --runs"
     if not found["seen"]:
-        return "does not see the runs folder; with more than one node --runs must be a folder that all of them share"
+        return f"does not see {runs}; with more than one node --runs must be a folder that all of them share"
     return f"does not reach MLflow: {found['mlflow']}" if "mlflow" in found else ""
 
 

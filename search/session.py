@@ -54,6 +54,7 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
         stop.install()
         roll = nodes.Roll(settings) if settings.ray_address else None
         if roll:
+            stack.callback(roll.close)
             roll.check()
         here = {
             "asked_concurrent": settings.concurrent,

@@ -102,7 +102,7 @@ def answer(tmp_path: Path) -> dict[str, Any]:
 
 
 def judged(found: dict[str, Any]) -> str:
-    return nodes._fault(found, environment.versions(), environment.code_digest())
+    return nodes._fault(found, environment.versions(), environment.code_digest(), Path("/shared/runs"))
 
 
 def test_a_node_like_this_one_is_well_and_has_written_where_it_was_asked_to(answer: Any, tmp_path: Path) -> None:
@@ -129,11 +129,11 @@ def test_a_folder_that_a_node_does_not_see_is_told_with_what_to_do(tmp_path: Pat
 
 def test_a_folder_of_the_same_name_on_another_disk_is_not_taken_for_the_drivers(tmp_path: Path) -> None:
     (tmp_path / ".probe-1").write_text("another token")
-    assert "does not see the runs folder" in judged(nodes._look(str(tmp_path / ".probe-1"), "token", None))
+    assert "does not see /shared/runs" in judged(nodes._look(str(tmp_path / ".probe-1"), "token", None))
 
 
 def test_a_folder_that_a_node_may_not_write_is_told(answer: Any) -> None:
-    assert "cannot write into the runs folder (Permission denied)" in judged({**answer, "runs": "Permission denied"})
+    assert "cannot write into /shared/runs (Permission denied)" in judged({**answer, "runs": "Permission denied"})
 
 
 def test_an_mlflow_that_a_node_does_not_reach_is_told(tmp_path: Path) -> None:
