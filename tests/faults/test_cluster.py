@@ -137,9 +137,9 @@ def shared(folder: Path) -> SimpleNamespace:
         def begin(name: str, epochs: int) -> command.Command:
             script = "; ".join(["sleep 0.4; report x"] * epochs)
             env = {**nodes.driver, "CHAOS_EPOCHS": epochs}
-            return command.start([script] * 4, "--scheduler", "none", folder=both[name], env=env)
+            return command.start([script] * 2, "--scheduler", "none", folder=both[name], env=env)
 
-        first = begin("first", 20)
+        first = begin("first", 70)  # trials of half a minute: the other search comes in their middle
         record = command.record_of(both["first"])
         command.wait_for(record, lambda now: count("epoch")(now) >= 4, process=first)
         second = begin("second", 3)
