@@ -22,7 +22,7 @@ from typing import Any
 from search import nodes
 from search.errors import ClusterLost, EnvironmentFault
 from search.settings import Settings
-from search.stop import Interrupted
+from search.stop import Interrupted, uninterrupted
 
 LEAVE_SECONDS = 5.0
 WORKER_ENVIRONMENT = {
@@ -179,7 +179,8 @@ def _leave() -> None:
     enabled = gc.isenabled()
     gc.disable()
     try:
-        _collect()
+        with uninterrupted():  # raised in the callback of a weak reference, an exception is printed and lost
+            _collect()
         ray.shutdown()
     finally:
         if enabled:
