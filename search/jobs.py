@@ -60,7 +60,8 @@ def order(arguments: Sequence[str], study: str, data: Path | None, name: str, *,
     """What becomes of a command line that searches `study` here: the same search there, under a name, to be resumed.
 
     The folder of a study file goes along (the working folder, if the file is below it), and so do data below that
-    folder; other paths are taken for the cluster's. Raises BadInput if study and data lie apart.
+    folder; data at another absolute path are taken for the cluster's. Raises BadInput for a relative path that leads
+    out of what travels.
     """
     words, folder = list(arguments), None
     here = Path.cwd()
@@ -68,12 +69,14 @@ def order(arguments: Sequence[str], study: str, data: Path | None, name: str, *,
         if path is None or not Path(path).exists():
             continue
         full = Path(path).resolve()
+        if what == "data" and Path(path).is_absolute() and not full.is_relative_to(folder or here):
+            continue
         if folder is None:
             folder = here if full.is_relative_to(here) else full.parent
         if not full.is_relative_to(folder):
             raise BadInput(
-                f"{path} lies outside of {folder}, which travels with the study; put it below, or on the cluster and "
-                f"give its path there"
+                f"{path} lies outside of {folder}, which travels with the study; put it below, or give its absolute "
+                "path on the cluster"
             )
         there = str(full.relative_to(folder))
         words = [there if word == str(path) else word for word in words]

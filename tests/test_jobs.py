@@ -76,8 +76,19 @@ def test_data_of_the_cluster_are_left_as_they_are_named() -> None:
 
 def test_study_and_data_that_lie_apart_are_refused(project: Path, tmp_path: Path) -> None:
     (tmp_path / "other.npz").write_bytes(b"1")
-    with pytest.raises(BadInput, match="lies outside of"):
-        jobs.order(["mine.py"], "mine.py", tmp_path / "other.npz", "x", as_json=False)
+    with pytest.raises(BadInput, match=r"other\.npz lies outside of"):
+        jobs.order(["mine.py"], "mine.py", Path("../other.npz"), "x", as_json=False)
+
+
+def test_data_at_an_absolute_path_elsewhere_are_the_clusters_also_if_they_can_be_seen_from_here(
+    project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other.npz").write_bytes(b"1")
+    full = str(tmp_path / "other.npz")
+    made = jobs.order(["mine.py", "--data", full], "mine.py", Path(full), "x", as_json=False)
+    assert made.arguments[:3] == ("mine.py", "--data", full)
+    alone = jobs.order(["digits_cnn", "--data", full], "digits_cnn", Path(full), "x", as_json=False)
+    assert alone.folder is None
 
 
 # What travels
