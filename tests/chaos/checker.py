@@ -276,7 +276,8 @@ def _apply(story: Story, event: Event) -> str:
 
 
 def _faults_of_trial(story: Story, trial: Told) -> list[str]:
-    budget, metric = story.about["epochs"], story.about["objective"]["metric"]
+    # A published setting may have epochs of its own.
+    budget, metric = trial.point.get("train/epochs", story.about["epochs"]), story.about["objective"]["metric"]
     values = [row["metrics"].get(metric) for row in trial.epochs]
     found = []
     if (trial.state == "complete") != (len(values) == budget and all(map(finite, values))):
