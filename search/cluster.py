@@ -117,7 +117,7 @@ def _running(settings: Settings, lost: Callable[[str], None], say: Callable[[str
 
     if settings.ray_address:
         _somebody_there(settings.ray_address)
-    if not settings.ray_address:  # a cluster's token is its owner's affair, and one of ours would not be it
+    else:  # a cluster's token is its owner's affair, and one of ours would not be it
         _guard_token()
     try:
         ray.init(

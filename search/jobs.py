@@ -15,7 +15,7 @@ import urllib.parse
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,14 @@ class Order:
         """The command line of the job."""
         return shlex.join(["python", "-m", "search", *self.arguments])
 
+    def gives(self, option: str) -> bool:
+        """Whether `option` is among the arguments."""
+        return any(word == option or word.startswith(f"{option}=") for word in self.arguments)
+
+    def and_also(self, *words: str) -> Order:
+        """The same with `words` at the end."""
+        return replace(self, arguments=(*self.arguments, *words))
+
 
 def order(arguments: Sequence[str], study: str, data: Path | None, name: str, *, as_json: bool) -> Order:
     """What becomes of a command line that searches `study` here: the same search there, under a name, to be resumed.
@@ -81,10 +89,11 @@ def order(arguments: Sequence[str], study: str, data: Path | None, name: str, *,
         there = str(full.relative_to(folder))
         words = [there if word == str(path) else word for word in words]
         words = [f"--{what}={there}" if word == f"--{what}={path}" else word for word in words]
+    made = Order(name, tuple(words), folder)
     for word, value in (("--name", [name]), ("--resume", ["auto"]), ("--no-stand-in", [])):
-        if not any(each == word or each.startswith(f"{word}=") for each in words):
-            words += [word, *value]
-    return Order(name, (*words, *(["--json"] if as_json else [])), folder)
+        if not made.gives(word):
+            made = made.and_also(word, *value)
+    return made.and_also("--json") if as_json else made
 
 
 def tracking_uri() -> str:
@@ -294,13 +303,15 @@ def _row(job: Any) -> dict[str, Any]:
 
 def document(log: str) -> dict[str, Any] | None:
     """The JSON document that a search printed among what a job wrote, or None if it came to none."""
-    for start in reversed([place for place in range(len(log)) if log.startswith("{\n", place)]):
-        if start and log[start - 1] != "\n":
-            continue
-        with contextlib.suppress(json.JSONDecodeError):
-            found: dict[str, Any] = json.JSONDecoder().raw_decode(log, start)[0]
-            return found
-    return None
+    text = f"\n{log}"
+    start = text.rfind("\n{\n")
+    if start < 0:
+        return None
+    try:
+        found: dict[str, Any] = json.JSONDecoder().raw_decode(text, start + 1)[0]
+    except json.JSONDecodeError:  # it was cut off
+        return None
+    return found
 
 
 def _prefer_token() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -70,7 +69,7 @@ def rayjob(order: Order, settings: Settings, *, image: str | None, workers: int,
         "kind": "RayJob",
         "metadata": {"name": _kubernetes_name(order.name), "labels": {"app.kubernetes.io/name": "search"}},
         "spec": {
-            "entrypoint": _command(order, "/runs"),
+            "entrypoint": (order if order.gives("--runs") else order.and_also("--runs", "/runs")).command,
             "runtimeEnvYAML": yaml.safe_dump({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}}),
             "backoffLimit": RETRIES,
             "shutdownAfterJobFinishes": True,
@@ -152,10 +151,5 @@ def slurm(order: Order, settings: Settings, *, workers: int, cpus: int, mlflow: 
         gpus=f"#SBATCH --gpus-per-node={gpus}\n" if gpus else "",
         ray_gpus=f" --num-gpus {gpus}" if gpus else "",
         mlflow=f"export MLFLOW_TRACKING_URI={shlex.quote(mlflow)}" if mlflow else "",
-        command=_command(order, None),
+        command=order.command,
     )
-
-
-def _command(order: Order, runs: str | None) -> str:
-    words: Sequence[str] = order.arguments
-    return shlex.join(["python", "-m", "search", *words, *(["--runs", runs] if runs and "--runs" not in words else [])])

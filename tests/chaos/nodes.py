@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -161,11 +161,11 @@ class Cluster:
     def _request(self, path: str) -> urllib.request.Request:
         return urllib.request.Request(self.jobs + path, headers={"Authorization": f"Bearer {self.token.read_text()}"})
 
-    def _wait(self, attempt: object, process: subprocess.Popen[bytes]) -> None:
+    def _wait(self, attempt: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                attempt()  # type: ignore[operator]
+                attempt()
                 return
             except OSError:
                 assert process.poll() is None, self.log(0)
