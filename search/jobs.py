@@ -195,8 +195,8 @@ class Jobs:
         import ray
         from ray.job_submission import JobSubmissionClient
 
-        for name in ("job.sdk", "dashboard_sdk"):
-            logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.ERROR)
+        for name in ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging"):
+            logging.getLogger(f"ray.{name}").setLevel(logging.ERROR)
         with _told(self.address):
             client = JobSubmissionClient(self.address)
         theirs = client._server_ray_version
