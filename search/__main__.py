@@ -14,7 +14,6 @@ if __name__ == "__main__" and sys.path[0] not in ("", ROOT) and sys.path[0] == o
 # ruff: noqa: E402
 import json
 import time
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,19 @@ INTERRUPTED = "interrupted; if the search had begun, it is in `python -m search 
 import click
 
 from search.errors import BadInput, ClusterLost, EnvironmentFault, SearchError, SearchFailed
+from search.options import (
+    CHECKPOINT_BUDGET,
+    CONFIRM,
+    CONFIRM_SEEDS,
+    DEBUG,
+    JSON,
+    RUNS,
+    TRIAL_TIMEOUT,
+    command_line,
+    read,
+    settings_of,
+)
+from search.submit import logs, status, stop, submit
 
 EXAMPLES = """
 \b
@@ -80,35 +92,6 @@ def studies() -> None:
         click.echo(f"{name:<{width}}  {spaces.describe(name)}")
 
 
-def _runs() -> Path:
-    """Where searches are kept if nobody says: a job's own folder is Ray's, which deletes it."""
-    from search.environment import in_job
-
-    return Path.home() / "runs" if in_job() else Path("runs")
-
-
-RUNS = click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    envvar="SEARCH_RUNS_DIR",
-    default=_runs,
-    show_default="runs",
-    help="Folder that holds the searches.",
-)
-TRIAL_TIMEOUT = click.option(
-    "--trial-timeout", metavar="TIME", help="A trial silent for so long is ended, and tried once more."
-)
-CHECKPOINT_BUDGET = click.option(
-    "--checkpoint-budget", metavar="SIZE", help="Most bytes that all checkpoints together may take: 2GB."
-)
-CONFIRM = click.option(
-    "--confirm", type=int, metavar="K", help="Train the best K again on fresh seeds; the best mean of these wins."
-)
-CONFIRM_SEEDS = click.option("--confirm-seeds", type=int, metavar="R", help="Fresh seeds for each of them; 3.")
-DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Add the traceback to an error.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-
-
 @cli.command(name="run", epilog=EXAMPLES)
 @click.argument("study")
 @click.option("--name", help="Name of the search; the study's name and a counter if left out.")
@@ -159,7 +142,7 @@ def run_study(study: str, **options: Any) -> None:
     from search import display as displays
     from search.resume import ready
 
-    settings = _settings(options)
+    settings = settings_of(options)
     probe = _probe_seconds(options["probe"], dry_run=options["dry_run"])
     display, stop = displays.for_stderr(quiet=options["quiet"]), _on_signals()
     with ready(study, settings, display, resume=options["resume"] is not None) as prepared:
@@ -167,34 +150,6 @@ def run_study(study: str, **options: Any) -> None:
             _plan(prepared, stop, probe, as_json=options["as_json"])
         else:
             _search(prepared, display, stop, as_json=options["as_json"])
-
-
-def _settings(options: Mapping[str, Any]) -> Any:
-    """The settings that the options of a search ask for. Raises BadInput."""
-    from search.settings import Settings, from_environment, seconds, size
-
-    changes = {}
-    for change in options["changes"]:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise BadInput(f"--set takes NAME=VALUE, as in --set train/lr=0.1, but got {change!r}")
-        changes[key.strip()] = value
-    same = ("name", "runs", "data", "trials", "epochs", "concurrent", "cpus", "gpus", "seed", "sampler", "scheduler")
-    return Settings(
-        **{option: options[option] for option in (*same, "confirm", "confirm_seeds")},
-        time_budget=_read(options["time_budget"], seconds),
-        trial_timeout=_read(options["trial_timeout"], seconds, "--trial-timeout"),
-        checkpoint_budget=_read(options["checkpoint_budget"], size),
-        wait_for_resources=_read(options["wait_for_resources"], seconds, "--wait-for-resources"),
-        changes=changes,
-        warm_start=options["warm_start"],
-        audit=options["audit"],
-        until_settled=options["until_settled"],
-        stand_in=not options["no_stand_in"],
-        dry_run=options["dry_run"],
-        command=_command(),
-        **from_environment(),
-    )
 
 
 @cli.command(name="resume")
@@ -219,144 +174,20 @@ def resume_search(name: str, runs: Path, **options: Any) -> None:
 
     more = More(
         trials=options["trials"],
-        seconds=_read(options["time_budget"], seconds),
+        seconds=read(options["time_budget"], seconds),
         concurrent=options["concurrent"],
-        trial_timeout=_read(options["trial_timeout"], seconds, "--trial-timeout"),
-        checkpoint_budget=_read(options["checkpoint_budget"], size),
+        trial_timeout=read(options["trial_timeout"], seconds, "--trial-timeout"),
+        checkpoint_budget=read(options["checkpoint_budget"], size),
         confirm=options["confirm"],
         confirm_seeds=options["confirm_seeds"],
     )
     display, stop = displays.for_stderr(quiet=options["quiet"]), _on_signals()
-    with going_on(found(name, runs), lambda events: more, _command(), display) as prepared:
+    with going_on(found(name, runs), lambda events: more, command_line(), display) as prepared:
         _search(prepared, display, stop, as_json=options["as_json"])
 
 
-ADDRESS = click.option(
-    "--address",
-    envvar="RAY_ADDRESS",
-    metavar="URL",
-    help="The cluster's job server: http://HEAD:8265. RAY_ADDRESS if left out.",
-)
-
-
-@cli.command(context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="STUDY [OPTIONS OF A SEARCH]")
-@ADDRESS
-@click.option("--detach", is_flag=True, help="Do not wait for the end.")
-@click.option("--kuberay", is_flag=True, help="Submit nothing; print a RayJob for Kubernetes.")
-@click.option("--slurm", is_flag=True, help="Submit nothing; print a batch script for Slurm.")
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Nodes, in what is printed.")
-@click.option("--worker-cpus", type=click.IntRange(1), default=8, show_default=True, help="CPUs of each of them.")
-@click.option("--image", help="For --kuberay: a container with this package, its requirements and the study.")
-@JSON
-@DEBUG
-def submit(arguments: tuple[str, ...], address: str | None, detach: bool, as_json: bool, **printed: Any) -> None:
-    """Run a search as a job on a Ray cluster, follow it, and end as it ends."""
-    from search.jobs import tracking_uri
-
-    order, settings = _order(arguments, as_json=as_json)
-    mlflow = tracking_uri()
-    if printed["kuberay"] or printed["slurm"]:
-        from search import manifests
-
-        size = {"workers": printed["workers"], "cpus": printed["worker_cpus"], "mlflow": mlflow}
-        if printed["kuberay"]:
-            click.echo(manifests.rayjob(order, settings, image=printed["image"], **size), nl=False)
-        else:
-            click.echo(manifests.slurm(order, settings, **size), nl=False)
-        return
-    jobs = _jobs(address)
-    job = jobs.submit(order)
-    click.echo(f"{order.name} is job {job} on {jobs.address}", err=True)
-    if detach:
-        click.echo(f"to follow it: python -m search logs {order.name} --address {jobs.address}", err=True)
-        if as_json:
-            click.echo(json.dumps({"name": order.name, "job": job, "address": jobs.address}, indent=1))
-        return
-    _follow(jobs, order.name, job, as_json=as_json)
-
-
-def _order(arguments: tuple[str, ...], *, as_json: bool) -> tuple[Any, Any]:
-    """What is to be run on the cluster, and its settings; what these refuse is refused here. Raises BadInput."""
-    from search.jobs import order
-    from search.preflight import adapted
-
-    with run_study.make_context("python -m search submit", [*arguments]) as context:
-        given = context.params
-    settings = _settings(given)
-    if given["dry_run"]:
-        raise BadInput("--dry-run plans on this machine; leave submit out")
-    adapted(given["study"], settings)
-    name = settings.name or f"{Path(given['study']).stem}-{time.strftime('%m%d-%H%M%S')}"
-    return order(arguments, given["study"], given["data"], name, as_json=as_json), settings
-
-
-def _jobs(address: str | None) -> Any:
-    from search.jobs import Jobs
-
-    if not address:
-        raise BadInput("which cluster? give --address http://HEAD:8265, or set RAY_ADDRESS")
-    return Jobs(address)
-
-
-def _follow(jobs: Any, name: str, job: str, *, as_json: bool) -> None:
-    """Show what a job writes until it is over, on standard error if standard output is for its document."""
-    from search.jobs import document
-
-    try:
-        code = jobs.follow(job, lambda text: click.echo(text, nl=False, err=as_json))
-    except KeyboardInterrupt:
-        click.echo(
-            f"{name} goes on; `python -m search logs {name} --address {jobs.address}` follows it, `stop` ends it",
-            err=True,
-        )
-        raise SystemExit(130) from None
-    if as_json:
-        told = document(jobs.log(job))
-        if told is not None:
-            click.echo(json.dumps(told, indent=1))
-    if code:
-        raise SystemExit(code)
-
-
-@cli.command()
-@click.argument("name", required=False)
-@ADDRESS
-@JSON
-def status(name: str | None, address: str | None, as_json: bool) -> None:
-    """List the searches that were submitted to a cluster, or tell of the one called NAME."""
-    jobs = _jobs(address)
-    rows = [jobs.one(name)] if name else jobs.all()
-    if as_json:
-        click.echo(json.dumps(rows[0] if name else rows, indent=1))
-        return
-    if not rows:
-        click.echo(f"no search was submitted to {jobs.address}", err=True)
-    for row in rows:
-        click.echo(f"{row['name']:<28} {row['state']:<10} {row['job']}" + ("" if not name else f"\n{row['message']}"))
-
-
-@cli.command()
-@click.argument("name")
-@ADDRESS
-def logs(name: str, address: str | None) -> None:
-    """Follow what a submitted search writes, and end as it ends."""
-    jobs = _jobs(address)
-    _follow(jobs, name, jobs.one(name)["job"], as_json=False)
-
-
-@cli.command()
-@click.argument("name")
-@ADDRESS
-def stop(name: str, address: str | None) -> None:
-    """End a submitted search so that it can be resumed, and wait until it has ended."""
-    jobs = _jobs(address)
-    ended = jobs.stop(jobs.one(name)["job"])
-    click.echo(f"{name} " + ("was stopped; submit it again under this name to go on" if ended else "was over already"))
-
-
-def _read(text: str | None, read: Callable[..., Any], *option: str) -> Any:
-    return None if text is None else read(text, *option)
+for each in (submit, status, logs, stop):
+    cli.add_command(each)
 
 
 def _search(prepared: Any, display: Any, stop: Any, *, as_json: bool) -> None:
@@ -370,7 +201,7 @@ def _probe_seconds(text: str | None, *, dry_run: bool) -> float | None:
 
     if text is not None and not dry_run:
         raise BadInput("--probe is for --dry-run, which measures; a search is not held up by it")
-    return 0.0 if text in ("0", "0s") else _read(text, seconds, "--probe")
+    return 0.0 if text in ("0", "0s") else read(text, seconds, "--probe")
 
 
 def _plan(prepared: Any, stop: Any, probe: float | None, *, as_json: bool) -> None:
@@ -413,6 +244,7 @@ def _on_signals() -> Any:
 @JSON
 def list_searches(runs: Path, as_json: bool) -> None:
     """List the searches in the runs folder."""
+    from search.bucket import shown
     from search.summary import searches, summarize
 
     summaries = []
@@ -425,7 +257,7 @@ def list_searches(runs: Path, as_json: bool) -> None:
         click.echo(json.dumps(summaries, indent=1))
         return
     if not summaries:
-        click.echo(f"no searches in {runs}; start one with python -m search STUDY", err=True)
+        click.echo(f"no searches in {shown(runs)}; start one with python -m search STUDY", err=True)
     for each in summaries:
         best = each["best"]
         accuracy = (
@@ -589,7 +421,7 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
         known = ", ".join(str(trial.number) for trial in trials if trial.epochs)
         raise BadInput(f"--trial {number}: {name} has epochs of trials {known or 'none'}")
     display = displays.for_stderr(quiet=as_json)
-    prepared = recalled(folder, events, More(), _command(), display)
+    prepared = recalled(folder, events, More(), command_line(), display)
     curves = again.reproduce(prepared, number, display.say)
     document = {
         "name": name,
@@ -626,7 +458,7 @@ def sync(name: str, runs: Path) -> None:
     folder = found(name, runs)
     display = displays.for_stderr(quiet=False)
     _on_signals()
-    with going_on(folder, lambda events: More(), _command(), display) as prepared:
+    with going_on(folder, lambda events: More(), command_line(), display) as prepared:
         if not session.sync(prepared, folder, display):
             raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
     click.echo(f"{name}: MLflow has all of the record")
@@ -640,7 +472,8 @@ def sync(name: str, runs: Path) -> None:
 @DEBUG
 def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
     """Examine this machine; or a search: do its record, decisions, checkpoints and MLflow runs agree?"""
-    from search import doctor, lock
+    from search import doctor, lock, mirror
+    from search.bucket import shown
     from search.resume import tracking_uri
     from search.settings import Settings, check_name, from_environment
 
@@ -650,8 +483,9 @@ def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
             look = doctor.surroundings(Settings(runs=runs, **from_environment()))
         else:
             check_name(name)
+            mirror.pull(runs / name)
             if not (runs / name).is_dir():
-                raise BadInput(f"no search {name!r} in {runs}; `python -m search list` shows those there are")
+                raise BadInput(f"no search {name!r} in {shown(runs)}; `python -m search list` shows those there are")
             running = lock.is_held(runs / name)
             if repair:
                 _on_signals()
@@ -671,12 +505,6 @@ def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
     if bad:
         hint = "" if repair or name is None else "; --repair mends what can be mended"
         raise EnvironmentFault(f"not well: {', '.join(bad)}{hint}")
-
-
-def _command() -> str:
-    import shlex
-
-    return shlex.join(["python", "-m", "search", *sys.argv[1:]])
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search import checkpoints
+from search.bucket import runs_folder
 from search.display import configuration, for_stderr
 from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.record import FILE, Event, read
@@ -75,7 +76,7 @@ def run(
         )
     settings = Settings(
         name=None if name is None else str(name),
-        runs=Path(runs),
+        runs=runs_folder(runs),
         data=None if data is None else Path(data),
         trials=_plain(trials),
         epochs=_plain(epochs),
@@ -123,7 +124,7 @@ def load(name: str, runs: str | Path = "runs") -> Result:
 
     Raises BadInput if there is none, EnvironmentFault if its record is damaged.
     """
-    return Result(found(str(name), Path(runs)))
+    return Result(found(str(name), runs_folder(runs)))
 
 
 class Result:
@@ -181,7 +182,7 @@ class Result:
         if self.best is None:
             raise SearchFailed(f"{self.name} has no result yet; it is {self.state}")
         try:
-            checkpoint = checkpoints.winning(self._folder / "checkpoints", self._replayed())
+            checkpoint = checkpoints.winning(checkpoints.shelf(self._folder), self._replayed())
         except EnvironmentFault as error:
             if self.state != "running":
                 raise

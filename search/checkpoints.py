@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written aside and moved, checked by SHA-256, removed when no longer needed."""
+"""Checkpoints, on disk or in a bucket: written aside and moved, checked by SHA-256, removed when no longer needed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from search import bucket as storage
+from search.bucket import Bucket
 from search.errors import EnvironmentFault, StorageFull
 from search.trials import EpochRow, State, Trial, Trials
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+BUDGET = "--checkpoint-budget"
 PATIENCE_SECONDS = 5.0
 """How long a writer that finds no room waits for the driver to remove what is no longer needed."""
 
@@ -29,48 +33,167 @@ class Written:
     bytes: int
 
 
-def write(
-    root: Path,
-    trial: int,
-    epoch: int,
-    save: Callable[[Path], None],
-    *,
-    attempt: int = 1,
-    budget: int | None = None,
-    patience: float = PATIENCE_SECONDS,
-) -> Written:
-    """Let `save` fill a folder under `root`, which appears whole or not at all.
+class Shelf:
+    """Where the checkpoints of one search are kept: in the folder `root`, which all workers see."""
 
-    Each attempt of a trial writes into a folder of its own, so that one which is taken for dead, and is not, spoils
-    nothing. `budget` bounds the bytes of all checkpoints under `root`. Where there is no room, on the disk or in the
-    budget, the writer waits up to `patience` seconds for some, then raises OSError (ENOSPC or EDQUOT).
-    """
-    name = f"trial-{trial:04d}/attempt-{attempt}/epoch-{epoch:04d}"
-    final, aside = root / name, root / f"{name}.part"
-    deadline = time.monotonic() + patience
-    while True:
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            aside.mkdir(parents=True)
-            save(aside)
-            size = bytes_under(aside)
-            if budget is not None and bytes_under(root) > budget:
-                raise OSError(errno.EDQUOT, f"checkpoints need more than the {budget:,} bytes of --checkpoint-budget")
-            written = Written(name, digest(aside), size)
-            if final.exists():  # a trainable that yields an epoch twice
-                shutil.rmtree(final)
-            os.replace(aside, final)
-            return written
-        except Exception as error:
-            if not is_full(error):
-                raise
-            if time.monotonic() > deadline:
-                needed, free = bytes_under(aside), shutil.disk_usage(root).free
-                number, text = getattr(error, "errno", None) or errno.ENOSPC, getattr(error, "strerror", None) or error
-                raise OSError(number, f"{text}: {free:,} bytes free, more than {needed:,} needed") from None
-        finally:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(
+        self,
+        trial: int,
+        epoch: int,
+        save: Callable[[Path], None],
+        *,
+        attempt: int = 1,
+        budget: int | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> Written:
+        """Let `save` fill a folder on the shelf, which appears whole or not at all.
+
+        Each attempt of a trial writes into a folder of its own, so that one which is taken for dead, and is not, spoils
+        nothing. `budget` bounds the bytes of all checkpoints on the shelf. Where there is no room, on the disk or in
+        the budget, the writer waits up to `patience` seconds for some, then raises OSError (ENOSPC or EDQUOT).
+        """
+        name = f"trial-{trial:04d}/attempt-{attempt}/epoch-{epoch:04d}"
+        final, aside = self.root / name, self.root / f"{name}.part"
+        deadline = time.monotonic() + patience
+        while True:
             shutil.rmtree(aside, ignore_errors=True)
-        time.sleep(0.2)
+            try:
+                aside.mkdir(parents=True)
+                save(aside)
+                size = bytes_under(aside)
+                if budget is not None and self.bytes() > budget:
+                    raise OSError(errno.EDQUOT, f"checkpoints need more than the {budget:,} bytes of {BUDGET}")
+                written = Written(name, digest(aside), size)
+                if final.exists():  # a trainable that yields an epoch twice
+                    shutil.rmtree(final)
+                os.replace(aside, final)
+                return written
+            except Exception as error:
+                if not is_full(error):
+                    raise
+                if time.monotonic() > deadline:
+                    needed, free = bytes_under(aside), shutil.disk_usage(self.root).free
+                    number = getattr(error, "errno", None) or errno.ENOSPC
+                    text = getattr(error, "strerror", None) or error
+                    raise OSError(number, f"{text}: {free:,} bytes free, more than {needed:,} needed") from None
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+            time.sleep(0.2)
+
+    def fetched(self, name: str) -> Path:
+        """The folder in which the checkpoint `name` is, if it is there."""
+        return self.root / name
+
+    @contextlib.contextmanager
+    def lent(self, name: str) -> Iterator[Path]:
+        """The same for as long as a trial needs it to go on from."""
+        yield self.root / name
+
+    def names(self) -> set[str]:
+        """All checkpoints there are, also those half written (`.part`)."""
+        return {str(path.relative_to(self.root)) for path in self.root.glob("trial-*/attempt-*/*")}
+
+    def bytes(self) -> int:
+        """The bytes of all of them."""
+        return bytes_under(self.root)
+
+    def missing(self) -> str:
+        """Why no checkpoint can be written from here, or ""."""
+        return "" if self.root.is_dir() else f"does not see {self.root}, which all nodes must share"
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove checkpoints; folders of attempt and trial go with their last one."""
+        for name in names:
+            folder = self.root / name
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in (folder.parent, folder.parent.parent):
+                try:
+                    parent.rmdir()
+                except OSError:
+                    break
+
+    def remove_empty(self) -> None:
+        """Remove folders with nothing in them."""
+        for folder in sorted(self.root.glob("*/**/"), reverse=True):
+            with contextlib.suppress(OSError):  # not empty, or gone
+                folder.rmdir()
+
+
+class BucketShelf(Shelf):
+    """Checkpoints in a bucket, on their way through its mirror on the machine that writes or reads them."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        super().__init__(bucket.mirror)
+        self.bucket, self._tried = bucket, False
+
+    def __reduce__(self) -> tuple[type[BucketShelf], tuple[Bucket]]:
+        return BucketShelf, (self.bucket,)  # the mirror of another machine may lie elsewhere
+
+    def write(self, trial: int, epoch: int, save: Callable[[Path], None], **how: Any) -> Written:
+        """As in a folder; returns once the bucket has all of it."""
+        written = super().write(trial, epoch, save, **how)
+        folder = self.root / written.name
+        try:
+            self.bucket.upload(self.root, sorted(path for path in folder.rglob("*") if path.is_file()))
+        except StorageFull as fault:
+            raise OSError(errno.ENOSPC, str(fault)) from None
+        finally:
+            super().remove([written.name])
+        return written
+
+    def fetched(self, name: str) -> Path:
+        """The folder here into which the checkpoint `name` was fetched, if it is there."""
+        folder = self.root / name
+        if not folder.is_dir():
+            aside = self.root / f"{name}.part"
+            shutil.rmtree(aside, ignore_errors=True)
+            part = self.bucket / name
+            part.download(aside, [each.key for each in part.objects()])
+            if aside.is_dir():
+                os.replace(aside, folder)
+        return folder
+
+    @contextlib.contextmanager
+    def lent(self, name: str) -> Iterator[Path]:
+        """The same for as long as a trial needs it to go on from."""
+        try:
+            yield self.fetched(name)
+        finally:
+            super().remove([name])
+
+    def names(self) -> set[str]:
+        """All checkpoints there are, also those of which only a part has arrived."""
+        return {"/".join(each.key.split("/")[:3]) for each in self.bucket.objects("trial-")}
+
+    def bytes(self) -> int:
+        """The bytes of all of them, and of what is on its way from here."""
+        return bytes_under(self.root) + sum(each.bytes for each in self.bucket.objects("trial-"))
+
+    def missing(self) -> str:
+        """Why no checkpoint can be written from here, or ""."""
+        if not self._tried:
+            try:
+                self.bucket.check()
+            except EnvironmentFault as fault:
+                return f"cannot keep checkpoints: {fault}"
+            self._tried = True
+        return ""
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove checkpoints."""
+        names = list(names)
+        super().remove(name for name in names if (self.root / name).is_dir())
+        self.bucket.remove(each.key for name in names for each in self.bucket.objects(f"{name}/"))
+
+
+def shelf(folder: Path) -> Shelf:
+    """The checkpoints of the search in `folder`: in it, or in its bucket if it is a mirror."""
+    root = folder.absolute() / "checkpoints"
+    bucket = storage.of(root)
+    return BucketShelf(bucket) if bucket else Shelf(root)
 
 
 def is_full(error: BaseException) -> bool:
@@ -106,9 +229,9 @@ def digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def verified(root: Path, name: str, sha256: str) -> Path:
-    """The checkpoint `name` under `root`. Raises EnvironmentFault if it is missing or not what was recorded."""
-    folder = root / name
+def verified(shelf: Shelf, name: str, sha256: str) -> Path:
+    """The folder of the checkpoint `name`. Raises EnvironmentFault if it is missing or not what was recorded."""
+    folder = shelf.fetched(name)
     if not folder.is_dir():
         raise EnvironmentFault(f"the checkpoint {folder} is missing")
     try:
@@ -120,16 +243,16 @@ def verified(root: Path, name: str, sha256: str) -> Path:
     return folder
 
 
-def winning(root: Path, trials: Trials) -> Path | None:
+def winning(shelf: Shelf, trials: Trials) -> Path | None:
     """The checkpoint of the best trial's best epoch, verified; None if there is no winner, or it saved nothing."""
     best = trials.best()
     row = best.best_epoch(trials.objective) if best else None
     if row is None or row.checkpoint is None or row.sha256 is None:
         return None
-    return verified(root, row.checkpoint, row.sha256)
+    return verified(shelf, row.checkpoint, row.sha256)
 
 
-def newest(root: Path, trial: Trial) -> tuple[EpochRow | None, str]:
+def newest(shelf: Shelf, trial: Trial) -> tuple[EpochRow | None, str]:
     """The last epoch of `trial` whose checkpoint is whole, and what is wrong with the later ones that should be there.
 
     None if there is no such epoch: the trial starts from the beginning.
@@ -139,10 +262,10 @@ def newest(root: Path, trial: Trial) -> tuple[EpochRow | None, str]:
         if row.checkpoint is None or row.sha256 is None:
             continue
         try:
-            verified(root, row.checkpoint, row.sha256)
+            verified(shelf, row.checkpoint, row.sha256)
         except EnvironmentFault as fault:
             # Only the last two and the best are kept, so that others are missing is as it should be.
-            if row in trial.epochs[-2:] or (root / row.checkpoint).is_dir():
+            if row in trial.epochs[-2:] or shelf.fetched(row.checkpoint).is_dir():
                 faults.append(str(fault))
             continue
         return row, "; ".join(faults)
@@ -155,8 +278,8 @@ class Retention:
     Of each setting that was confirmed, the best of its best run is kept too.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
         self._present: set[str] = set()
         self._newest: dict[str, str] = {}
 
@@ -170,15 +293,7 @@ class Retention:
         keep = set(needed(trials))
         # A trial that repeats epochs, because its checkpoints were damaged, is behind the last two that are recorded.
         keep |= {self._newest.get(f"trial-{trial.number:04d}", "") for trial in trials.running()}
-        for name in self._present - keep:
-            folder = self._root / name
-            shutil.rmtree(folder, ignore_errors=True)
-            # The folders of attempt and trial go with their last checkpoint.
-            for parent in (folder.parent, folder.parent.parent):
-                try:
-                    parent.rmdir()
-                except OSError:
-                    break
+        self._shelf.remove(sorted(self._present - keep))
         self._present &= keep
 
     def tidy(self, trials: Trials) -> None:
@@ -186,11 +301,9 @@ class Retention:
 
         Only while no worker writes.
         """
-        self._present = {str(path.relative_to(self._root)) for path in self._root.glob("trial-*/attempt-*/*")}
+        self._present = self._shelf.names()
         self.sweep(trials)
-        for folder in sorted(self._root.glob("*/**/"), reverse=True):
-            with contextlib.suppress(OSError):  # not empty, or gone
-                folder.rmdir()
+        self._shelf.remove_empty()
 
 
 def needed(trials: Trials) -> Iterable[str]:

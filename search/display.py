@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from search import audit, confirmation
@@ -355,7 +354,7 @@ def result(summary: dict[str, Any]) -> str:
         lines.append(f"model    mlflow.pyfunc.load_model({places['model_uri']!r})")
         lines.append(f"         with MLFLOW_TRACKING_URI={places['tracking_uri']}")
     elif best["checkpoint"]:
-        lines.append(f"weights  {Path(summary['run_dir'], 'checkpoints', best['checkpoint'])}")
+        lines.append(f"weights  {summary['run_dir']}/checkpoints/{best['checkpoint']}")
     if summary["report"]:
         lines.append(f"report   {summary['report']}")
     lines.append(f"record   {summary['run_dir']}")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search import checkpoints, cluster, environment, lock, mlflow_runs, mlflow_store, nodes, replay
+from search import bucket, checkpoints, cluster, environment, lock, mirror, mlflow_runs, mlflow_store, nodes, replay
 from search.display import Silent
 from search.errors import EnvironmentFault, SearchError
-from search.record import FILE, Event, Record, read, salvage
+from search.record import FILE, Event, read, salvage
 from search.reproduce import remake
 from search.resume import More, closing_event, drift, recalled, recorded_study
 from search.settings import Settings, masked
@@ -90,6 +90,12 @@ def _tried(what: str, look: Callable[[], str]) -> Finding:
 
 
 def _storage(runs: Path) -> str:
+    storage = bucket.of(runs)
+    if storage is not None:
+        start = time.perf_counter()
+        storage.check()
+        took = time.perf_counter() - start
+        return f"{storage.url}: an object was written once, refused a second time, read and deleted in {took:.2f} s"
     runs.mkdir(parents=True, exist_ok=True)
     aside = runs / f".doctor-{os.getpid()}"
     aside.mkdir()
@@ -136,22 +142,22 @@ def _decisions(events: Sequence[Event]) -> str:
 
 
 def _checkpoints(folder: Path, events: Sequence[Event], trials: Trials, *, running: bool) -> Finding:
-    root, needed = folder / "checkpoints", set(checkpoints.needed(trials))
+    shelf, needed = checkpoints.shelf(folder), set(checkpoints.needed(trials))
     rows = {row.checkpoint: (trial, row) for trial in trials for row in trial.epochs if row.checkpoint}
     faults, gone = [], []
     for name in sorted(needed):
         trial, row = rows[name]
         try:
-            checkpoints.verified(root, name, row.sha256 or "")
+            checkpoints.verified(shelf, name, row.sha256 or "")
         except EnvironmentFault as fault:
             faults.append(str(fault))
             if trial.state not in (State.RUNNING, State.INTERRUPTED):
                 gone.append((trial, row))
-    present = {str(path.relative_to(root)) for path in root.glob("trial-*/attempt-*/*")}
+    present = shelf.names()
     ahead = sorted(name for name in present - set(rows) if not name.endswith(".part"))
     whole = f"{len(needed) - len(faults)} of {len(needed)} that are needed are whole"
     more = f", {len(present - needed)} more" if present - needed else ""
-    seen = f"{whole}{more}, {checkpoints.bytes_under(root):,} bytes"
+    seen = f"{whole}{more}, {shelf.bytes():,} bytes"
     if running:
         return Finding("checkpoints", not faults, "; ".join([seen, *faults]))
     if len(ahead) > len(trials.running()) + 1:
@@ -160,7 +166,7 @@ def _checkpoints(folder: Path, events: Sequence[Event], trials: Trials, *, runni
     def repair() -> str:
         for trial, row in gone:
             _trained_again(folder, events, trial, row)
-        checkpoints.Retention(root).tidy(replayed(read(folder / FILE), trials.objective))
+        checkpoints.Retention(shelf).tidy(replayed(read(folder / FILE), trials.objective))
         again = f"trial {gone[0][0].number} was trained again from its seed, and came out the same; " if gone else ""
         return f"{again}what nobody needs was removed, and interrupted trials go on from what is whole"
 
@@ -170,9 +176,9 @@ def _checkpoints(folder: Path, events: Sequence[Event], trials: Trials, *, runni
 def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: EpochRow) -> None:
     """Make the lost checkpoint of an ended trial once more. Raises EnvironmentFault if it comes out otherwise."""
     prepared = recalled(folder, events, More(), "", Silent())
-    written = remake(prepared, trial.number, row.number, folder / "checkpoints")
+    written = remake(prepared, trial.number, row.number, checkpoints.shelf(folder))
     told = {"epoch": row.number, "same": True, "checkpoint": written.name, "sha256": written.sha256}
-    with Record(folder / FILE) as record:
+    with mirror.record(folder) as record:
         record.append(("repeated", trial.number, {**told, "bytes": written.bytes}))
 
 
@@ -190,7 +196,7 @@ def _salvaged(folder: Path) -> str:
 
 
 def _closed(folder: Path, closing: tuple[str, int | None, Mapping[str, Any]]) -> str:
-    with Record(folder / FILE) as record:
+    with mirror.record(folder) as record:
         record.append(closing)
     return "the record says so now; the trials that ran are interrupted, and go on if the search does"
 

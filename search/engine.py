@@ -122,7 +122,7 @@ class Engine:
             "trial": trial.number,
             "attempt": trial.attempt,
             "config": self.search.config(trial),
-            "resume": str(self.task.checkpoints / row.checkpoint) if row and row.checkpoint else None,
+            "resume": row.checkpoint if row else None,
             "done": row.number if row else 0,
             "silence": self.watchdog.limit,
         }
@@ -165,7 +165,7 @@ class Engine:
                 f"no space for checkpoints ({report['storage_full']}); free some or give more, then resume"
             )
         if "unfit" in report:
-            raise EnvironmentFault(f"{report['unfit']}; the search can be resumed without that node")
+            raise EnvironmentFault(f"{report['unfit']}; the search can be resumed")
         if "end" in report:
             self.search.end(number, State(report["end"]), report["why"], report.get("traceback", ""))
         elif "epoch" in report:
@@ -238,7 +238,7 @@ class Engine:
             raise EnvironmentFault(f"no node has had room for a trial for {idle:.0f} s; the search can be resumed")
 
     def _restart(self, trial: Trial) -> EpochRow | None:
-        row, faults = checkpoints.newest(self.task.checkpoints, trial)
+        row, faults = checkpoints.newest(self.task.shelf, trial)
         if faults:
             goes_on = f"from epoch {row.number}" if row else "from the beginning"
             self.warn(f"{faults}; trial {trial.number} goes on {goes_on}")

@@ -29,7 +29,7 @@ def export_search(run: Path, folder: Path) -> list[Path]:
     """
     events = read(run / FILE)
     summary = summarize(run, events)
-    checkpoint = checkpoints.winning(run / "checkpoints", replayed(events, objective_of(events)))
+    checkpoint = checkpoints.winning(checkpoints.shelf(run), replayed(events, objective_of(events)))
     with _whole(folder) as aside:
         _write_csv(aside / "trials.csv", trial_table(events))
         _write_csv(aside / "curves.csv", curve_table(events))

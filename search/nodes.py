@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search import environment, mlflow_store
+from search.bucket import Bucket, of, shown
 from search.errors import EnvironmentFault
 from search.settings import Settings
 
@@ -24,6 +25,7 @@ NEWCOMERS_SECONDS = 5.0
 """How often one looks for nodes that have joined."""
 WAIT_SECONDS = 1.0
 """How often one looks again for resources that are waited for."""
+DRIVERS_WORD = "driver"
 MATTERS = ("python", "ray", "torch", "numpy")
 """What a worker must have in the driver's version: Ray's pickles and the numbers depend on it."""
 
@@ -171,7 +173,7 @@ class Roll:
         import ray
 
         nodes = working()
-        with _probe_file(self._settings.runs) as probe:
+        with _probe(self._settings.runs) as probe:
             asked = self._ask(nodes, probe)
             ready, late = ray.wait([*asked], num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
             for answer in ready:
@@ -197,13 +199,13 @@ class Roll:
         new = {node: address for node, address in working().items() if node not in self._known}
         if new:
             self._known |= set(new)
-            self._asked = self._ask(new, self._probe.enter_context(_probe_file(self._settings.runs)))
+            self._asked = self._ask(new, self._probe.enter_context(_probe(self._settings.runs)))
 
     def close(self) -> None:
         """Wait for no answer any more, and leave nothing in the runs folder."""
         self._probe.close()
 
-    def _ask(self, nodes: Mapping[str, str], probe: tuple[str, str]) -> dict[Any, tuple[str, str]]:
+    def _ask(self, nodes: Mapping[str, str], probe: tuple[Path | Bucket, str]) -> dict[Any, tuple[str, str]]:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -232,10 +234,30 @@ class Roll:
             raise EnvironmentFault(f"node {address} {fault}")
 
 
-def _look(path: str, token: str, uri: str | None) -> dict[str, Any]:
+def _look(probe: Path | Bucket, token: str, uri: str | None) -> dict[str, Any]:
     """Runs on a node: which versions it has, and whether it sees what the driver wrote and reaches MLflow."""
     found: dict[str, Any] = {"versions": environment.versions(), "code": environment.code_digest()}
-    file = Path(path)
+    try:
+        found |= _seen_in_bucket(probe, token) if isinstance(probe, Bucket) else _seen_in_folder(probe, token)
+    except EnvironmentFault as fault:
+        found |= {"seen": True, "bucket": str(fault)}
+    if uri:
+        try:
+            mlflow_store.probe(uri)
+        except EnvironmentFault as fault:
+            found["mlflow"] = str(fault)
+    return found
+
+
+def _seen_in_bucket(probe: Bucket, token: str) -> dict[str, Any]:
+    found = {"seen": probe.get(DRIVERS_WORD) == token.encode()}
+    if found["seen"]:
+        probe.check()
+    return found
+
+
+def _seen_in_folder(file: Path, token: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     try:
         found["seen"] = file.read_text() == token
         if found["seen"]:
@@ -244,11 +266,6 @@ def _look(path: str, token: str, uri: str | None) -> dict[str, Any]:
         found["seen"] = False
     except OSError as error:
         found["runs"] = error.strerror
-    if uri:
-        try:
-            mlflow_store.probe(uri)
-        except EnvironmentFault as fault:
-            found["mlflow"] = str(fault)
     return found
 
 
@@ -261,14 +278,32 @@ def _fault(found: Mapping[str, Any], versions: Mapping[str, str], code: str, run
         return "has another version of our code than the driver; install the same, or start with `search submit`"
     if "runs" in found:
         return f"cannot write into {runs} ({found['runs']}); give its user the right, or choose another --runs"
+    if "bucket" in found:
+        return f"cannot keep checkpoints in {shown(runs)}: {found['bucket']}"
     if not found["seen"]:
-        return f"does not see {runs}; with more than one node --runs must be a folder that all of them share"
+        where = shown(runs)
+        return f"does not see {where}; with more than one node --runs must be a folder or bucket that all of them share"
     return f"does not reach MLflow: {found['mlflow']}" if "mlflow" in found else ""
 
 
 @contextmanager
-def _probe_file(runs: Path) -> Iterator[tuple[str, str]]:
-    """A file in the runs folder, and what is in it; that, and what the nodes write beside it, is gone at the end."""
+def _probe(runs: Path) -> Iterator[tuple[Path | Bucket, str]]:
+    """Something in the runs folder or its bucket, and what is in it; that, and what nodes write, is gone at the end."""
+    bucket = of(runs)
+    if bucket is None:
+        with _probe_file(runs) as file:
+            yield file
+        return
+    token, probe = uuid.uuid4().hex, bucket / f".probe-{uuid.uuid4().hex}"
+    probe.put(DRIVERS_WORD, token.encode())
+    try:
+        yield probe, token
+    finally:
+        probe.remove([each.key for each in probe.objects()])
+
+
+@contextmanager
+def _probe_file(runs: Path) -> Iterator[tuple[Path, str]]:
     made = [folder for folder in (runs, *runs.parents) if not folder.exists()]
     token, probe = uuid.uuid4().hex, runs.resolve() / f".probe-{uuid.uuid4().hex}"
     try:
@@ -279,7 +314,7 @@ def _probe_file(runs: Path) -> Iterator[tuple[str, str]]:
             raise EnvironmentFault(
                 f"no runs can be kept in {runs} ({error.strerror}); choose another with --runs"
             ) from None
-        yield str(probe), token
+        yield probe, token
     finally:
         for file in probe.parent.glob(f"{probe.name}*"):
             file.unlink(missing_ok=True)

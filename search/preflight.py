@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 import spaces
-from search import cluster, environment, mlflow_store
+from search import bucket, cluster, environment, mirror, mlflow_store
 from search import settings as choices
 from search.display import Display
 from search.errors import BadInput, EnvironmentFault, NameInUse
-from search.record import Event
+from search.record import FILE, Event
 from search.samplers import SAMPLERS
 from search.samplers.grid import grid
 from search.schedulers import SCHEDULERS
@@ -27,6 +27,7 @@ from search.worker import send_along
 from spaces.space import SpaceError, parse
 from spaces.study import Study, to_plain
 from trainables import datasets
+from trainables.cache import cache_folder
 from trainables.data import Data, part
 from trainables.device import pick_device
 
@@ -52,10 +53,8 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     settings = replace(settings, sampler=study.sampler, scheduler=study.scheduler)
     trials = _trials(study, settings.trials or study.trials)
     check_confirm(settings.confirm, trials)
-    if settings.name and (settings.runs / settings.name).exists():
-        raise NameInUse(
-            f"a search named {settings.name} exists in {settings.runs}; choose another --name, or remove that folder"
-        )
+    if settings.name:
+        _free(settings.runs / settings.name)
     if not settings.name:
         try:
             choices.check_name(f"{study.name}-1")
@@ -120,6 +119,15 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     return Prepared(study, settings, source, data, about)
 
 
+def _free(folder: Path) -> None:
+    """Raise NameInUse if the search that is to be made in `folder` exists."""
+    mirror.pull(folder)
+    mirrored = bucket.of(folder) is not None
+    if (folder / FILE).exists() or (folder.exists() and not mirrored):
+        where = bucket.shown(folder.parent)
+        raise NameInUse(f"a search named {folder.name} exists in {where}; choose another --name, or remove that one")
+
+
 def check_confirm(confirm: int | None, trials: int) -> None:
     """Raise BadInput if more are to be confirmed than there will be."""
     if confirm is not None and confirm > trials:
@@ -175,9 +183,7 @@ def surroundings(
             f"For the real thing put {datasets.file_of(study.dataset)} into SEARCH_DATA_DIR."
         )
     if source.missing:
-        display.warn(
-            f"{study.dataset} is not at hand; the search will download it into {datasets.cache_folder()} first"
-        )
+        display.warn(f"{study.dataset} is not at hand; the search will download it into {cache_folder()} first")
     return source, data, "" if source.missing else datasets.digest(train_part)
 
 
@@ -264,6 +270,10 @@ def _short(point: Mapping[str, Any]) -> str:
 
 
 def _writable(runs: Path) -> None:
+    storage = bucket.of(runs)
+    if storage is not None:
+        storage.check()
+        runs.mkdir(parents=True, exist_ok=True)
     if environment.in_rays_copy(runs):
         raise EnvironmentFault(
             f"{runs} would lie in Ray's copy of the working folder, which is deleted with the job; give --runs with an "

@@ -259,7 +259,7 @@ def _tried(trainable: Any, asked: Asked, config: Mapping[str, Any], share: float
             save = next(epochs).save
             seconds = time.perf_counter() - begin
         begin = time.perf_counter()
-        checkpoints.write(Path(asked.scratch), os.getpid(), 1, save, patience=0.0)
+        checkpoints.Shelf(Path(asked.scratch)).write(os.getpid(), 1, save, patience=0.0)
         seconds += time.perf_counter() - begin
     except Diverged as error:  # as trials do now and then; nothing is known of its speed
         return Measured(by=by, memory=_memory(before), fault=str(error))

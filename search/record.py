@@ -36,7 +36,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from search.errors import EnvironmentFault, StorageFull
 from search.stop import uninterrupted
@@ -44,6 +44,9 @@ from search.stop import uninterrupted
 SCHEMA = 2
 FILE = "record.db"
 PAGE = 4096
+
+Row = tuple[int, float, str, int | None, str, int]
+"""An event as it is stored: `id`, `at`, kind, trial, body as JSON, checksum."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,25 @@ class Event:
     body: Mapping[str, Any]
 
 
+class Ahead(Protocol):
+    """Another place that must have events before the record has them: what it does not take is not written."""
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Take the rows of one append, or raise SearchError."""
+
+    def close(self) -> None:
+        """No more will come."""
+
+
 class Record:
     """An append-only list of events in `path`. Each append is one transaction, on disk when it returns.
 
-    Raises EnvironmentFault for a file that is no record, is damaged or is of another version, and StorageFull where an
-    append found no space; the rows before it are whole.
+    With `ahead` that is given them first. Raises EnvironmentFault for a file that is no record, is damaged or is of
+    another version, and StorageFull where an append found no space; the rows before it are whole.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, create: bool = False, ahead: Ahead | None = None) -> None:
+        self.path, self._ahead = path, ahead
         self._epoch = time.time() - time.monotonic()
         if not create and not path.is_file():
             raise EnvironmentFault(f"no record at {path}; `python -m search list` shows the searches there are")
@@ -100,22 +113,39 @@ class Record:
         """Add `(kind, trial, body)` of each event, all of them or none, and return them as they were written."""
         now = self._epoch + time.monotonic()
         written = [Event(self._next + i, now, kind, trial, body) for i, (kind, trial, body) in enumerate(events)]
-        rows = []
+        rows: list[Row] = []
         for event in written:
             text = json.dumps(event.body, sort_keys=True)
             rows.append((event.id, event.at, event.kind, event.trial, text, _checksum(event, text)))
+        with uninterrupted():
+            if self._ahead is not None:
+                self._ahead.append(rows)
+            self._insert(rows)
+        return written
+
+    def absorb(self, rows: Sequence[Row]) -> None:
+        """Add rows as another record has them. Raises EnvironmentFault unless they are whole and the next ones."""
+        for number, row in enumerate(rows, self._next):
+            if row[0] != number or row[5] != _checksum(Event(*row[:4], {}), row[4]):
+                raise EnvironmentFault(f"event {number} of the record {self.path} came damaged from where it is kept")
+        with uninterrupted():
+            self._insert(rows)
+
+    def rows(self, after: int = 0) -> list[Row]:
+        """The events with an id above `after`, as they are stored; nothing is checked."""
+        return list(self._db.execute("SELECT * FROM events WHERE id > ? ORDER BY id", (after,)))
+
+    def _insert(self, rows: Sequence[Row]) -> None:
         try:
-            with uninterrupted():
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
-                self._db.execute("COMMIT")
-                self._next += len(written)
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._db.execute("COMMIT")
+            self._next += len(rows)
         except sqlite3.DatabaseError as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             _raise_if_full(error, self.path, sum(len(row[4]) for row in rows) + PAGE)
             raise EnvironmentFault(f"the record {self.path} cannot be written: {error}") from None
-        return written
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """The events with an id above `after`, in order. Raises EnvironmentFault at the first damaged row."""
@@ -139,6 +169,8 @@ class Record:
     def close(self) -> None:
         """Close the file; the write-ahead log is folded into it."""
         self._db.close()
+        if self._ahead is not None:
+            self._ahead.close()
 
     def __enter__(self) -> Record:
         return self

@@ -408,7 +408,7 @@ class Story:
         if row.checkpoint is None or row.sha256 is None:
             return ""
         try:
-            where = checkpoints.verified(self.folder / "checkpoints", row.checkpoint, row.sha256)
+            where = checkpoints.verified(checkpoints.shelf(self.folder), row.checkpoint, row.sha256)
         except EnvironmentFault:
             return ""
         if not (where / ARCHITECTURE).is_file():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from search import checkpoints
 from search.display import sparkline
@@ -64,8 +63,8 @@ def reproduce(prepared: Prepared, number: int, tell: Callable[[str], None]) -> l
     ]
 
 
-def remake(prepared: Prepared, number: int, wanted: int, root: Path) -> checkpoints.Written:
-    """Train trial `number` again up to the epoch `wanted`, and write the checkpoint of that epoch under `root`.
+def remake(prepared: Prepared, number: int, wanted: int, shelf: checkpoints.Shelf) -> checkpoints.Written:
+    """Train trial `number` again up to the epoch `wanted`, and put the checkpoint of that epoch on the shelf.
 
     Raises EnvironmentFault if an epoch on the way has other metrics than are recorded.
     """
@@ -74,7 +73,7 @@ def remake(prepared: Prepared, number: int, wanted: int, root: Path) -> checkpoi
         if dict(epoch.metrics) != dict(trial.epochs[epoch.number - 1].metrics):
             raise EnvironmentFault(f"trial {number} came out otherwise at epoch {epoch.number}, so it cannot be mended")
         if epoch.number == wanted:
-            return checkpoints.write(root, number, wanted, epoch.save, attempt=trial.attempt + 1)
+            return shelf.write(number, wanted, epoch.save, attempt=trial.attempt + 1)
     raise EnvironmentFault(f"trial {number} ended before epoch {wanted}, so it cannot be mended")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import spaces
-from search import environment, lock
+from search import bucket, environment, lock, mirror
 from search.display import Display
 from search.errors import BadInput, EnvironmentFault
 from search.preflight import Prepared, adapted, check_confirm, prepare, surroundings
@@ -77,7 +77,8 @@ def going_on(
 
     `given` are the paths of study (`source`) and `data` as they are today, where the recorded ones were those of a job.
     """
-    with lock.held(folder):
+    with lock.held(folder, display.say):
+        mirror.pull(folder, holding=True)
         events = read(folder / FILE)
         yield recalled(folder, events, more(events), command, display, given)
 
@@ -178,6 +179,8 @@ def tracking_uri(folder: Path, events: Sequence[Event] = ()) -> str:
     except EnvironmentFault:  # a damaged record, as the doctor meets it
         recorded = Settings(runs=folder.parent).tracking
     uri: str = given or recorded
+    if uri.startswith("sqlite:///") and bucket.of(folder) and not Path(uri.removeprefix("sqlite:///")).exists():
+        uri = Settings(runs=folder.parent).tracking  # that was another machine's; here the runs are written anew
     if "***" in uri:
         raise EnvironmentFault(
             f"the search reports to {uri}, and passwords are not recorded; set MLFLOW_TRACKING_URI to the whole address"
@@ -248,6 +251,9 @@ def existing(study: str, settings: Settings) -> Path | None:
     """The folder that `--resume auto` goes on with: that of `--name`, else the newest search of `study`; or None."""
     if settings.name:
         folder = settings.runs / settings.name
+        mirror.pull(folder)
+        if bucket.of(folder):
+            return folder if (folder / FILE).exists() else None
         if folder.exists() and not (folder / FILE).exists():
             raise EnvironmentFault(
                 f"{folder} exists and holds no record; it is damaged or of another make, move it away"

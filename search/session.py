@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import spaces
-from search import checkpoints, cluster, confirmation, lock, nodes, tracking
+from search import bucket, checkpoints, cluster, confirmation, lock, mirror, nodes, tracking
 from search.display import Display, plan
 from search.errors import ClusterLost, EnvironmentFault, NameInUse, SearchError, SearchFailed
 from search.preflight import Prepared
@@ -66,14 +66,14 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
         prepared = replace(prepared, about={**about, **here})
         if past:
             folder = settings.runs / about["name"]
-            with Record(folder / FILE) as record:
+            with mirror.record(folder) as record:
                 record.append(("resumed", None, {**here, **prepared.changes, "after_s": stop.elapsed()}))
                 prepared = replace(prepared, past=tuple(record.events()))
             display.say(f"{folder.name} goes on: {len(past)} events recorded, {before:.0f} s spent")
         else:
             folder, prepared = stack.enter_context(_claimed(prepared, stop))
             display.say(f"{folder.name}\n{plan(prepared.study, prepared.about)}")
-        with Record(folder / FILE) as record:
+        with mirror.record(folder) as record:
             fault = _searched(prepared, record, folder, stop, display, before, roll, ray.close)
     return summarize(folder), fault, 128 + stop.signal if stop.signal else 0
 
@@ -84,7 +84,7 @@ def sync(prepared: Prepared, folder: Path, display: Display) -> bool:
     Runs that a killed process left running are closed; a winner that is not yet registered is; the report of a search
     that is over is logged anew. The lock must be held.
     """
-    with Record(folder / FILE) as record:
+    with mirror.record(folder) as record:
         search = _search(prepared, record)
         closing = closing_event(prepared.past)
         if closing is not None:
@@ -130,9 +130,9 @@ def _searched(
 ) -> SearchError | None:
     """Run the trials, crown the winner, and bring MLflow up to date; returns what failed at the end, if anything."""
     search = _search(prepared, record)
-    root = folder.resolve() / "checkpoints"
-    root.mkdir(exist_ok=True)
-    retention = checkpoints.Retention(root)
+    shelf = checkpoints.shelf(folder.resolve())
+    shelf.root.mkdir(exist_ok=True)
+    retention = checkpoints.Retention(shelf)
     retention.tidy(search.trials)
     tracker = tracking.Tracker(record.path, prepared.settings.tracking, display.warn)
 
@@ -189,6 +189,7 @@ def _report(prepared: Prepared, folder: Path, tracker: tracking.Tracker | None, 
 
     try:
         path = report.write(folder, data=prepared.data)
+        mirror.push(path)
     except (Exception, Interrupted) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         display.warn(f"no report was written ({why}); `{command('report', folder)}` tries again")
@@ -236,7 +237,7 @@ def _train(
     task = Task(
         prepared.study.trainable,
         share(prepared.data),
-        folder / "checkpoints",
+        checkpoints.shelf(folder),
         folder / "stacks",
         settings.cpus,
         settings.gpus,
@@ -290,8 +291,7 @@ def _publish(prepared: Prepared, search: Search, tracker: tracking.Tracker, fold
     """
     from search.winner import crown, publish
 
-    root = folder.resolve() / "checkpoints"
-    model = crown(prepared, search, root, display)
+    model = crown(prepared, search, folder.resolve(), display)
     published = last(prepared.past, "published")
     if model is not None and published.get("winner") == model.key:
         search.note("published", published)  # once per process: it tells that nothing is left to do
@@ -311,24 +311,33 @@ def _claimed(prepared: Prepared, stop: Stop) -> Iterator[tuple[Path, Prepared]]:
     """A new run's folder, locked, with the first event in its record.
 
     It is made aside and moved, so that a folder without a record is no search that was just begun, but a damaged one.
+    In a bucket the name belongs to who writes the first event.
     """
     settings = prepared.settings
     settings.runs.mkdir(parents=True, exist_ok=True)
     aside = settings.runs / f".new-{uuid.uuid4().hex}"
     try:
         aside.mkdir()
-        with lock.held(aside):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock.held_here(aside))
             for name in _names(settings, prepared.study.name):
                 folder = settings.runs / name
-                if folder.exists():
+                mirror.pull(folder)
+                mirrored = bucket.of(folder) is not None
+                if (folder / FILE).exists() or (folder.exists() and not mirrored):
                     continue
                 about = {**prepared.about, "name": name, "id": uuid.uuid4().hex, "after_s": stop.elapsed()}
                 about["started_at"] = time.time() - about["after_s"]
                 for file in aside.glob(f"{FILE}*"):
                     file.unlink()
-                with Record(aside / FILE, create=True) as record:
-                    record.append(("search", None, about))
+                with Record(aside / FILE, create=True, ahead=mirror.log(folder)) as record:
+                    try:
+                        record.append(("search", None, about))
+                    except NameInUse:  # another process has begun one there in the meantime
+                        continue
                     past = tuple(record.events())
+                if mirrored:  # what is here is of another search, which the bucket has no longer
+                    shutil.rmtree(folder, ignore_errors=True)
                 try:
                     # Fails if another process has put a search there in the meantime.
                     aside.rename(folder)
@@ -338,9 +347,11 @@ def _claimed(prepared: Prepared, stop: Stop) -> Iterator[tuple[Path, Prepared]]:
                     raise EnvironmentFault(
                         f"{folder} cannot be made ({error.strerror}); free space, or choose another --runs"
                     ) from None
+                stack.enter_context(lock.held_in_bucket(folder))
                 yield folder, replace(prepared, about=about, past=past)
                 return
-            raise NameInUse(f"a search named {settings.name} exists in {settings.runs}; choose another --name")
+            where = bucket.shown(settings.runs)
+            raise NameInUse(f"a search named {settings.name} exists in {where}; choose another --name")
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

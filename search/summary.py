@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search import audit, confirmation, lock
+from search import audit, confirmation, lock, mirror
+from search.bucket import shown
 from search.errors import BadInput
 from search.record import FILE, Event, read
 from search.settings import check_name, nearest
@@ -21,17 +22,22 @@ REPORT = "report.html"
 
 
 def searches(runs: Path) -> list[Path]:
-    """The folders of the searches in `runs`, in the order in which they were last worked on."""
+    """The folders of the searches in `runs`, in the order in which they were last worked on; mirrors are up to date."""
+    mirror.pull_all(runs)
     files = [file for file in runs.glob(f"*/{FILE}") if not file.parent.name.startswith(".")]
     return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
 
 
 def found(name: str, runs: Path) -> Path:
-    """The folder of the search `name` in `runs`. Raises BadInput, with the nearest name, if there is none."""
+    """The folder of the search `name` in `runs`. Raises BadInput, with the nearest name, if there is none.
+
+    If it is a mirror, it is up to date.
+    """
     check_name(name)
+    mirror.pull(runs / name)
     if not (runs / name / FILE).is_file():
         known = sorted(folder.name for folder in searches(runs))
-        raise BadInput(nearest("search", name, known) if known else f"no search {name!r}: {runs} holds none")
+        raise BadInput(nearest("search", name, known) if known else f"no search {name!r}: {shown(runs)} holds none")
     return runs / name
 
 
@@ -120,8 +126,8 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "confirmation": confirmation.document(first["fixed"], trials),
         "warm_start": first.get("warm_start", []),
         "test_openings": sum(event.kind == "tested" for event in events),
-        "run_dir": str(folder.resolve()),
-        "report": str((folder / REPORT).resolve()) if (folder / REPORT).is_file() else None,
+        "run_dir": shown(folder.resolve()),
+        "report": shown((folder / REPORT).resolve()) if (folder / REPORT).is_file() else None,
         "mlflow": last(events, "published") or {"tracking_uri": how["tracking_uri"]},
         "command": first["command"],
         "resume": command("resume", folder),
@@ -130,7 +136,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
 
 def command(verb: str, folder: Path) -> str:
     """The command that does `verb` to the search in `folder`."""
-    runs = "" if folder.parent == Path("runs") else f" --runs {shlex.quote(str(folder.parent))}"
+    runs = "" if folder.parent == Path("runs") else f" --runs {shlex.quote(shown(folder.parent))}"
     return f"python -m search {verb} {folder.name}{runs}"
 
 

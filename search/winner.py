@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from search import checkpoints, examples
+from search import checkpoints, examples, mirror
 from search.display import Display
 from search.errors import EnvironmentFault, SearchError, SearchFailed
 from search.preflight import Prepared
@@ -35,8 +35,10 @@ def winner(search: Search) -> Trial:
     raise SearchFailed(f"none of {len(search.trials)} trials has a result; the most frequent end ({count}): {why}")
 
 
-def measure(search: Search, trial: Trial, source: Source, root: Path) -> float | None:
+def measure(search: Search, trial: Trial, source: Source, folder: Path) -> float | None:
     """The test accuracy of the best epoch of `trial`, written into the record; None if the data has no test part.
+
+    `folder` is that of the search.
 
     Once it is in the record, the test set stays closed: a search that goes on after a crash reads it there. What the
     winner made of each image is kept beside the record, from the same opening, for those who want to see its mistakes.
@@ -48,14 +50,14 @@ def measure(search: Search, trial: Trial, source: Source, root: Path) -> float |
         return accuracy
     assert row.checkpoint is not None
     assert row.sha256 is not None
-    folder = checkpoints.verified(root, row.checkpoint, row.sha256)
+    checkpoint = checkpoints.verified(checkpoints.shelf(folder), row.checkpoint, row.sha256)
     if source.test is None:
         return None
-    _, model = load_classifier(folder)
+    _, model = load_classifier(checkpoint)
     split = Split(*source.test())
     metrics, predicted, confidence = examined(model, split)
     # Before the event, because once that is written nothing may open the test set again.
-    examples.write(root.parent, examples.chosen(trial.number, row.number, split, predicted, confidence))
+    mirror.push(examples.write(folder, examples.chosen(trial.number, row.number, split, predicted, confidence)))
     told: dict[str, Any] = {
         "trial": trial.number,
         "epoch": row.number,
@@ -67,21 +69,23 @@ def measure(search: Search, trial: Trial, source: Source, root: Path) -> float |
     return metrics["val_accuracy"]
 
 
-def crown(prepared: Prepared, search: Search, root: Path, display: Display) -> Winner | None:
+def crown(prepared: Prepared, search: Search, folder: Path, display: Display) -> Winner | None:
     """Measure the winner on the test set; None if it is no classifier of ours, which nobody but its author can measure.
 
+    `folder` is that of the search.
     Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint is bad.
     """
-    about = prepared.about
+    about, shelf = prepared.about, checkpoints.shelf(folder)
     best = winner(search)
     if best.state is not State.COMPLETE:
         display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
     row = best.best_epoch(search.study.objective)
     assert row.checkpoint is not None
-    ours = (root / row.checkpoint / ARCHITECTURE).is_file()
+    checkpoint = shelf.fetched(row.checkpoint)
+    ours = (checkpoint / ARCHITECTURE).is_file()
     if not ours or "val_accuracy" not in row.metrics:
         assert row.sha256 is not None
-        checkpoints.verified(root, row.checkpoint, row.sha256)
+        checkpoints.verified(shelf, row.checkpoint, row.sha256)
         why = "was yielded without val_accuracy" if ours else "is none of our networks"
         display.warn(f"the winner {why}, so it is neither tested nor registered; its checkpoint is kept")
         return None
@@ -92,12 +96,12 @@ def crown(prepared: Prepared, search: Search, root: Path, display: Display) -> W
         display.say(
             f"measuring trial {best.number} on the test set, {'AGAIN, for another winner' if again else 'once'}"
         )
-    accuracy = measure(search, best, prepared.source, root)
+    accuracy = measure(search, best, prepared.source, folder)
     return Winner(
         study=search.study.name,
         search=about["name"],
         key=f"{about['id']}/{best.number}/{row.number}",
-        checkpoint=root / row.checkpoint,
+        checkpoint=checkpoint,
         config={**search.study.fixed, **best.point},
         metrics=row.metrics,
         test_accuracy=accuracy,

@@ -19,7 +19,8 @@ from typing import Any
 
 import spaces
 from search import checkpoints
-from search.errors import BadInput
+from search.checkpoints import Shelf
+from search.errors import BadInput, EnvironmentFault
 from search.trials import State
 
 EPOCH = "Epoch(number, metrics, save)"
@@ -32,13 +33,13 @@ _DATA: dict[str, Any] = {}
 class Task:
     """What every trial of a search shares. `data` refers to the data set in Ray's object store.
 
-    `budget` bounds the bytes under `checkpoints`, None for no limit; `stacks` is the folder for stack traces. In
+    `budget` bounds the bytes of all checkpoints, None for no limit; `stacks` is the folder for stack traces. In
     `folders` may be what a user's code imports while it runs; what it has imported before is sent along.
     """
 
     trainable: Callable[..., Iterator[Any]]
     data: tuple[Any, ...]
-    checkpoints: Path
+    shelf: Shelf
     stacks: Path
     cpus: float
     gpus: float = 0.0
@@ -96,10 +97,11 @@ def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
 
 
 def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What to report for a trial: `config` has its number (`trial`), `attempt`, `config`, `resume` (folder or None).
+    """What to report for a trial.
 
-    `done` in it is the epoch of that checkpoint, or 0; `silence` is how many seconds without a report are allowed:
-    after nine tenths of them all threads' stacks are dumped, by a thread of C that also runs where Python hangs.
+    `config` has its number (`trial`), `attempt`, `config`, `resume` (the name of a checkpoint, or None). `done` in it
+    is the epoch of that checkpoint, or 0; `silence` is how many seconds without a report are allowed: after nine tenths
+    of them all threads' stacks are dumped, by a thread of C that also runs where Python hangs.
     """
     import torch
     import torch._dynamo  # every optimizer imports it at its first step, for a second or more; not on a trial's clock
@@ -115,13 +117,17 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
     if os.environ.get("CUDA_VISIBLE_DEVICES"):
         place["gpus"] = os.environ["CUDA_VISIBLE_DEVICES"]
-    if not task.checkpoints.is_dir():  # a node that joined late, and does not share the folder
-        yield {"unfit": f"node {place['node']} does not see {task.checkpoints}, which all nodes must share"}
+    missing = task.shelf.missing()
+    if missing:  # a node that joined late, and does not share the folder
+        yield {"unfit": f"node {place['node']} {missing}"}
         return
     number, attempt = config["trial"], config["attempt"]
-    with _stack_dump(stack_file(task.stacks, number, attempt), 0.9 * config["silence"]) as heard:
+    with (
+        _stack_dump(stack_file(task.stacks, number, attempt), 0.9 * config["silence"]) as heard,
+        contextlib.ExitStack() as stack,
+    ):
         try:
-            resume = Path(config["resume"]) if config.get("resume") else None
+            resume = stack.enter_context(task.shelf.lent(config["resume"])) if config.get("resume") else None
             start = time.perf_counter()
             epochs = task.trainable(config["config"], data, resume=resume)
             due = {1, config["done"] + 1}  # who cannot go on begins again
@@ -133,9 +139,7 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     wanted = " or ".join(map(str, sorted(due)))
                     raise ValueError(f"the trainable yielded epoch {epoch.number}, but {wanted} was due: count from 1")
                 due = {epoch.number + 1}
-                written = checkpoints.write(
-                    task.checkpoints, number, epoch.number, epoch.save, attempt=attempt, budget=task.budget
-                )
+                written = task.shelf.write(number, epoch.number, epoch.save, attempt=attempt, budget=task.budget)
                 yield {
                     "epoch": epoch.number,
                     "metrics": dict(epoch.metrics),
@@ -154,6 +158,8 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"end": State.DIVERGED, "why": str(error)}
         except (MemoryError, torch.OutOfMemoryError) as error:
             yield {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
+        except EnvironmentFault as fault:  # the storage is away
+            yield {"unfit": f"node {place['node']}: {fault}"}
         except torch.AcceleratorError:
             raise  # the device's context is broken for good; Ray starts a fresh process
         except Exception as error:

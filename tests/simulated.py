@@ -215,9 +215,8 @@ def kept(
         if best is not None:
             torch.manual_seed(seed)
             built = Architecture("mlp", (1, 8, 8), ("a", "b", "c", "d"), {"depth": 1, "width": 8})
-            saved = checkpoints.write(
-                folder / "checkpoints", best.number, 1, lambda into: built.save(into, built.build())
-            )
+            shelf = checkpoints.Shelf(folder / "checkpoints")
+            saved = shelf.write(best.number, 1, lambda into: built.save(into, built.build()))
             told = {"epoch": best.best_epoch(study.objective).number, "same": True}
             told |= {"checkpoint": saved.name, "sha256": saved.sha256, "bytes": saved.bytes}
             search.note("repeated", told, best.number)

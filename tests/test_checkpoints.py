@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.checkpoints import FULL, Retention, bytes_under, digest, newest, verified, write
+from search.checkpoints import FULL, Retention, Shelf, bytes_under, digest, newest, verified
 from search.errors import EnvironmentFault
 from search.record import Event
 from search.trials import State, Trials
@@ -36,10 +36,10 @@ def files(root: Path) -> list[str]:
 
 
 def test_a_checkpoint_is_where_its_name_says(tmp_path: Path) -> None:
-    written = write(tmp_path, 3, 12, saving("weights"), attempt=2)
+    written = Shelf(tmp_path).write(3, 12, saving("weights"), attempt=2)
     assert written.name == "trial-0003/attempt-2/epoch-0012"
     assert files(tmp_path) == [f"{written.name}/progress.json", f"{written.name}/weights.safetensors"]
-    assert verified(tmp_path, written.name, written.sha256) == tmp_path / written.name
+    assert verified(Shelf(tmp_path), written.name, written.sha256) == tmp_path / written.name
     assert written.bytes == len("weights") + len("{}")
 
 
@@ -50,7 +50,7 @@ def test_a_save_that_breaks_off_leaves_nothing(error: BaseException, tmp_path: P
         raise error
 
     with pytest.raises(type(error), match=str(error)):
-        write(tmp_path, 0, 1, save)
+        Shelf(tmp_path).write(0, 1, save)
     assert [path for path in tmp_path.rglob("*") if path.name.startswith("epoch")] == []
 
 
@@ -59,20 +59,20 @@ def test_a_save_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
         saving("half")(folder)
         raise OSError("made up")
 
-    first = write(tmp_path, 0, 1, saving("first"))
+    first = Shelf(tmp_path).write(0, 1, saving("first"))
     with pytest.raises(OSError, match="made up"):
-        write(tmp_path, 0, 2, save)
-    assert verified(tmp_path, first.name, first.sha256)
+        Shelf(tmp_path).write(0, 2, save)
+    assert verified(Shelf(tmp_path), first.name, first.sha256)
     assert len(files(tmp_path)) == 2
 
 
 def test_attempts_at_a_trial_do_not_touch_each_other(tmp_path: Path) -> None:
     # The first was taken for dead, and is not: it writes the epoch that the second has written already.
-    second = write(tmp_path, 0, 1, saving("second"), attempt=2)
-    first = write(tmp_path, 0, 1, saving("first"), attempt=1)
+    second = Shelf(tmp_path).write(0, 1, saving("second"), attempt=2)
+    first = Shelf(tmp_path).write(0, 1, saving("first"), attempt=1)
     assert first.name != second.name
     for written in (first, second):
-        assert verified(tmp_path, written.name, written.sha256)
+        assert verified(Shelf(tmp_path), written.name, written.sha256)
 
 
 def test_what_a_killed_process_left_half_written_is_no_obstacle(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_what_a_killed_process_left_half_written_is_no_obstacle(tmp_path: Path) 
     left.mkdir(parents=True)
     (left / "weights.safetensors").write_text("half")
     (left / "optimizer.safetensors").write_text("half")
-    written = write(tmp_path, 0, 1, saving("whole"))
-    assert verified(tmp_path, written.name, written.sha256)
+    written = Shelf(tmp_path).write(0, 1, saving("whole"))
+    assert verified(Shelf(tmp_path), written.name, written.sha256)
     assert len(files(tmp_path)) == 2
 
 
@@ -93,7 +93,7 @@ def test_the_folder_is_not_seen_before_it_is_whole_and_then_moved_not_copied(tmp
         saving("whole")(folder)
         files.append((folder / "weights.safetensors").stat().st_ino)
 
-    write(tmp_path, 0, 1, save)
+    Shelf(tmp_path).write(0, 1, save)
     assert [(final / "weights.safetensors").stat().st_ino] == files
 
 
@@ -135,30 +135,30 @@ def test_a_digest_covers_folders_within(tmp_path: Path) -> None:
         (folder / "tokenizer").mkdir()
         (folder / "tokenizer" / "words.txt").write_text("a b c")
 
-    written = write(tmp_path, 0, 1, save)
-    assert verified(tmp_path, written.name, written.sha256)
+    written = Shelf(tmp_path).write(0, 1, save)
+    assert verified(Shelf(tmp_path), written.name, written.sha256)
     (tmp_path / written.name / "tokenizer" / "words.txt").write_text("a b d")
     with pytest.raises(EnvironmentFault, match="is damaged: its SHA-256 is not the recorded one"):
-        verified(tmp_path, written.name, written.sha256)
+        verified(Shelf(tmp_path), written.name, written.sha256)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match=r"the checkpoint .*trial-0001/epoch-0002 is missing"):
-        verified(tmp_path, "trial-0001/epoch-0002", "00")
+        verified(Shelf(tmp_path), "trial-0001/epoch-0002", "00")
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    written = write(tmp_path, 1, 2, saving("weights"))
+    written = Shelf(tmp_path).write(1, 2, saving("weights"))
     (tmp_path / written.name / "weights.safetensors").write_text("weighty")
     with pytest.raises(EnvironmentFault, match=rf"{written.name} is damaged: its SHA-256 is not the recorded"):
-        verified(tmp_path, written.name, written.sha256)
+        verified(Shelf(tmp_path), written.name, written.sha256)
 
 
 class Told:
     """Trials that are told of events, and the checkpoints that a search writes and sweeps beside it."""
 
     def __init__(self, root: Path, mode: str = "max") -> None:
-        self.root, self.trials, self.retention = root, Trials(Objective(mode=mode)), Retention(root)
+        self.root, self.trials, self.retention = root, Trials(Objective(mode=mode)), Retention(Shelf(root))
 
     def asked(self, trial: int) -> None:
         self._apply("asked", trial, {"point": {}, "origin": "sampler"})
@@ -190,7 +190,7 @@ class Told:
 
     def _saved(self, trial: int, number: int) -> dict[str, object]:
         attempt = self.trials[trial].attempt
-        written = write(self.root, trial, number, saving(f"{trial} {number}"), attempt=attempt)
+        written = Shelf(self.root).write(trial, number, saving(f"{trial} {number}"), attempt=attempt)
         self.retention.added(written.name)
         return {"checkpoint": written.name, "sha256": written.sha256, "bytes": written.bytes}
 
@@ -264,10 +264,10 @@ def test_tidying_removes_also_what_nobody_reported(tmp_path: Path) -> None:
     told.asked(0)
     told.epoch(0, 0.5)
     told.ended(0, State.COMPLETE)
-    write(tmp_path, 1, 7, saving("after the last report"))
+    Shelf(tmp_path).write(1, 7, saving("after the last report"))
     (tmp_path / "trial-0002/attempt-3/epoch-0001.part").mkdir(parents=True)
     # A new process, which was told of nothing.
-    Retention(tmp_path).tidy(told.trials)
+    Retention(Shelf(tmp_path)).tidy(told.trials)
     assert [path.name for path in tmp_path.glob("*/*/*")] == ["epoch-0001"]
     assert [path.name for path in tmp_path.iterdir()] == ["trial-0000"]
 
@@ -279,7 +279,7 @@ def test_an_interrupted_trial_keeps_what_it_can_go_on_from(tmp_path: Path) -> No
         told.epoch(0, value)
     told.finished()
     assert told.trials[0].state is State.INTERRUPTED
-    Retention(tmp_path).tidy(told.trials)
+    Retention(Shelf(tmp_path)).tidy(told.trials)
     assert told.left() == kept(2, 4, 5)
 
 
@@ -360,7 +360,7 @@ def test_whatever_happens_the_best_can_be_verified_and_nothing_else_piles_up(
         for row in needed:
             assert row.checkpoint is not None
             assert row.sha256 is not None
-            assert verified(told.root, row.checkpoint, row.sha256)
+            assert verified(Shelf(told.root), row.checkpoint, row.sha256)
         assert left == {row.checkpoint for row in needed}
 
 
@@ -384,7 +384,7 @@ def told_of_five(root: Path) -> Told:
 
 def test_a_trial_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     trial = told_of_five(tmp_path).trials[0]
-    assert newest(tmp_path, trial) == (trial.epochs[4], "")
+    assert newest(Shelf(tmp_path), trial) == (trial.epochs[4], "")
 
 
 @pytest.mark.parametrize("damage", ["is damaged", "is missing"])
@@ -399,7 +399,7 @@ def test_a_trial_goes_on_from_the_last_checkpoint_that_is_whole_and_names_those_
             shutil.rmtree(tmp_path / name)
         else:
             (tmp_path / name / "weights.safetensors").write_text("spoilt")
-    row, faults = newest(tmp_path, trial)
+    row, faults = newest(Shelf(tmp_path), trial)
     assert (row.number if row else None) == left
     told = [part.partition("epoch-")[2][:15] for part in faults.split("; ") if part]
     named = [epoch for epoch in gone if left is None or epoch > left]
@@ -412,17 +412,17 @@ def test_a_trial_goes_on_from_the_last_checkpoint_that_is_whole_and_names_those_
 def test_a_trial_without_epochs_or_checkpoints_starts_from_the_beginning(tmp_path: Path) -> None:
     told = Told(tmp_path)
     told.asked(0)
-    assert newest(tmp_path, told.trials[0]) == (None, "")
+    assert newest(Shelf(tmp_path), told.trials[0]) == (None, "")
     row = {"epoch": 1, "metrics": {"val_accuracy": 0.5}, "seconds": 1.0, "checkpoint": None, "sha256": None}
     told.trials.apply(Event(1, 0.0, "epoch", 0, row))
-    assert newest(tmp_path, told.trials[0]) == (None, "")
+    assert newest(Shelf(tmp_path), told.trials[0]) == (None, "")
 
 
 def test_a_checkpoint_that_was_written_again_is_the_one_to_go_on_from(tmp_path: Path) -> None:
     told = told_of_five(tmp_path)
     told.restarted(0)
     told.repeated(0, 5)
-    row, faults = newest(tmp_path, told.trials[0])
+    row, faults = newest(Shelf(tmp_path), told.trials[0])
     assert row is not None
     assert (row.checkpoint, faults) == ("trial-0000/attempt-2/epoch-0005", "")
 
@@ -468,13 +468,13 @@ def test_whichever_step_fails_a_checkpoint_is_whole_or_absent(number: int, lasti
         with pytest.MonkeyPatch.context() as patched:
             disk, raised = Disk(patched, number, at, lasting=lasting), None
             try:
-                written = write(root, 0, 1, disk.save, patience=0.05 if lasting else 60)
+                written = Shelf(root).write(0, 1, disk.save, patience=0.05 if lasting else 60)
             except OSError as error:
                 raised = error
         final = root / "trial-0000/attempt-1/epoch-0001"
         assert not list(root.rglob("*.part"))
         if raised is None:
-            assert verified(root, written.name, written.sha256) == final
+            assert verified(Shelf(root), written.name, written.sha256) == final
             assert files(final) == ["progress.json", "weights.safetensors"]
             assert (final / "progress.json").read_text() == "{}"
         else:
@@ -494,31 +494,31 @@ def test_a_writer_without_room_says_how_much_there_is_and_how_much_it_needs(
 ) -> None:
     disk = Disk(monkeypatch, errno.ENOSPC, 7, lasting=True)
     with pytest.raises(OSError, match=r"No space left on device: [\d,]+ bytes free, more than 8 needed") as raised:
-        write(tmp_path, 0, 1, disk.save, patience=0)
+        Shelf(tmp_path).write(0, 1, disk.save, patience=0)
     assert raised.value.errno == errno.ENOSPC
 
 
 def test_checkpoints_never_need_more_than_their_budget(tmp_path: Path) -> None:
     for epoch in range(1, 4):
-        write(tmp_path, 0, epoch, saving("x" * 98), budget=300)
+        Shelf(tmp_path).write(0, epoch, saving("x" * 98), budget=300)
     with pytest.raises(OSError, match="more than the 300 bytes of --checkpoint-budget") as raised:
-        write(tmp_path, 0, 4, saving("x" * 98), budget=300, patience=0)
+        Shelf(tmp_path).write(0, 4, saving("x" * 98), budget=300, patience=0)
     assert raised.value.errno == errno.EDQUOT
     assert bytes_under(tmp_path) == 300
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_writer_waits_for_room_in_the_budget(tmp_path: Path) -> None:
-    first = write(tmp_path, 0, 1, saving("x" * 98), budget=150)
+    first = Shelf(tmp_path).write(0, 1, saving("x" * 98), budget=150)
     freed = threading.Timer(0.3, lambda: shutil.rmtree(tmp_path / first.name))
     freed.start()
-    second = write(tmp_path, 0, 2, saving("x" * 98), budget=150, patience=30)
+    second = Shelf(tmp_path).write(0, 2, saving("x" * 98), budget=150, patience=30)
     freed.join()
-    assert verified(tmp_path, second.name, second.sha256)
+    assert verified(Shelf(tmp_path), second.name, second.sha256)
 
 
 def test_what_disappears_while_sizes_are_summed_counts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, 0, 1, saving("x" * 98))
+    Shelf(tmp_path).write(0, 1, saving("x" * 98))
     real = os.stat
 
     def stat(path: str, **options: object) -> os.stat_result:

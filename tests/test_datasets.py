@@ -31,6 +31,7 @@ from torch import Tensor
 
 import spaces
 from trainables import data, datasets
+from trainables.cache import cache_folder
 from trainables.datasets import DataError, Source, digest, find
 
 ROOT = Path(datasets.__file__).parents[1]
@@ -337,12 +338,12 @@ def test_without_xdg_cache_home_the_cache_is_in_the_home_folder(
 ) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert datasets.cache_folder() == tmp_path / "home" / ".cache" / "search"
+    assert cache_folder() == tmp_path / "home" / ".cache" / "search"
 
 
 def test_an_empty_xdg_cache_home_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert datasets.cache_folder().is_absolute()
+    assert cache_folder().is_absolute()
 
 
 def test_an_npz_with_too_few_classes_is_not_taken_for_the_known_set(tmp_path: Path) -> None:
@@ -562,10 +563,10 @@ def test_without_a_download_what_a_server_offers_is_missing_and_of_the_right_siz
     assert (source.missing, source.stand_in, source.where) == (True, False, "to be downloaded")
     assert source.train()[0].shape == (60_000, 1, 28, 28)
     assert source.test is None
-    assert not datasets.cache_folder().exists()
+    assert not cache_folder().exists()
     find("fashion_mnist")
     at_hand = find("fashion_mnist", download=False)
-    assert (at_hand.missing, at_hand.where) == (False, str(datasets.cache_folder()))
+    assert (at_hand.missing, at_hand.where) == (False, str(cache_folder()))
 
 
 def test_without_a_download_what_no_server_offers_is_stood_in_for() -> None:

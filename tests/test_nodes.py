@@ -98,7 +98,7 @@ def test_what_no_node_has_is_told(cpus: float, gpus: float, told: str) -> None:
 @pytest.fixture
 def answer(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / ".probe-1").write_text("token")
-    return nodes._look(str(tmp_path / ".probe-1"), "token", None)
+    return nodes._look(tmp_path / ".probe-1", "token", None)
 
 
 def judged(found: dict[str, Any]) -> str:
@@ -123,13 +123,13 @@ def test_a_node_with_other_code_of_ours_is_told(answer: Any) -> None:
 
 
 def test_a_folder_that_a_node_does_not_see_is_told_with_what_to_do(tmp_path: Path) -> None:
-    found = nodes._look(str(tmp_path / "elsewhere" / ".probe-1"), "token", None)
-    assert "--runs must be a folder that all of them share" in judged(found)
+    found = nodes._look(tmp_path / "elsewhere" / ".probe-1", "token", None)
+    assert "--runs must be a folder or bucket that all of them share" in judged(found)
 
 
 def test_a_folder_of_the_same_name_on_another_disk_is_not_taken_for_the_drivers(tmp_path: Path) -> None:
     (tmp_path / ".probe-1").write_text("another token")
-    assert "does not see /shared/runs" in judged(nodes._look(str(tmp_path / ".probe-1"), "token", None))
+    assert "does not see /shared/runs" in judged(nodes._look(tmp_path / ".probe-1", "token", None))
 
 
 def test_a_folder_that_a_node_may_not_write_is_told(answer: Any) -> None:
@@ -138,7 +138,7 @@ def test_a_folder_that_a_node_may_not_write_is_told(answer: Any) -> None:
 
 def test_an_mlflow_that_a_node_does_not_reach_is_told(tmp_path: Path) -> None:
     (tmp_path / ".probe-1").write_text("token")
-    found = nodes._look(str(tmp_path / ".probe-1"), "token", "http://127.0.0.1:9")
+    found = nodes._look(tmp_path / ".probe-1", "token", "http://127.0.0.1:9")
     assert "does not reach MLflow: no MLflow server answers at http://127.0.0.1:9" in judged(found)
 
 

@@ -505,19 +505,18 @@ def measured(folder: Path, study: Study, data: Data, opened: list[int]) -> tuple
     search = begun(folder, study, trials=1, classes=list(data.classes), shape=list(data.shape))
     trial = search.ask()
     assert trial is not None
-    root = folder / "checkpoints"
-    written = checkpoints.write(root, 0, 1, classifier(folder, data))
+    written = checkpoints.shelf(folder).write(0, 1, classifier(folder, data))
     search.report(0, 1, {"val_accuracy": 0.5}, seconds=1.0, checkpoint=written.name, sha256=written.sha256)
-    return search, trial, source, root
+    return search, trial, source, folder
 
 
 def test_measuring_the_winner_leaves_its_answers_behind_from_one_opening(
     tiny_study: Study, tiny_data: Data, tmp_path: Path
 ) -> None:
     opened: list[int] = []
-    search, trial, source, root = measured(tmp_path / "s", tiny_study, tiny_data, opened)
-    accuracy = measure(search, trial, source, root)
-    assert measure(search, trial, source, root) == accuracy
+    search, trial, source, folder = measured(tmp_path / "s", tiny_study, tiny_data, opened)
+    accuracy = measure(search, trial, source, folder)
+    assert measure(search, trial, source, folder) == accuracy
     kept = examples.read(tmp_path / "s")
     assert kept is not None
     assert (kept.trial, kept.epoch, kept.accuracy) == (0, 1, accuracy)
@@ -529,14 +528,14 @@ def test_measuring_the_winner_leaves_its_answers_behind_from_one_opening(
 def test_a_full_disk_while_measuring_leaves_the_test_set_unmeasured(
     tiny_study: Study, tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search, trial, source, root = measured(tmp_path / "s", tiny_study, tiny_data, [])
+    search, trial, source, folder = measured(tmp_path / "s", tiny_study, tiny_data, [])
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full)
     with pytest.raises(StorageFull):
-        measure(search, trial, source, root)
+        measure(search, trial, source, folder)
     assert not trial.tested
 
 
@@ -553,10 +552,10 @@ def test_the_decisions_of_a_winner_over_the_plane_are_drawn(
     tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = plane()
-    search, trial, source, root = measured(tmp_path / "s", tiny_study, data, [])
+    search, trial, source, folder = measured(tmp_path / "s", tiny_study, data, [])
     without = page(tmp_path / "s")
     assert 'id="regions"' not in without
-    measure(search, trial, source, root)
+    measure(search, trial, source, folder)
     told = text(page(tmp_path / "s"))
     assert "Decision regions" in told
     assert "and test points in the colour of their own" in told

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from search import checkpoints, worker
+from search.checkpoints import Shelf
 from search.trials import State
 from search.worker import Task, reports, stack_file
 from trainables.data import Data
@@ -37,8 +38,8 @@ def run(tmp_path: Path, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> Run
     monkeypatch.setitem(worker._DATA, "made up", tiny_data)
 
     def reported(trainable: Any, *, silence: float = 60.0, **changes: Any) -> list[Report]:
-        asked = {name: changes.pop(name) for name in ("budget", "gpus", "checkpoints") if name in changes}
-        told: dict[str, Any] = {"checkpoints": tmp_path / "checkpoints", "stacks": tmp_path / "stacks", "cpus": 1.0}
+        asked = {name: changes.pop(name) for name in ("budget", "gpus", "shelf") if name in changes}
+        told: dict[str, Any] = {"shelf": Shelf(tmp_path / "checkpoints"), "stacks": tmp_path / "stacks", "cpus": 1.0}
         task = Task(trainable, (Reference(),), **{**told, **asked})
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
         config = {"trial": 3, "attempt": 2, "config": {"train/seed": 7}, "resume": None, "silence": silence, **changes}
@@ -85,7 +86,7 @@ def test_a_report_tells_which_gpus_the_trial_saw(run: Run, monkeypatch: pytest.M
 
 
 def test_a_node_that_does_not_share_the_folder_says_so_and_trains_nothing(run: Run, tmp_path: Path) -> None:
-    [told] = run(ending(None), checkpoints=tmp_path / "elsewhere")
+    [told] = run(ending(None), shelf=Shelf(tmp_path / "elsewhere"))
     assert "does not see" in told["unfit"]
 
 
@@ -95,7 +96,7 @@ def test_an_epoch_is_reported_with_its_checkpoint(run: Run, tmp_path: Path) -> N
     assert second["metrics"] == {"val_accuracy": 0.2}
     assert second["checkpoint"] == "trial-0003/attempt-2/epoch-0002"
     assert second["bytes"] == len("weights 2")
-    assert checkpoints.verified(tmp_path / "checkpoints", second["checkpoint"], second["sha256"])
+    assert checkpoints.verified(Shelf(tmp_path / "checkpoints"), second["checkpoint"], second["sha256"])
     assert second["seconds"] >= 0
     assert set(second["place"]) == {"pid", "node", "began"}
 
@@ -109,7 +110,7 @@ def test_the_trainable_is_given_configuration_data_and_where_to_go_on(
         heard.append((dict(config), data, resume))
         yield epoch(6)
 
-    for resume in (None, str(tmp_path / "checkpoints/trial-0003/attempt-1/epoch-0005")):
+    for resume in (None, "trial-0003/attempt-1/epoch-0005"):
         run(trainable, resume=resume, done=5)
     assert heard[0] == ({"train/seed": 7}, tiny_data, None)
     assert heard[1][2] == tmp_path / "checkpoints/trial-0003/attempt-1/epoch-0005"
@@ -180,7 +181,7 @@ def test_what_ends_a_process_is_not_taken_for_the_end_of_a_trial(error: BaseExce
 def test_a_full_disk_while_a_checkpoint_is_written_is_reported_as_that(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints.write, "__kwdefaults__", {**checkpoints.write.__kwdefaults__, "patience": 0.0})
+    monkeypatch.setattr(Shelf.write, "__kwdefaults__", {**Shelf.write.__kwdefaults__, "patience": 0.0})
 
     def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -198,7 +199,7 @@ def test_a_full_disk_while_a_checkpoint_is_written_is_reported_as_that(
 def test_a_budget_for_checkpoints_that_is_too_small_is_reported_as_that(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints.write, "__kwdefaults__", {**checkpoints.write.__kwdefaults__, "patience": 0.0})
+    monkeypatch.setattr(Shelf.write, "__kwdefaults__", {**Shelf.write.__kwdefaults__, "patience": 0.0})
     first, last = run(ending(None), budget=10)
     assert first["epoch"] == 1
     assert "10 bytes of --checkpoint-budget" in last["storage_full"]

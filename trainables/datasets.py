@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.cache import cache_folder
+
 Part = tuple[Tensor, Tensor]
 
 
@@ -142,11 +144,6 @@ def find(
 def file_of(name: str) -> str:
     """The file that holds the public data set `name`: a subset has that of the whole."""
     return f"{SUBSETS[name][0] if name in SUBSETS else name}.npz"
-
-
-def cache_folder() -> Path:
-    """Where downloaded data sets are kept: `search` in `XDG_CACHE_HOME`, by default `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "search"
 
 
 def digits() -> Source:
