@@ -11,18 +11,27 @@ import contextlib
 import functools
 import os
 import re
+import time
 import urllib.parse
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from search.errors import BadInput, EnvironmentFault, StorageFull
+from search.errors import BadInput, EnvironmentFault, SearchError, StorageFull
 from trainables.cache import cache_folder
 
+T = TypeVar("T")
+
 SCHEME = "s3://"
-ATTEMPTS = 6
-"""So often a request is made before the storage counts as gone; with growing pauses, half a minute in all."""
+PATIENCE_SECONDS = 60.0
+"""So long the storage may be away; a search waits for it."""
+HURRIED_SECONDS = 3.0
+"""So long for a command that only looks, and before a search begins."""
+BUSY = ("SlowDown", "ConditionalRequestConflict", "RequestTimeout")
+"""What is answered, without an error of the server, where one is to ask again."""
 FULL = ("XMinioStorageFull", "QuotaExceeded", "InsufficientStorage")
 """How servers other than Amazon's, which has no end, say that there is no room."""
 LANES = 16
@@ -80,12 +89,13 @@ class Object:
 class Bucket:
     """The objects of the bucket `name` whose keys begin with `prefix`, which is "" or ends in a slash.
 
-    Keys are relative to the prefix. Every method raises EnvironmentFault if the storage does not answer or refuses, and
-    StorageFull if it has no room.
+    Keys are relative to the prefix. Every method raises EnvironmentFault if the storage refuses, or does not answer for
+    `patience` seconds, and StorageFull if it has no room.
     """
 
     name: str
     prefix: str = ""
+    patience: float = field(default=PATIENCE_SECONDS, compare=False)
 
     @property
     def url(self) -> str:
@@ -97,131 +107,178 @@ class Bucket:
         """The folder that stands for it on this machine."""
         return _mirrors().joinpath(_server(), self.name, *self.prefix.split("/")[:-1])
 
+    @property
+    def hurried(self) -> Bucket:
+        """The same for somebody who waits for an answer, and can ask again."""
+        return replace(self, patience=HURRIED_SECONDS)
+
     def __truediv__(self, part: str) -> Bucket:
-        return Bucket(self.name, f"{self.prefix}{part}/")
+        return replace(self, prefix=f"{self.prefix}{part}/")
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object unless there is one of this key; say whether it was written.
 
         A conditional write (`If-None-Match: *`): of several writers at a time one succeeds.
         """
-        import botocore.exceptions
 
-        with _told(self):
-            while True:
-                try:
-                    _client().put_object(Bucket=self.name, Key=self.prefix + key, Body=content, IfNoneMatch="*")
-                    return True
-                except botocore.exceptions.ClientError as error:
-                    code = error.response["Error"]["Code"]
-                    if (
-                        code == "ConditionalRequestConflict"
-                    ):  # another one was being written; S3 wants to be asked again
-                        continue
-                    if code != "PreconditionFailed":
-                        raise
-                    # Ours may be there already: an answer that was lost is asked for again, by boto3 itself.
-                    return self.get(key) == content
+        def write(client: Any) -> bool:
+            import botocore.exceptions
+
+            try:
+                client.put_object(Bucket=self.name, Key=self.prefix + key, Body=content, IfNoneMatch="*")
+            except botocore.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] == "PreconditionFailed":
+                    return False
+                raise
+            return True
+
+        # One that is there already may be ours: a request whose answer was lost is made again.
+        return self._asked(write) or self.get(key) == content
 
     def put(self, key: str, content: bytes) -> None:
         """Write an object, in place of the one that is there."""
-        with _told(self):
-            _client().put_object(Bucket=self.name, Key=self.prefix + key, Body=content)
+        self._asked(lambda client: client.put_object(Bucket=self.name, Key=self.prefix + key, Body=content))
 
     def get(self, key: str) -> bytes | None:
         """The content of an object, None if there is none."""
-        import botocore.exceptions
 
-        with _told(self):
-            try:
-                content: bytes = _client().get_object(Bucket=self.name, Key=self.prefix + key)["Body"].read()
-            except botocore.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-                    return None
-                raise
+        def read(client: Any) -> bytes:
+            content: bytes = client.get_object(Bucket=self.name, Key=self.prefix + key)["Body"].read()
             return content
+
+        return self._asked(_unless_missing(read))
 
     def age(self, key: str) -> float | None:
         """How many seconds ago an object was written, by the storage's own clock; None if there is none."""
-        from email.utils import parsedate_to_datetime
 
-        import botocore.exceptions
-
-        with _told(self):
-            try:
-                head = _client().head_object(Bucket=self.name, Key=self.prefix + key)
-            except botocore.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-                    return None
-                raise
+        def look(client: Any) -> float:
+            head = client.head_object(Bucket=self.name, Key=self.prefix + key)
             now = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
             return max(0.0, float((now - head["LastModified"]).total_seconds()))
 
+        return self._asked(_unless_missing(look))
+
     def objects(self, under: str = "", *, after: str = "") -> list[Object]:
         """The objects whose keys begin with `under` and come after the key `after`, in order."""
-        return [
-            Object(each["Key"].removeprefix(self.prefix), each["Size"], each["LastModified"].timestamp())
-            for page in self._pages(Prefix=self.prefix + under, StartAfter=self.prefix + after if after else "")
-            for each in page.get("Contents", ())
-        ]
+        pages = self._pages(Prefix=self.prefix + under, StartAfter=self.prefix + after if after else "")
+        return [self._object(each) for page in pages for each in page.get("Contents", ())]
 
     def top(self) -> tuple[list[Object], list[str]]:
         """What lies at the top: the objects whose keys have one part, and the first parts of all longer ones."""
-        files, folders = [], []
-        for page in self._pages(Prefix=self.prefix, Delimiter="/"):
-            files += [
-                Object(each["Key"].removeprefix(self.prefix), each["Size"], each["LastModified"].timestamp())
-                for each in page.get("Contents", ())
-            ]
-            folders += [each["Prefix"].removeprefix(self.prefix)[:-1] for each in page.get("CommonPrefixes", ())]
-        return files, folders
+        pages = self._pages(Prefix=self.prefix, Delimiter="/")
+        files = [self._object(each) for page in pages for each in page.get("Contents", ())]
+        folders = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
+        return files, [folder.removeprefix(self.prefix)[:-1] for folder in folders]
 
-    def _pages(self, **asked: str) -> Iterator[Any]:
-        with _told(self):
-            yield from (
-                _client()
-                .get_paginator("list_objects_v2")
-                .paginate(Bucket=self.name, **{key: value for key, value in asked.items() if value})
-            )
+    def _object(self, listed: Mapping[str, Any]) -> Object:
+        return Object(listed["Key"].removeprefix(self.prefix), listed["Size"], listed["LastModified"].timestamp())
+
+    def _pages(self, **asked: str) -> list[Any]:
+        told = {"Bucket": self.name, **{key: value for key, value in asked.items() if value}}
+        return self._asked(lambda client: list(client.get_paginator("list_objects_v2").paginate(**told)))
 
     def upload(self, folder: Path, files: Iterable[Path]) -> None:
         """Write `files`, whose keys are their paths below `folder`."""
-        with _told(self):
-            for file in files:
-                _client().upload_file(str(file), self.name, self.prefix + file.relative_to(folder).as_posix())
+
+        def write(client: Any, file: Path) -> None:
+            client.upload_file(str(file), self.name, self.prefix + file.relative_to(folder).as_posix())
+
+        for file in files:
+            self._asked(functools.partial(write, file=file))
 
     def download(self, folder: Path, keys: Iterable[str]) -> None:
         """Write the objects of these keys to files below `folder`, each of which appears whole or not at all."""
-        with _told(self):
-            for key in keys:
-                file = folder / key
-                file.parent.mkdir(parents=True, exist_ok=True)
-                _client().download_file(self.name, self.prefix + key, str(file))
+
+        def read(client: Any, key: str) -> None:
+            client.download_file(self.name, self.prefix + key, str(folder / key))
+
+        for key in keys:
+            (folder / key).parent.mkdir(parents=True, exist_ok=True)
+            self._asked(functools.partial(read, key=key))
 
     def remove(self, keys: Iterable[str]) -> None:
         """Delete the objects of these keys; one that is gone already is no fault."""
         named = [{"Key": self.prefix + key} for key in keys]
-        with _told(self):
-            for start in range(0, len(named), MOST_DELETED):
-                told = {"Objects": named[start : start + MOST_DELETED], "Quiet": True}
-                _client().delete_objects(Bucket=self.name, Delete=told)
+
+        def delete(client: Any, some: list[dict[str, str]]) -> None:
+            client.delete_objects(Bucket=self.name, Delete={"Objects": some, "Quiet": True})
+
+        for start in range(0, len(named), MOST_DELETED):
+            self._asked(functools.partial(delete, some=named[start : start + MOST_DELETED]))
 
     def check(self) -> None:
         """Write, read and delete an object. Raises EnvironmentFault if that, or a conditional write, does not work."""
-        import uuid
-
-        key, content = f".probe-{uuid.uuid4().hex}", b"can this be written, and only once?"
+        probe, key, content = self.hurried, f".probe-{uuid.uuid4().hex}", b"can this be written, and only once?"
         try:
-            if not self.create(key, content) or self.get(key) != content:
+            if not probe.create(key, content) or probe.get(key) != content:
                 raise EnvironmentFault(f"{self.url} gives back other than was written; choose another --runs")
-            if self.create(key, content[::-1]):
+            if probe.create(key, content[::-1]):
                 raise EnvironmentFault(
                     f"the storage of {self.url} knows no conditional writes (If-None-Match), without which two "
                     "processes could write one record; take one that does, or a shared folder"
                 )
         finally:
             with contextlib.suppress(EnvironmentFault):  # what stood in the way of the probe has been told
-                self.remove([key])
+                probe.remove([key])
+
+    def _asked(self, request: Callable[[Any], T]) -> T:
+        """`request(client)`, made again while the storage is away; what boto3 raises becomes a fault of one line."""
+        client = _client()
+        import boto3.exceptions
+        import botocore.exceptions
+
+        deadline, pause = time.monotonic() + self.patience, 0.2
+        while True:
+            try:
+                return request(client)
+            except (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error) as error:
+                fault = self._fault(error)
+                away = isinstance(error, (*_away(), boto3.exceptions.Boto3Error))
+            except botocore.exceptions.ClientError as error:
+                fault = self._fault(error)
+                code = error.response["Error"]["Code"]
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+                away = (status >= 500 and status != 507) or code in BUSY
+            if not away or time.monotonic() + pause > deadline:
+                raise fault from None
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _fault(self, error: Exception) -> SearchError:
+        why = " ".join(str(error).split())[:200]
+        told = getattr(error, "response", {})
+        code = told.get("Error", {}).get("Code", "")
+        if code in FULL or told.get("ResponseMetadata", {}).get("HTTPStatusCode") == 507:
+            return StorageFull(f"no space left in {self.url} ({code}); free some, then resume")
+        if code:
+            return EnvironmentFault(f"the storage refuses {self.url}: {why}; look at the bucket and its rights")
+        return EnvironmentFault(
+            f"the storage of {self.url} cannot be used: {why}; AWS_ENDPOINT_URL, AWS_PROFILE and the like say where it "
+            "is and who asks"
+        )
+
+
+def _away() -> tuple[type[Exception], ...]:
+    """What botocore raises where nobody answers, or not to the end."""
+    from botocore import exceptions
+
+    return exceptions.HTTPClientError, exceptions.IncompleteReadError
+
+
+def _unless_missing(request: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    """`request`, with None where there is no such object."""
+
+    def asked(client: Any) -> T | None:
+        import botocore.exceptions
+
+        try:
+            return request(client)
+        except botocore.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return None
+            raise
+
+    return asked
 
 
 @functools.cache
@@ -233,29 +290,8 @@ def _client() -> Any:
         raise EnvironmentFault("object storage needs boto3; pip install 'search[s3]', on every node") from None
     # Checksums that are not asked for: servers other than Amazon's know them not, or not long.
     asked = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
-    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
-    return boto3.session.Session().client(
-        "s3", config=Config(connect_timeout=5, read_timeout=30, retries=retries, max_pool_connections=LANES, **asked)
+    # Whether and how long to ask again is decided here, not there.
+    config = Config(
+        connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 1}, max_pool_connections=LANES, **asked
     )
-
-
-@contextlib.contextmanager
-def _told(bucket: Bucket) -> Iterator[None]:
-    """Inside, what boto3 raises becomes a fault of one line."""
-    _client()
-    import boto3.exceptions
-    import botocore.exceptions
-
-    try:
-        yield
-    except botocore.exceptions.ClientError as error:
-        code, why = error.response["Error"]["Code"], " ".join(str(error).split())[:200]
-        if code in FULL or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 507:
-            raise StorageFull(f"no space left in {bucket.url} ({code}); free some, then resume") from None
-        raise EnvironmentFault(f"the storage refuses {bucket.url}: {why}; look at the bucket and its rights") from None
-    except (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error) as error:
-        why = " ".join(str(error).split())[:200]
-        raise EnvironmentFault(
-            f"the storage of {bucket.url} cannot be used: {why}; AWS_ENDPOINT_URL, AWS_PROFILE and the like say where "
-            "it is and who asks"
-        ) from None
+    return boto3.session.Session().client("s3", config=config)

@@ -111,7 +111,7 @@ def is_held(folder: Path) -> bool:
     if is_held_here(folder):
         return True
     bucket = storage.of(folder)
-    age = bucket.age(HOLDER) if bucket else None
+    age = bucket.hurried.age(HOLDER) if bucket else None
     return age is not None and age < DEAD_SECONDS
 
 

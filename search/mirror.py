@@ -90,6 +90,7 @@ def pull(folder: Path, *, holding: bool = False) -> None:
     bucket = storage.of(folder)
     if bucket is None or (not holding and lock.is_held_here(folder)):
         return
+    bucket = bucket if holding else bucket.hurried
     first = bucket.get(_segment(1))
     if first is None:
         _empty(folder)
@@ -119,7 +120,7 @@ def pull_all(runs: Path) -> None:
     bucket = storage.of(runs)
     if bucket is None:
         return
-    there = [name for name in bucket.top()[1] if not name.startswith(".")]
+    there = [name for name in bucket.hurried.top()[1] if not name.startswith(".")]
     for name in there:
         pull(runs / name)
     for folder in runs.glob("*/"):

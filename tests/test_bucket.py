@@ -414,7 +414,7 @@ def test_a_bucket_that_does_not_exist_is_one_line(on: Machine) -> None:
 
 def test_a_storage_that_is_not_there_is_one_line(on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(storage, "ATTEMPTS", 1)
+    monkeypatch.setattr(storage, "HURRIED_SECONDS", 0.1)
     with pytest.raises(EnvironmentFault, match=r"cannot be used: .*127\.0\.0\.1:9.* AWS_ENDPOINT_URL"):
         Bucket("lab").check()
 

@@ -24,7 +24,15 @@ from search.record import FILE, Event
 
 STUDY = Path(__file__).with_name("study.py")
 NAME = "chaos"
-FOREIGN = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SEARCH_DATA_DIR")
+FOREIGN = (
+    "MLFLOW_TRACKING_URI",
+    "RAY_ADDRESS",
+    "SEARCH_DATA_DIR",
+    "SEARCH_RUNS_DIR",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_PROFILE",
+)
 """Variables of whoever runs the tests that must not steer them."""
 
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,8 +43,8 @@ def free_port() -> int:
 class Cluster:
     """The nodes; the first is the head, which has the job server and runs no trials."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None, *, apart: bool = False) -> None:
+        self.folder, self._env, self._apart = folder, dict(env or {}), apart
         self.token = folder / "token"
         self.token.write_text(secrets.token_hex(32))
         self.token.chmod(0o600)
@@ -134,7 +134,7 @@ class Cluster:
         kept = {name: value for name, value in os.environ.items() if name not in command.FOREIGN}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
         ours = {"CHAOS_FOLDER": str(self.folder.resolve()), "SPT_NOENV": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        return {**kept, **QUICK, **self.client, **ours, "PATH": path, "HOME": str(self.folder)}
+        return {**kept, **QUICK, **self.client, **ours, "PATH": path, "HOME": str(self.folder), **self._env}
 
     def _ray(self, *words: object) -> None:
         subprocess.run(
@@ -152,10 +152,11 @@ class Cluster:
         options = [str(word) for option in own.items() for word in option]
         line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address", HOST]
         line += ["--object-store-memory", str(200 * 10**6), *options, *map(str, words)]
+        home = tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder) if self._apart else str(self.folder)
         with (self.folder / f"{name}.log").open("w") as log:
             return subprocess.Popen(
-                line, cwd=self.folder, env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                line, cwd=self.folder, env={**self._environment(), "HOME": home}, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def _request(self, path: str) -> urllib.request.Request:
@@ -174,10 +175,15 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *, workers: int = 2) -> Iterator[Cluster]:
-    """A head and so many nodes of one CPU; all of it is gone at the end."""
+def cluster(
+    folder: Path, *, workers: int = 2, env: Mapping[str, str] | None = None, apart: bool = False
+) -> Iterator[Cluster]:
+    """A head and so many nodes of one CPU; all of it is gone at the end.
+
+    `env` is added to the environment of all; if they are `apart`, each has a home of its own, and they share no folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    made = Cluster(folder)
+    made = Cluster(folder, env, apart=apart)
     try:
         for _ in range(workers):
             made.add()
