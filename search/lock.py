@@ -81,10 +81,12 @@ def held_in_bucket(folder: Path, say: Callable[[str], None] = lambda text: None)
     if age is not None and age < DEAD_SECONDS:
         who = (bucket.get(HOLDER) or b"").decode(errors="replace")
         say(f"{who} worked on {folder.name} {age:.0f} s ago; waiting for a sign of it, at most {DEAD_SECONDS:g} s")
+        written = time.monotonic() - age
         while age is not None and age < DEAD_SECONDS:
             time.sleep(1.0)
-            before, age = age, bucket.age(HOLDER)
-            if age is not None and age < before:
+            age = bucket.age(HOLDER)
+            # The storage's clock counts whole seconds.
+            if age is not None and age + 1.5 < time.monotonic() - written:
                 raise _in_use(folder, f" ({who})")
     over = threading.Event()
     bucket.put(HOLDER, me.encode())
