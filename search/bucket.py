@@ -246,7 +246,7 @@ class Bucket:
 
     def _fault(self, error: Exception) -> SearchError:
         why = " ".join(str(error).split())[:200]
-        told = getattr(error, "response", {})
+        told = getattr(error, "response", None) or {}
         code = told.get("Error", {}).get("Code", "")
         if code in FULL or told.get("ResponseMetadata", {}).get("HTTPStatusCode") == 507:
             return StorageFull(f"no space left in {self.url} ({code}); free some, then resume")
@@ -262,7 +262,7 @@ def _away() -> tuple[type[Exception], ...]:
     """What botocore raises where nobody answers, or not to the end."""
     from botocore import exceptions
 
-    return exceptions.HTTPClientError, exceptions.IncompleteReadError
+    return exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError
 
 
 def _unless_missing(request: Callable[[Any], T]) -> Callable[[Any], T | None]:

@@ -41,7 +41,7 @@ class Storage:
         with urllib.request.urlopen(f"{self.uri}/{BUCKET}?list-type=2&prefix=runs/{name}/record/") as answer:
             return sum(element.tag.endswith("Contents") for element in ET.parse(answer).getroot())
 
-    def wait_for(self, name: str, appends: int, *, process: command.Command, seconds: float = 90) -> None:
+    def wait_for(self, name: str, appends: int, *, process: command.Command, seconds: float = 240) -> None:
         deadline = time.monotonic() + seconds
         while self.appends(name) < appends:
             assert process.poll() is None, process.err.read_text()[-3000:]
