@@ -223,14 +223,17 @@ class Bucket:
 
     def _asked(self, request: Callable[[Any], T]) -> T:
         """`request(client)`, made again while the storage is away; what boto3 raises becomes a fault of one line."""
-        client = _client()
+        link = _link()
         import boto3.exceptions
         import botocore.exceptions
 
-        deadline, pause = time.monotonic() + self.patience, 0.2
+        # Once it was waited for in vain, what is left to say at the end is tried and not waited for again.
+        deadline, pause = time.monotonic() + (0.0 if link.given_up else self.patience), 0.2
         while True:
             try:
-                return request(client)
+                answer = request(link.client)
+                link.given_up = False
+                return answer
             except (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error) as error:
                 fault = self._fault(error)
                 away = isinstance(error, (*_away(), boto3.exceptions.Boto3Error))
@@ -240,6 +243,7 @@ class Bucket:
                 status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
                 away = (status >= 500 and status != 507) or code in BUSY
             if not away or time.monotonic() + pause > deadline:
+                link.given_up = away
                 raise fault from None
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
@@ -281,8 +285,16 @@ def _unless_missing(request: Callable[[Any], T]) -> Callable[[Any], T | None]:
     return asked
 
 
+@dataclass
+class _Link:
+    """What this process has with the storage: boto3's client, and whether it was last waited for in vain."""
+
+    client: Any
+    given_up: bool = False
+
+
 @functools.cache
-def _client() -> Any:
+def _link() -> _Link:
     try:
         import boto3
         from botocore.config import Config
@@ -294,4 +306,4 @@ def _client() -> Any:
     config = Config(
         connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 1}, max_pool_connections=LANES, **asked
     )
-    return boto3.session.Session().client("s3", config=config)
+    return _Link(boto3.session.Session().client("s3", config=config))

@@ -45,9 +45,9 @@ def on(server: s3.Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
             monkeypatch.setenv(key, value)
 
     become("first")
-    storage._client.cache_clear()
+    storage._link.cache_clear()
     yield become
-    storage._client.cache_clear()
+    storage._link.cache_clear()
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_every_machine_reads_the_record_as_it_was_written_whoever_wrote_it(
 ) -> None:
     place = tmp_path_factory.mktemp("machines")
     with pytest.MonkeyPatch.context() as patch:
-        storage._client.cache_clear()
+        storage._link.cache_clear()
         patch.setattr(mirror, "CHAPTER", chapter)
         runs, written = f"s3://{s3.BUCKET}/{next(fresh)}", []
         for number, session in enumerate(sessions):  # each on a machine of its own
@@ -140,7 +140,7 @@ def test_every_machine_reads_the_record_as_it_was_written_whoever_wrote_it(
                 assert pulled(runs) == written
         patch.setenv("XDG_CACHE_HOME", str(place / "last"))
         assert pulled(runs) == written
-        storage._client.cache_clear()
+        storage._link.cache_clear()
 
 
 @settings(max_examples=15)
@@ -150,7 +150,7 @@ def test_of_two_processes_that_both_take_a_search_for_theirs_one_goes_on_and_the
 ) -> None:
     place = tmp_path_factory.mktemp("machines")
     with pytest.MonkeyPatch.context() as patch:
-        storage._client.cache_clear()
+        storage._link.cache_clear()
         runs, records = f"s3://{s3.BUCKET}/{next(fresh)}", {}
         for key, value in server.env(place / "a").items():
             patch.setenv(key, value)
@@ -174,7 +174,7 @@ def test_of_two_processes_that_both_take_a_search_for_theirs_one_goes_on_and_the
         assert [row[2] for row in pulled(runs)] == told
         assert len({word[0] for word in told[1:]}) <= 1, "two processes wrote one record"
         assert out == {who for who in turns if turns and who != turns[0]}
-        storage._client.cache_clear()
+        storage._link.cache_clear()
 
 
 def test_what_the_bucket_did_not_take_is_not_written_here_either(runs: str, on: Machine) -> None:
