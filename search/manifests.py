@@ -8,6 +8,7 @@ import shlex
 from importlib.metadata import version
 from typing import Any
 
+from search import bucket
 from search.errors import BadInput
 from search.jobs import STOP_SECONDS, Order
 from search.settings import Settings
@@ -55,15 +56,16 @@ wait $!
 def rayjob(order: Order, settings: Settings, *, image: str | None, workers: int, cpus: int, mlflow: str) -> str:
     """A RayJob of KubeRay 1.6 or later, as YAML: its own cluster, tokens, spot workers, a head without trials.
 
-    `image` holds Ray, our packages and the study; the claim CLAIM must exist and be one that many nodes can write.
-    Raises BadInput without an image.
+    `image` holds Ray, our packages and the study. Unless the runs are in a bucket, the claim CLAIM must exist and be
+    one that many nodes can write; for a bucket the secret CLAIM, if there is one, is put into the environment. Raises
+    BadInput without an image.
     """
     import yaml
 
     if not image:
         raise BadInput("--kuberay needs --image: a container with Ray, this package, its requirements and the study")
     environment = [{"name": "MLFLOW_TRACKING_URI", "value": mlflow}] if mlflow else []
-    gpus = math.ceil(settings.gpus)
+    gpus, claim = math.ceil(settings.gpus), bucket.of(settings.runs) is None
     manifest = {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -79,7 +81,9 @@ def rayjob(order: Order, settings: Settings, *, image: str | None, workers: int,
                 "authOptions": {"mode": "token"},
                 "headGroupSpec": {
                     "rayStartParams": {"num-cpus": "0"},
-                    "template": _pod("ray-head", image, cpus=2, gpus=0, environment=environment, spot=False),
+                    "template": _pod(
+                        "ray-head", image, cpus=2, gpus=0, environment=environment, spot=False, claim=claim
+                    ),
                 },
                 "workerGroupSpecs": [
                     {
@@ -88,34 +92,40 @@ def rayjob(order: Order, settings: Settings, *, image: str | None, workers: int,
                         "minReplicas": 1,
                         "maxReplicas": workers,
                         "rayStartParams": {},
-                        "template": _pod("ray-worker", image, cpus=cpus, gpus=gpus, environment=environment, spot=True),
+                        "template": _pod(
+                            "ray-worker", image, cpus=cpus, gpus=gpus, environment=environment, spot=True, claim=claim
+                        ),
                     }
                 ],
             },
         },
     }
+    needs = f"a claim {CLAIM} (ReadWriteMany)" if claim else f"rights to the bucket (a secret {CLAIM}, or a role)"
     head = (
-        f"# Submit with: kubectl apply -f FILE     Needs KubeRay 1.6 or later, and a claim {CLAIM} (ReadWriteMany)\n"
+        f"# Submit with: kubectl apply -f FILE     Needs KubeRay 1.6 or later, and {needs}\n"
         "# for records and checkpoints. A cluster that is lost is made again, and the search goes on from its record.\n"
     )
     return head + str(yaml.safe_dump(manifest, sort_keys=False))
 
 
-def _pod(name: str, image: str, *, cpus: int, gpus: int, environment: list[dict[str, str]], spot: bool) -> Any:
+def _pod(
+    name: str, image: str, *, cpus: int, gpus: int, environment: list[dict[str, str]], spot: bool, claim: bool
+) -> Any:
     size: dict[str, Any] = {"cpu": str(cpus), "memory": f"{2 * cpus + 2}Gi"}
     if gpus:
         size["nvidia.com/gpu"] = str(gpus)
-    container = {
+    container: dict[str, Any] = {
         "name": name,
         "image": image,
         "env": environment,
         "resources": {"requests": size, "limits": size},
-        "volumeMounts": [{"name": "runs", "mountPath": "/runs"}],
     }
-    pod: dict[str, Any] = {
-        "containers": [container],
-        "volumes": [{"name": "runs", "persistentVolumeClaim": {"claimName": CLAIM}}],
-    }
+    pod: dict[str, Any] = {"containers": [container]}
+    if claim:
+        container["volumeMounts"] = [{"name": "runs", "mountPath": "/runs"}]
+        pod["volumes"] = [{"name": "runs", "persistentVolumeClaim": {"claimName": CLAIM}}]
+    else:
+        container["envFrom"] = [{"secretRef": {"name": CLAIM, "optional": True}}]
     if spot:
         pod["tolerations"] = [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key, _ in SPOT]
         pod["affinity"] = {

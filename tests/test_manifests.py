@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from search import manifests
+from search.bucket import runs_folder
 from search.errors import BadInput
 from search.jobs import Order
 from search.settings import Settings
@@ -139,6 +140,18 @@ def test_the_command_of_a_rayjob_keeps_its_runs_on_the_claim() -> None:
 def test_a_rayjob_has_a_name_that_kubernetes_allows(name: str, allowed: str) -> None:
     made = manifests.rayjob(Order(name, ("digits_cnn",)), Settings(), image="mine:1", **SIZE)
     assert yaml.safe_load(made)["metadata"]["name"] == allowed
+
+
+def test_a_rayjob_with_its_runs_in_a_bucket_needs_no_claim_and_takes_the_rights_from_a_secret() -> None:
+    order, settings = ORDER.and_also("--runs", "s3://lab/runs"), Settings(runs=runs_folder("s3://lab/runs"))
+    job = yaml.safe_load(manifests.rayjob(order, settings, image="lab/search:1", **SIZE))
+    jsonschema.Draft202012Validator(schema_of_a_job()).validate(job["spec"])
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert "volumes" not in group["template"]["spec"]
+        [container] = group["template"]["spec"]["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "search-runs", "optional": True}}]
+    assert job["spec"]["entrypoint"].endswith("--runs s3://lab/runs")
 
 
 def test_a_rayjob_without_an_image_is_refused() -> None:
