@@ -477,6 +477,7 @@ def test_budgets_of_a_command_that_is_given_a_third_time_are_totals_still() -> N
         ({"scheduler": "none"}, "scheduler was asha, asked is none"),
         ({"cpus": 2.0}, "cpus was 1.0, asked is 2.0"),
         ({"gpus": 0.5}, "gpus was 0.0, asked is 0.5"),
+        ({"gpus": 0.5, "also_cpus": True}, "also_cpus was False, asked is True"),
         ({"epochs": 3}, r"epochs was \d+, asked is 3"),
     ],
     ids=str,
