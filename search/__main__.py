@@ -105,6 +105,7 @@ def studies() -> None:
 @click.option("--concurrent", type=int, help="At most so many trials at a time; as many as fit if left out.")
 @click.option("--cpus", type=float, default=1.0, show_default=True, help="CPUs per trial.")
 @click.option("--gpus", type=float, default=0.0, show_default=True, help="GPUs per trial; fractions share one.")
+@click.option("--also-cpus", is_flag=True, help="Let trials for which no GPU is free train on CPUs.")
 @click.option("--seed", type=int, default=0, show_default=True, help="All random draws come from it.")
 @click.option("--sampler", help="What proposes: tpe, random, or grid; the study's (tpe, as a rule) if left out.")
 @click.option("--scheduler", help="What stops the weak: asha or none; the study's (asha, as a rule) if left out.")

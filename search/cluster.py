@@ -30,11 +30,12 @@ WORKER_ENVIRONMENT = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
     # PyTorch's allocator gives freed blocks back more readily, which matters where trials share a GPU.
     "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+    # Trials without a GPU see none. Ray looks for this in the worker, whose node somebody else may have started.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 
 DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # trials without a GPU see none
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record holds what they would write
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see search/stop.py

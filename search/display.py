@@ -187,7 +187,8 @@ def plan(study: Study, about: dict[str, Any]) -> str:
         (
             "resources",
             f"{about['concurrent']} at a time, each {about['cpus']:g} CPU"
-            + (f" and {about['gpus']:g} GPU" if about["gpus"] else ""),
+            + (f" and {about['gpus']:g} GPU" if about["gpus"] else "")
+            + (", or no GPU where none is free" if about.get("also_cpus") else ""),
         ),
         ("mlflow", about["tracking_uri"]),
     ]

@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from search import checkpoints
 from search.checkpoints import Retention
 from search.errors import EnvironmentFault, StorageFull
+from search.nodes import Places
 from search.search import Search
 from search.settings import Settings
 from search.trials import EpochRow, State, Trial
@@ -34,6 +35,9 @@ ROOM_COUNT_SECONDS = 1.0
 
 ROOM_SECONDS = 120.0
 """Trials may wait at least so long for a node with room; a worker's start alone can take a minute on a busy machine."""
+
+GPU_WAIT_SECONDS = 30.0
+"""A trial that has waited longer for its GPU may lack the CPU beside it, which one of ours without a GPU has taken."""
 
 
 class Engine:
@@ -56,7 +60,7 @@ class Engine:
         *,
         should_stop: Callable[[], str],
         should_confirm: Callable[[], bool],
-        slots: Callable[[], int],
+        places: Callable[[], Places],
         alone: Callable[[], bool],
         unreachable: Callable[[], bool],
         tick: Callable[[], None],
@@ -65,8 +69,11 @@ class Engine:
         self.search, self.task, self.retention, self.watchdog = search, task, retention, watchdog
         self.should_stop, self.unreachable, self.tick, self.warn = should_stop, unreachable, tick, warn
         self.should_confirm, self.alone = should_confirm, alone
-        self._slots, self._room, self._counted = slots, 0, -math.inf
-        self._live: set[str] = set()
+        self._places, self._room, self._counted = places, Places(0), -math.inf
+        self._bare: dict[str, bool] = {}
+        """The trials that Tune has, as it calls them, and whether the place of each is one without a GPU."""
+        self._waiting: dict[str, float] = {}
+        """Those that have not begun yet and do not lack a GPU: since when."""
         self.fault: BaseException | None = None
         self.ray_trials: list[Any] = []
         self._numbers: dict[str, int] = {}
@@ -76,7 +83,9 @@ class Engine:
         """Run, and return why it ended: "" if there was nothing left to do. Trials may still be running then."""
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it would say, we say
         send_along(self.task.trainable)
-        trainable = tune.with_resources(as_ray_function(self.task), {"cpu": settings.cpus, "gpu": settings.gpus})
+        cpus = settings.cpus
+        # Tune keeps apart what workers of different resources it has, so a trial never comes to one of the other kind.
+        trainable = tune.with_resources(as_ray_function(self.task), lambda config: {"cpu": cpus, "gpu": config["gpus"]})
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -111,13 +120,15 @@ class Engine:
         """What a worker is to do next, or None when there is nothing at present."""
         if self.should_stop():
             return None
+        bare = bool(self._next_is_bare())
         waiting = self.search.again()
         row = self._restart(waiting) if waiting else None
         trial = waiting or self.search.ask()
         if trial is None:
             return None
-        self._numbers[ray_id] = trial.number
-        self._live.add(ray_id)
+        self._numbers[ray_id], self._bare[ray_id] = trial.number, bare
+        if not bare:
+            self._waiting[ray_id] = time.monotonic()
         return {
             "trial": trial.number,
             "attempt": trial.attempt,
@@ -125,6 +136,7 @@ class Engine:
             "resume": row.checkpoint if row else None,
             "done": row.number if row else 0,
             "silence": self.watchdog.limit,
+            "gpus": 0.0 if bare else self.task.gpus,
         }
 
     def check_clock(self) -> None:
@@ -138,20 +150,47 @@ class Engine:
         return bool(self.search.trials.running()) and not self.should_stop() and not self.search.hopeless()
 
     @property
-    def room(self) -> int:
+    def room(self) -> Places:
         """How many trials may run at a time; nodes come and go, and other searches begin and end."""
         if time.monotonic() > self._counted + ROOM_COUNT_SECONDS:
-            self._room, self._counted = self._slots(), time.monotonic()
+            self._room, self._counted = self._places(), time.monotonic()
         return self._room
 
     @property
     def full(self) -> bool:
         """Whether no more trials may begin at present."""
-        return len(self._live) >= self.room
+        return self._next_is_bare() is None
+
+    def _next_is_bare(self) -> bool | None:
+        """Whether the place of the next trial is one without a GPU: if no other is free. None if there is no place.
+
+        While a trial waits for its GPU for long, and others of ours run without one, no more of these begin, so that
+        no device stands idle for want of a CPU that they hand on from one to the next.
+        """
+        room, live = self.room, self._live
+        if sum(live) >= sum(room):
+            return None
+        if live.asked < room.asked:
+            return False
+        now, oldest = time.monotonic(), min(self._waiting.values(), default=math.inf)
+        starved = live.bare > 0 and live.asked == room.asked and now > oldest + GPU_WAIT_SECONDS
+        return None if live.bare >= room.bare or starved else True
+
+    @property
+    def _live(self) -> Places:
+        """How many places of each kind are taken."""
+        bare = sum(self._bare.values())
+        return Places(len(self._bare) - bare, bare)
+
+    def began(self, ray_id: str) -> None:
+        """A worker begins with the trial that Tune calls `ray_id`."""
+        self._waiting.pop(ray_id, None)
+        self.watchdog.began(ray_id)
 
     def left(self, ray_id: str) -> None:
         """Tune is done with the trial that it calls `ray_id`."""
-        self._live.discard(ray_id)
+        self._bare.pop(ray_id, None)
+        self._waiting.pop(ray_id, None)
 
     def heard(self, ray_id: str, report: Mapping[str, Any]) -> bool:
         """Take in a report of the trial that Ray calls `ray_id`, and say whether it goes on."""
@@ -180,7 +219,7 @@ class Engine:
                 size=report["bytes"],
                 place=report["place"],
             )
-            if go_on and len(self._live) > self.room and not self.alone():
+            if go_on and self._too_many(bare=self._bare.get(ray_id, False)) and not self.alone():
                 # Another search has begun; this place is its share, and the checkpoint is there to go on from.
                 self.search.lost(number, State.PREEMPTED, "gave its place to another search")
                 go_on = False
@@ -189,10 +228,15 @@ class Engine:
             self.watchdog.ended(ray_id)
         return go_on
 
+    def _too_many(self, *, bare: bool) -> bool:
+        """Whether more trials run on places of this kind than there are for us."""
+        return self._live[bare] > self.room[bare]
+
     def lost(self, ray_id: str, why: str) -> None:
         """The worker of a trial died; Ray's memory monitor and its nodes say so where it was they."""
         number = self._numbers.pop(ray_id, None)
         self.watchdog.ended(ray_id)
+        self._counted = -math.inf  # its node may be gone, and with it the GPU for which it would wait
         if number is None:
             return
         stack = stack_file(self.task.stacks, number, self.search.trials[number].attempt)
@@ -332,7 +376,7 @@ class _Watch(_Stateless, tune.Callback):
         self._engine = engine
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._engine.watchdog.began(trial.trial_id)
+        self._engine.began(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         self._engine.ray_trials = trials

@@ -9,8 +9,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from search import environment, mlflow_store
 from search.bucket import Bucket, of, shown
@@ -30,30 +31,69 @@ MATTERS = ("python", "ray", "torch", "numpy")
 """What a worker must have in the driver's version: Ray's pickles and the numbers depend on it."""
 
 
-def slots(settings: Settings) -> int:
-    """How many trials this search may have at a time, at least 1: its share of what the cluster has now.
+class Places(NamedTuple):
+    """How many trials may run at a time: with all that each asks for, and, with `--also-cpus`, without a GPU."""
 
-    All searches of a cluster get the same, but none more than its `--concurrent`; what one leaves others take.
+    asked: int
+    bare: int = 0
+
+
+def places(settings: Settings) -> Places:
+    """The places of this search, at least one in all: its share of what the cluster has now.
+
+    All searches of a cluster get the same, but none more than its `--concurrent`; what one leaves others take. Places
+    without a GPU are shared by their CPUs, among the searches that may use them: of its share of these a search has
+    already what stands beside its GPUs.
     """
     import ray
 
-    room = _slots(settings, _resources())
-    if not settings.ray_address:
-        return room
-    me = ray.get_runtime_context().get_job_id()
-    return share(room, {**_wishes(), me: wish(settings)}, me)
+    there = _resources()
+    room = _room(settings, there)
+    if settings.ray_address:
+        me = ray.get_runtime_context().get_job_id()
+        room = _shared(settings, there, {**_wishes(), me: wish(settings)}, me)
+    return _bounded(settings, room)
+
+
+def _shared(
+    settings: Settings, there: Sequence[Mapping[str, float]], wishes: Mapping[str, Mapping[str, Any]], me: str
+) -> Places:
+    """The part of the room on the nodes `there` that is for `me`."""
+    room = _room(settings, there)
+    asked = min(room.asked, share(room.asked, wishes, me))
+    if not settings.also_cpus:
+        return Places(asked)
+    on_cpus = {**wishes[me], "gpus": 0.0}
+    takers = {key: each for key, each in wishes.items() if not each["gpus"] or each.get("also_cpus")}
+    processors = share(_room(replace(settings, also_cpus=False, gpus=0.0), there).asked, {**takers, me: on_cpus}, me)
+    return Places(asked, min(room.bare, max(0, processors - asked)))
+
+
+def slots(settings: Settings) -> int:
+    """How many trials this search may have at a time, at least 1, of whatever kind."""
+    return sum(places(settings))
 
 
 def slots_here(settings: Settings) -> int:
     """How many trials this machine alone has room for at once, as `slots` says of a cluster; without Ray."""
     import torch
 
-    return _slots(settings, [{"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}])
+    here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+    return sum(_bounded(settings, _room(settings, [here])))
 
 
-def _slots(settings: Settings, nodes: Iterable[Mapping[str, float]]) -> int:
-    room = sum(_fit(settings, node) for node in nodes)
-    return max(1, min(room, settings.concurrent or room))
+def _room(settings: Settings, nodes: Iterable[Mapping[str, float]]) -> Places:
+    """The places on these nodes, at least one: without a GPU as many as fit beside all those that have one."""
+    there = list(nodes)
+    bare = sum(_fit_bare(settings, node) for node in there)
+    return Places(max(sum(_fit(settings, node) for node in there), 0 if bare else 1), bare)
+
+
+def _bounded(settings: Settings, room: Places) -> Places:
+    """`room`, of which no more than `--concurrent` is taken: first what has all that is asked for."""
+    most = settings.concurrent or sum(room)
+    asked = min(room.asked, most)
+    return Places(asked, min(room.bare, most - asked))
 
 
 def _fit(settings: Settings, node: Mapping[str, float]) -> int:
@@ -63,9 +103,18 @@ def _fit(settings: Settings, node: Mapping[str, float]) -> int:
     return min(int(node.get(kind, 0.0) / per_trial + 1e-9) for kind, per_trial in asked.items() if per_trial)
 
 
+def _fit_bare(settings: Settings, node: Mapping[str, float]) -> int:
+    """How many more fit without a GPU when all places with one are taken; none unless they were asked for."""
+    if not settings.also_cpus:
+        return 0
+    left = node.get("CPU", 0.0) - settings.cpus * _fit(settings, node)
+    return int(left / settings.cpus + 1e-9)
+
+
 def wish(settings: Settings) -> dict[str, Any]:
     """What a search asks for, as other searches see it."""
-    return {"cpus": settings.cpus, "gpus": settings.gpus, "concurrent": settings.concurrent}
+    asked = {"cpus": settings.cpus, "gpus": settings.gpus, "concurrent": settings.concurrent}
+    return {**asked, "also_cpus": settings.also_cpus}
 
 
 def share(room: int, wishes: Mapping[str, Mapping[str, Any]], me: str) -> int:

@@ -72,6 +72,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
         wait_for_resources=read(options["wait_for_resources"], seconds, "--wait-for-resources"),
         changes=changes,
         warm_start=options["warm_start"],
+        also_cpus=options["also_cpus"],
         audit=options["audit"],
         until_settled=options["until_settled"],
         stand_in=not options["no_stand_in"],

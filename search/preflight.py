@@ -104,6 +104,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         "scheduler": study.scheduler,
         "cpus": settings.cpus,
         "gpus": settings.gpus,
+        "also_cpus": settings.also_cpus,
         "concurrent": settings.concurrent or "as many as fit",
         "tracking_uri": choices.masked(settings.tracking),
         "trial_timeout": settings.trial_timeout,
@@ -261,6 +262,8 @@ def _check_device(name: str, settings: Settings) -> None:
         raise BadInput(str(error)) from None
     if kind == "cuda" and not settings.gpus:
         raise BadInput(f"train/device={name} needs GPUs for the trials; add --gpus 1, or leave the device out")
+    if kind == "cuda" and settings.also_cpus:
+        raise BadInput(f"train/device={name} leaves nothing to --also-cpus; leave one of them out")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise BadInput(f"train/device={name}, but this machine has no such device; leave the device out")
 

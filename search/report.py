@@ -580,7 +580,11 @@ class Story:
             ("code SHA-256", str(how.get("code", ""))),
             ("study file SHA-256", str(how.get("study_code") or "")),
             ("versions", versions),
-            ("resources", f"{how['cpus']:g} CPU and {how['gpus']:g} GPU per trial; {how.get('cores', '?')} cores"),
+            (
+                "resources",
+                f"{how['cpus']:g} CPU and {how['gpus']:g} GPU{' or none' if how.get('also_cpus') else ''} per trial; "
+                f"{how.get('cores', '?')} cores",
+            ),
             ("platform", str(how.get("platform", ""))),
         ]
         return [(name, text) for name, text in told if text]

@@ -125,6 +125,7 @@ def recalled(
         concurrent=more.concurrent or (how["asked_concurrent"]),
         cpus=how["cpus"],
         gpus=how["gpus"],
+        also_cpus=how.get("also_cpus", False),
         seed=how["seed"],
         audit=how.get("audit", 0.0),
         until_settled=how.get("until_settled", False),
@@ -310,7 +311,7 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     fixed = {key: value for key, value in recorded["fixed"].items() if key in asked["fixed"]}
     if asked["fixed"] != fixed:
         differences.append(f"fixed were {fixed}, asked are {asked['fixed']}")
-    for key in ("seed", "cpus", "gpus", "audit", "until_settled"):
+    for key in ("seed", "cpus", "gpus", "also_cpus", "audit", "until_settled"):
         if getattr(settings, key) != how.get(key, 0):
             differences.append(f"{key} was {how.get(key, 0)}, asked is {getattr(settings, key)}")
     if settings.data and _travelled(str(settings.data.resolve())) != _travelled(how["data"] or ""):

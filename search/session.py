@@ -244,7 +244,7 @@ def _train(
         settings.checkpoint_budget,
         tuple(spaces.users_folders()),
     )
-    workers, began = prepared.about["concurrent"], time.monotonic()
+    workers, began, there = prepared.about["concurrent"], time.monotonic(), nodes.places(settings)
 
     def should_confirm() -> bool:
         return stop.deadline is not None and confirmation.time_to_begin(
@@ -260,7 +260,7 @@ def _train(
         should_stop=stop,
         should_confirm=should_confirm,
         # Of a Ray of our own the head is not asked again and again: it may be gone, and nothing else can have changed.
-        slots=(lambda: nodes.slots(settings)) if roll else (lambda: workers),
+        places=(lambda: nodes.places(settings)) if roll else (lambda: there),
         alone=lambda: not roll or not nodes.others(),
         unreachable=lambda: bool(stop.lost),
         tick=tick,

@@ -34,6 +34,7 @@ class Settings:
     concurrent: int | None = None
     cpus: float = 1.0
     gpus: float = 0.0
+    also_cpus: bool = False
     seed: int = 0
     sampler: str | None = None
     scheduler: str | None = None
@@ -72,6 +73,11 @@ class Settings:
                 raise BadInput(f"--{option.replace('_', '-')} must be at least 1, but got {value}")
         if not (self.cpus >= 0 and self.gpus >= 0 and self.cpus + self.gpus > 0):  # so NaN is refused too
             raise BadInput(f"--cpus and --gpus must not be negative or both 0, but got {self.cpus:g} and {self.gpus:g}")
+        if self.also_cpus and not (self.gpus > 0 and self.cpus > 0):
+            raise BadInput(
+                "--also-cpus lets trials for which no GPU is free train on CPUs and takes --gpus and --cpus above 0, "
+                f"but got {self.gpus:g} and {self.cpus:g}"
+            )
         if not 0 <= self.audit <= 1:
             raise BadInput(f"--audit is a share of the trials that are stopped, 0 to 1, but got {self.audit:g}")
         if self.seed < 0:

@@ -33,6 +33,7 @@ _DATA: dict[str, Any] = {}
 class Task:
     """What every trial of a search shares. `data` refers to the data set in Ray's object store.
 
+    Each has `cpus`, and `gpus` unless its place has none.
     `budget` bounds the bytes of all checkpoints, None for no limit; `stacks` is the folder for stack traces. In
     `folders` may be what a user's code imports while it runs; what it has imported before is sent along.
     """
@@ -99,9 +100,10 @@ def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
 def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What to report for a trial.
 
-    `config` has its number (`trial`), `attempt`, `config`, `resume` (the name of a checkpoint, or None). `done` in it
-    is the epoch of that checkpoint, or 0; `silence` is how many seconds without a report are allowed: after nine tenths
-    of them all threads' stacks are dumped, by a thread of C that also runs where Python hangs.
+    `config` has its number (`trial`), `attempt`, `config`, `gpus` (how many GPUs are its own, or which part of one),
+    `resume` (the name of a checkpoint, or None). `done` in it is the epoch of that checkpoint, or 0; `silence` is how
+    many seconds without a report are allowed: after nine tenths of them all threads' stacks are dumped, by a thread of
+    C that also runs where Python hangs.
     """
     import torch
     import torch._dynamo  # every optimizer imports it at its first step, for a second or more; not on a trial's clock
@@ -111,8 +113,8 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     sys.path += [folder for folder in task.folders if folder not in sys.path]
     torch.set_num_threads(max(1, int(task.cpus)))
-    if 0 < task.gpus < 1:
-        keep_to(task.gpus)
+    if 0 < config["gpus"] < 1:
+        keep_to(config["gpus"])
     data = _data(task)
     place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
     if os.environ.get("CUDA_VISIBLE_DEVICES"):

@@ -249,6 +249,8 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "CPUs not a number": (f"{DIGITS} --cpus nan", 2, r"--cpus"),
     "GPUs not a number": (f"{DIGITS} --gpus nan", 2, r"--gpus"),
     "negative GPUs": (f"{DIGITS} --gpus -1", 2, r"--cpus and --gpus must not be negative .* -1"),
+    "CPUs also, but no GPU": (f"{DIGITS} --also-cpus", 2, r"--also-cpus .* takes --gpus and --cpus above 0, but got 0"),
+    "CPUs also, but none": (f"{DIGITS} --gpus 1 --cpus 0 --also-cpus", 2, r"--also-cpus .* but got 1 and 0"),
     "too many CPUs": (f"{DIGITS} --cpus 999", 3, r"--cpus 999 per trial, but this machine has \d+; ask for"),
     "infinitely many CPUs": (f"{DIGITS} --cpus inf", 3, r"--cpus inf per trial, but this machine has"),
     "too many GPUs": (f"{DIGITS} --gpus {TOO_MANY_GPUS}", 3, rf"--gpus {TOO_MANY_GPUS} per trial, but this"),
@@ -409,6 +411,12 @@ def test_a_process_is_refused_in_one_line_and_ray_never_starts(
 
 def test_gpus_that_are_not_there_are_refused_within_ten_seconds(process: Command) -> None:
     refused(process(DIGITS, "--gpus", str(TOO_MANY_GPUS)), 3, r"--gpus \d+ per trial", within=10)
+
+
+def test_a_gpu_for_every_trial_leaves_nothing_to_also_cpus(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # else it is this machine that has to have a GPU
+    said = command(DIGITS, "--gpus", "1", "--also-cpus", "--set", "train/device=cuda")
+    refused(said, 2, "train/device=cuda leaves nothing to --also-cpus")
 
 
 def test_what_is_sound_is_not_refused(command: Command, place: Path, files: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def test_every_search_has_at_least_one_and_at_most_what_it_wants(wishes: dict[st
 
 
 def test_a_search_tells_others_what_it_asks_for() -> None:
-    assert nodes.wish(Settings(cpus=2, gpus=0.5, concurrent=3)) == {"cpus": 2, "gpus": 0.5, "concurrent": 3}
+    told = {"cpus": 2, "gpus": 0.5, "concurrent": 3, "also_cpus": False}
+    assert nodes.wish(Settings(cpus=2, gpus=0.5, concurrent=3)) == told
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,79 @@ def test_a_search_tells_others_what_it_asks_for() -> None:
 def test_trials_are_counted_node_by_node(cpus: float, gpus: float, room: int) -> None:
     there = [{"CPU": 4.0}, {"CPU": 3.0, "GPU": 2.0}]
     assert sum(nodes._fit(Settings(cpus=cpus, gpus=gpus), node) for node in there) == room
+
+
+MIXED = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 3.0}]
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "places"),
+    [
+        ({"gpus": 0.5}, MIXED, (2, 5)),
+        ({"gpus": 0.5, "also_cpus": False}, MIXED, (2, 0)),
+        ({"gpus": 0.5, "cpus": 2}, MIXED, (2, 1)),
+        ({"gpus": 0.25, "cpus": 2}, MIXED, (2, 1)),
+        ({"gpus": 0.1, "cpus": 0.1}, MIXED, (10, 60)),
+        ({"gpus": 0.5, "concurrent": 3}, MIXED, (2, 1)),
+        ({"gpus": 0.5, "concurrent": 1}, MIXED, (1, 0)),
+        ({"gpus": 1.0}, MIXED[1:], (0, 3)),
+        ({"gpus": 1.0}, [], (1, 0)),
+    ],
+    ids=str,
+)
+def test_trials_without_a_gpu_have_the_cpus_that_stand_beside_no_gpu_place(
+    options: dict[str, Any], there: list[dict[str, float]], places: tuple[int, int]
+) -> None:
+    settings = Settings(**{"also_cpus": True, **options})
+    assert nodes._bounded(settings, nodes._room(settings, there)) == places
+
+
+def of_searches(there: list[dict[str, float]], *asked: Settings) -> list[tuple[int, int]]:
+    """The places that each of these searches has on the nodes `there`, the oldest first."""
+    wishes = {f"{number:08d}": nodes.wish(each) for number, each in enumerate(asked)}
+    both = zip(asked, wishes, strict=True)
+    return [nodes._bounded(each, nodes._shared(each, there, wishes, key)) for each, key in both]
+
+
+BOTH = Settings(gpus=0.5, also_cpus=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "places"),
+    [
+        ([BOTH, BOTH], [(1, 3), (1, 2)]),
+        ([BOTH, Settings(gpus=0.5)], [(1, 5), (1, 0)]),
+        ([BOTH, Settings(cpus=1)], [(2, 2), (3, 0)]),
+        ([replace(BOTH, concurrent=3), Settings(cpus=1)], [(2, 1), (4, 0)]),
+        ([replace(BOTH, concurrent=1), BOTH], [(1, 0), (1, 5)]),
+    ],
+    ids=["alike", "with one on GPUs alone", "with one on CPUs", "no more than it wants", "what one leaves"],
+)
+def test_searches_share_places_with_and_without_a_gpu(asked: list[Settings], places: list[tuple[int, int]]) -> None:
+    assert of_searches(MIXED, *asked) == places
+
+
+def test_a_search_that_wants_few_places_has_them_also_beside_another_one() -> None:
+    assert of_searches([{"CPU": 8.0}], Settings(concurrent=2), Settings()) == [(2, 0), (6, 0)]
+
+
+@given(
+    st.lists(st.fixed_dictionaries({"CPU": st.integers(0, 9), "GPU": st.integers(0, 3)}), max_size=4),
+    st.sampled_from([0.5, 1.0, 2.0]),
+    st.sampled_from([0.25, 0.5, 1.0, 2.0]),
+    st.integers(1, 4),
+)
+def test_searches_alike_never_have_more_places_together_than_fit(
+    there: list[dict[str, float]], cpus: float, gpus: float, searches: int
+) -> None:
+    settings = Settings(cpus=cpus, gpus=gpus, also_cpus=True)
+    taken = of_searches(there, *[settings] * searches)
+    room = nodes._room(settings, there)
+    assert sum(asked for asked, _ in taken) <= max(room.asked, searches)
+    if sum(room) >= searches * 2 and room.asked >= searches:
+        assert sum(map(sum, taken)) <= sum(room)
+        assert sum(asked for asked, _ in taken) == room.asked
+    assert all(sum(each) >= 1 for each in taken)
 
 
 @pytest.mark.parametrize(

@@ -477,6 +477,7 @@ def test_budgets_of_a_command_that_is_given_a_third_time_are_totals_still() -> N
         ({"scheduler": "none"}, "scheduler was asha, asked is none"),
         ({"cpus": 2.0}, "cpus was 1.0, asked is 2.0"),
         ({"gpus": 0.5}, "gpus was 0.0, asked is 0.5"),
+        ({"gpus": 0.5, "also_cpus": True}, r"also_cpus was (0|False), asked is True"),
         ({"epochs": 3}, r"epochs was \d+, asked is 3"),
     ],
     ids=str,
@@ -575,6 +576,12 @@ def test_a_search_is_recalled_as_it_was(home: Path) -> None:
         assert getattr(settings, option) == first[option]
     assert settings.tracking == f"sqlite:///{home.parent.parent / 'mlflow.db'}"
     assert len(prepared.data.train) == first["train_images"]
+
+
+def test_a_search_that_was_to_use_cpus_too_does_so_when_it_goes_on(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # else it is this machine that has to have a GPU
+    settings = recall(home, gpus=0.5, also_cpus=True).settings
+    assert (settings.gpus, settings.also_cpus) == (0.5, True)
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,12 @@ def run(tmp_path: Path, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> Run
     monkeypatch.setitem(worker._DATA, "made up", tiny_data)
 
     def reported(trainable: Any, *, silence: float = 60.0, **changes: Any) -> list[Report]:
-        asked = {name: changes.pop(name) for name in ("budget", "gpus", "shelf") if name in changes}
+        asked = {name: changes.pop(name) for name in ("budget", "shelf") if name in changes}
         told: dict[str, Any] = {"shelf": Shelf(tmp_path / "checkpoints"), "stacks": tmp_path / "stacks", "cpus": 1.0}
         task = Task(trainable, (Reference(),), **{**told, **asked})
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
         config = {"trial": 3, "attempt": 2, "config": {"train/seed": 7}, "resume": None, "silence": silence, **changes}
-        config = {"done": 0, **config}
+        config = {"done": 0, "gpus": 0.0, **config}
         return list(reports(task, config))
 
     return reported

@@ -147,7 +147,7 @@ class Trial:
         self.memory: list[bytes] = []
         if resume is not None:
             self._go_on_from(resume)
-        self.note("start", resumed=resume is not None)
+        self.note("start", resumed=resume is not None, devices=os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def epochs(self) -> Iterator[Epoch]:
         for position in range(self.position, len(self.steps)):

@@ -181,6 +181,25 @@ def devices(folder: Path) -> SimpleNamespace:
 
 
 @staged
+def mixed(folder: Path) -> SimpleNamespace:
+    """Halves of a declared GPU and CPUs beside them, twice over, on two nodes; then the node with the GPU is gone."""
+    with cluster(folder, workers=0) as nodes:
+        nodes.add(cpus=3, gpus=1)
+        nodes.add(cpus=1)
+        record, env = command.record_of(folder), {**nodes.driver, "CHAOS_EPOCHS": 2}
+        scripts = ["report x; await second; report x"] * 4 + ["report x; await gone; report x"] * 4
+        running = command.start(scripts, "--gpus", "0.5", "--also-cpus", "--scheduler", "none", folder=folder, env=env)
+        command.wait_for(record, lambda now: count("epoch")(now) == 4, process=running, seconds=150)
+        command.let_go(folder, "second")
+        command.wait_for(record, lambda now: count("epoch")(now) == 12, process=running)
+        nodes.kill(1)
+        command.wait_for(record, lambda now: count("lost")(now) == 3, process=running)
+        command.let_go(folder, "gone")
+        seen = ended(folder, running)
+        return SimpleNamespace(**vars(seen), started=command.log_of(folder, "start"))
+
+
+@staged
 def drained(folder: Path) -> SimpleNamespace:
     """A trial on a node that is drained and taken away, beside another node; then the new one is cut off."""
     with cluster(folder, workers=1) as nodes:
@@ -338,6 +357,27 @@ def test_a_search_with_a_wrong_token_or_the_wrong_address_is_refused_before_it_b
     assert "is the token the cluster's" in devices.wrong.stderr.splitlines()[-1]
     assert "send the search there with `search submit`" in devices.server.stderr.splitlines()[-1]
     assert sorted(path.name for path in (devices.folder / "runs").iterdir()) == ["chaos", "moons_mlp-1"]
+
+
+# GPUs and CPUs
+
+
+def test_trials_without_a_gpu_run_beside_those_with_one_and_never_more_on_a_device_than_fit(mixed):
+    first = [event for event in mixed.events if event.kind == "epoch" and event.body["epoch"] == 1]
+    waves = [[event.body.get("gpus") for event in first if event.trial in wave] for wave in (range(4), range(4, 8))]
+    assert [(wave.count("0"), wave.count(None)) for wave in waves] == [(2, 2), (2, 2)]
+
+
+def test_a_trial_without_a_gpu_sees_no_device_also_on_a_node_that_has_one(mixed):
+    assert {row["devices"] for row in mixed.started} == {"0", ""}
+    assert [row["devices"] for row in mixed.started if not row["resumed"]].count("") == 4
+
+
+def test_trials_that_lost_their_gpu_go_on_without_one_from_their_checkpoints(mixed):
+    assert mixed.code == 0, mixed.stderr
+    assert mixed.faults == []
+    assert [body["epoch"] for body in of(mixed.events, "restarted")] == [1, 1, 1]
+    assert {row["devices"] for row in mixed.started if row["resumed"]} == {""}
 
 
 # Drained, cut off
