@@ -34,7 +34,7 @@ Points = Sequence[tuple[str, Config]]
 def fits(prepared: Prepared, *, within: float) -> str:
     """Try the points of a plan in the part of a GPU that a trial gets, and say what to warn of: "" if all is well.
 
-    Takes about half a minute at most, and at most a quarter of `within` seconds. Ray must be running. Only a device of
+    Takes 37 seconds at most, and at most a quarter of `within` seconds. Ray must be running. Only a device of
     one node is tried. Raises EnvironmentFault if the part is too small (see `verdict`), BadInput if the trainable
     cannot be sent there.
     """
@@ -55,12 +55,13 @@ def fits(prepared: Prepared, *, within: float) -> str:
         scale * TRIED_SECONDS,
         tuple(spaces.users_folders()),
     )
+    patience = scale * (TRIED_SECONDS + PLACE_SECONDS)
     try:
-        results = ray.get(answer, timeout=scale * (TRIED_SECONDS + PLACE_SECONDS))
+        results = ray.get(answer, timeout=patience)
     except ray.exceptions.GetTimeoutError:
         # It would take a trial's place. Never where it may just have ended: that ends this process in Ray (2.60).
         ray.cancel(answer)
-        return _unknown(settings.gpus, "no place was free for it in time")
+        return _unknown(settings.gpus, f"no node had an answer in {patience:.0f} s")
     except ray.exceptions.RayError as error:
         return _unknown(settings.gpus, " ".join(str(error).split())[-200:])
     return verdict(points, results, settings.gpus)

@@ -206,7 +206,7 @@ def devices(folder: Path) -> SimpleNamespace:
         for name, holds in (("narrow", 40), ("roomy", 99)):
             (project / "beside.py").write_text(f"HOLDS = {holds}\n")
             line = [str(project / "wide.py"), "--gpus", "0.5", "--name", name]
-            tried[name] = command.finish(command.launch(*line, folder=folder, env=env), 120)
+            tried[name] = command.finish(command.launch(*line, folder=folder, env=env), 240)
         return SimpleNamespace(
             **vars(seen), plain=plain, wrong=wrong, server=server, mine=events(folder, "moons_mlp-1"), folder=folder,
             tried=tried,
