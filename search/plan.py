@@ -96,7 +96,7 @@ def plan(
     settings, study, about = prepared.settings, prepared.study, prepared.about
     checked = elapsed()
     concurrent = nodes.slots_here(settings)
-    points = _points(study, settings.seed)
+    points = points_of(study, settings.seed)
     probed = Probe([Measured(fault=LATE)] * len(points), 0.0, 0, 0)
     if probe_seconds:
         configs = [study.full_config(point, seed=0) for _, point in points]
@@ -285,8 +285,8 @@ class _Play:
         """See `Sampler.ended`."""
 
 
-def _points(study: Study, seed: int) -> list[tuple[str, Config]]:
-    """What the probe tries, by what it is called; what matters most comes first, in case that time is short."""
+def points_of(study: Study, seed: int) -> list[tuple[str, Config]]:
+    """What a probe tries, by what it is called; what matters most comes first, in case that time is short."""
     corners = list(study.ranges.corners().items())
     random_sampler, drawn = SAMPLERS["random"](study, seed), []
     for number in range(RANDOM_POINTS):
@@ -328,7 +328,7 @@ def _left(prepared: Prepared) -> float | None:
 def _fits(probed: Probe, concurrent: int, *, gpus: float) -> bool | None:
     """Whether as many trials as run at once have room, were all of them like the largest; None if unknown."""
     needed = [result.memory for result in probed.results if result.memory is not None]
-    if any(result.fault.startswith("out of memory") for result in probed.results):
+    if any(result.out_of_memory for result in probed.results):
         return False
     if not needed or gpus or not probed.room:  # a GPU's memory is shared by those on it alone
         return None
@@ -385,14 +385,19 @@ def text(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     lines.append(f"{'probe':<{width}}  s/epoch  memory")
     for row in rows:
         if row["fault"]:
-            point = " ".join(f"{name.split('/', 1)[1]}={value}" for name, value in row["point"].items())
-            lines.append(f"{row['what']:<{width}}  {row['fault']}" + ("" if row["fault"] == LATE else f"  ({point})"))
+            point = "" if row["fault"] == LATE else f"  ({shown(row['point'])})"
+            lines.append(f"{row['what']:<{width}}  {row['fault']}{point}")
         else:
             lines.append(
                 f"{row['what']:<{width}}  {row['seconds_per_epoch']:7.3g}  {row['memory_mb']:,.0f} MB  ok"
                 + ("" if row["by"] == "steps" else "  (a whole epoch: it is not made of steps that we know)")
             )
     return "\n".join(lines)
+
+
+def shown(point: Mapping[str, Any]) -> str:
+    """A point in few words."""
+    return " ".join(f"{name.split('/', 1)[1]}={value}" for name, value in point.items())
 
 
 def _three(values: Mapping[str, float], write: Callable[[float], str]) -> str:

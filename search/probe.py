@@ -35,6 +35,8 @@ LEAST_SECONDS = 3.0
 GRACE_SECONDS = 1.0
 """So much later than asked for the host is ended if it has not ended itself."""
 LATE = "not measured: the time for it was up"
+DIED = "not measured: the process that was to do it ended at once"
+NO_MEMORY = "out of memory"
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from search.probe import serve; serve()"
 
 
@@ -42,16 +44,18 @@ BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from search.pro
 class Asked:
     """What the host is to do. `source` names the study, `lanes` is how many configurations run at once.
 
-    `seconds` is the time for all, counted from the start of the host; `memory` is what each may take in bytes.
+    Where `source` is None, the trainable itself follows as a pickle of its own. `seconds` is the time for all, counted
+    from the start of the host; `memory` is what each may take in bytes, of `gpus` less than one GPU that part.
     """
 
-    source: str
+    source: str | None
     data: Any
     configs: Sequence[Mapping[str, Any]]
     threads: int
     lanes: int
     seconds: float
     memory: int
+    gpus: float
     scratch: str
 
 
@@ -70,6 +74,11 @@ class Measured:
     by: str = ""
     fault: str = ""
 
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether it asked for more memory than it was given."""
+        return self.fault.startswith(NO_MEMORY)
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -86,7 +95,7 @@ class Probe:
 
 
 def measure(
-    source: str,
+    source: str | bytes,
     data: Any,
     configs: Sequence[Mapping[str, Any]],
     *,
@@ -97,6 +106,8 @@ def measure(
 ) -> Probe:
     """Try each of `configs` of the study `source`, `lanes` at a time, in about `seconds` altogether.
 
+    `source` is its name or path, or its trainable as cloudpickle made bytes of it: a path is one machine's own. With a
+    part of a GPU (0 < `gpus` < 1) each keeps to that part of the device's memory, as a trial does.
     Those that come first are sure to have their turn. Whatever happens to one of them is told in its result; nothing
     is raised, and no process is left behind.
     """
@@ -117,11 +128,13 @@ def measure(
         assert host.stdout is not None
         # A process on a GPU reserves far more addresses than it uses, so there only the device sets limits.
         memory = 0 if gpus else room // lanes
-        asked = Asked(source, data, configs, max(1, int(cpus)), lanes, seconds, memory, scratch)
+        known, sent = (source, b"") if isinstance(source, str) else (None, source)
+        asked = Asked(known, data, configs, max(1, int(cpus)), lanes, seconds, memory, gpus, scratch)
         ends_host = _Alarm(host, began + seconds + GRACE_SECONDS)
         try:
             with ends_host, contextlib.suppress(BrokenPipeError):
                 pickle.dump(asked, host.stdin)
+                host.stdin.write(sent)
                 host.stdin.close()
                 for line in host.stdout:
                     told = json.loads(line)
@@ -129,6 +142,8 @@ def measure(
                         start, base = time.monotonic() - began, told["base"]
                     else:
                         results[told["index"]] = Measured(**told["measured"])
+                if start == seconds and time.monotonic() < began + seconds:  # as where it cannot import the trainable
+                    results = [Measured(fault=DIED)] * len(configs)
         finally:
             _kill(host)
             host.wait()
@@ -187,7 +202,8 @@ def serve() -> None:
     _end_after(asked.seconds + GRACE_SECONDS)
     importlib.import_module("torch._dynamo")  # as workers do, see search/worker.py
 
-    trainable = spaces.load(asked.source).trainable
+    # On a GPU, neither this nor anything else here may begin to use it: CUDA does not outlive a fork.
+    trainable = pickle.load(sys.stdin.buffer) if asked.source is None else spaces.load(asked.source).trainable
     tell.write(json.dumps({"base": _peak()}) + "\n")
     waiting = list(enumerate(asked.configs))
     running: dict[int, tuple[int, int, float, float]] = {}
@@ -244,12 +260,15 @@ def _tried(trainable: Any, asked: Asked, config: Mapping[str, Any], share: float
     import torch
 
     from search import checkpoints
+    from trainables.device import keep_to
     from trainables.epoch import Diverged
     from trainables.training import Training
 
     torch.set_num_threads(asked.threads)
     before, by, waiting = _peak(), "", 0.0
     try:
+        if 0 < asked.gpus < 1:
+            keep_to(asked.gpus)
         epochs = trainable(config, asked.data)
         if isinstance(epochs, Training):
             by, pace = "steps", epochs.pace(share)
@@ -264,10 +283,11 @@ def _tried(trainable: Any, asked: Asked, config: Mapping[str, Any], share: float
     except Diverged as error:  # as trials do now and then; nothing is known of its speed
         return Measured(by=by, memory=_memory(before), fault=str(error))
     except (MemoryError, torch.OutOfMemoryError) as error:
-        return Measured(by=by, fault=f"out of memory: {_short(error)}")
+        return Measured(by=by, fault=f"{NO_MEMORY}: {_short(error)}")
     except Exception as error:  # whatever a user's code does
-        # PyTorch's allocator on the CPU raises a plain RuntimeError.
-        what = "out of memory" if re.search("allocate|enough memory", str(error)) else type(error).__name__
+        # PyTorch's allocator on the CPU raises a plain RuntimeError, as does what CUDA's libraries take for themselves.
+        scarce = "allocate|enough memory|ALLOC_FAILED|CUDA error: out of memory"
+        what = NO_MEMORY if re.search(scarce, str(error)) else type(error).__name__
         return Measured(by=by, fault=f"{what}: {_short(error)}")
     return Measured(seconds, waiting, _memory(before), by)
 

@@ -19,6 +19,7 @@ import spaces
 from search import bucket, checkpoints, cluster, confirmation, lock, mirror, nodes, tracking
 from search.display import Display, plan
 from search.errors import ClusterLost, EnvironmentFault, NameInUse, SearchError, SearchFailed
+from search.fraction import fits
 from search.preflight import Prepared
 from search.record import FILE, Record
 from search.resume import closing_event, something_left
@@ -63,6 +64,11 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
             "pid": os.getpid(),
             "node": os.uname().nodename,
         }
+        if 0 < settings.gpus < 1 and not any(event.kind == "epoch" for event in past) and not stop():
+            # Before the name is taken: with a larger part the same command is to begin, not to find another search.
+            doubt = fits(prepared, within=stop.left())
+            if doubt:
+                display.warn(doubt)
         prepared = replace(prepared, about={**about, **here})
         if past:
             folder = settings.runs / about["name"]

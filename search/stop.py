@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -74,6 +75,10 @@ class Stop:
     def elapsed(self) -> float:
         """Seconds since the command began."""
         return time.monotonic() - self._began
+
+    def left(self) -> float:
+        """Seconds until trials must end; infinite without a time budget."""
+        return math.inf if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     def __call__(self) -> str:
         """The reason, or "" to go on."""

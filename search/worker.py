@@ -211,28 +211,33 @@ def share(data: Any) -> tuple[Any, ...]:
 
 
 def _data(task: Task) -> Any:
-    """The data set: tensors over Ray's shared memory, not copied."""
+    """The data set of `task`; a process fetches it once."""
+    key = task.data[0].hex()
+    if key not in _DATA:
+        _DATA.clear()
+        _DATA[key] = shared(task.data)
+    return _DATA[key]
+
+
+def shared(data: tuple[Any, ...]) -> Any:
+    """The data set that `share` put away: tensors over Ray's shared memory, not copied."""
     import ray
     import torch
 
     from trainables.data import Data, Split
 
-    key = task.data[0].hex()
-    if key not in _DATA:
-        _DATA.clear()
-        stored = ray.get(task.data[0])
+    stored = ray.get(data[0])
 
-        def tensor(array: Any) -> torch.Tensor:
-            # Ray's arrays are read-only and torch warns of that; nothing in a trainable writes to its data.
-            import warnings
+    def tensor(array: Any) -> torch.Tensor:
+        # Ray's arrays are read-only and torch warns of that; nothing in a trainable writes to its data.
+        import warnings
 
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                return torch.from_numpy(array)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.from_numpy(array)
 
-        train, val = (Split(tensor(stored[f"x_{part}"]), tensor(stored[f"y_{part}"])) for part in ("train", "val"))
-        _DATA[key] = Data(train, val, stored["classes"], stored["mean"], stored["std"])
-    return _DATA[key]
+    train, val = (Split(tensor(stored[f"x_{part}"]), tensor(stored[f"y_{part}"])) for part in ("train", "val"))
+    return Data(train, val, stored["classes"], stored["mean"], stored["std"])
 
 
 def _last_line(error: BaseException) -> str:

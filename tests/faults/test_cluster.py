@@ -33,6 +33,29 @@ STUDY = Study(trainable=train_mlp, dataset="digits", epochs=40, space={"train/lr
               fixed={"model/depth": 1, "model/width": WIDTH, "train/batch_size": 4}, trials=2, scheduler="none")
 """
 
+WIDE = """
+import os
+from pathlib import Path
+import torch
+from spaces.study import Int, Study
+from trainables.epoch import Epoch
+from beside import HOLDS
+
+with Path({log!r}).open("a") as log:
+    log.write(f"{{os.getpid()}}\\n")
+
+def train(config, data, *, resume=None):
+    from late import ACCURACY
+    if config["model/width"] > HOLDS:
+        raise torch.OutOfMemoryError("made up")
+    for number in range(1, config["train/epochs"] + 1):
+        yield Epoch(number, {{"val_accuracy": ACCURACY}}, lambda folder: (folder / "weights").write_text("none"))
+
+STUDY = Study(trainable=train, dataset="digits", epochs=1, space={{"model/width": Int(1, 100)}},
+              start=[{{"model/width": 50}}], trials=2, sampler="random", scheduler="none")
+"""
+"""A study of networks that need memory by their width, which says who imports it."""
+
 
 def ended(folder: Path, running: command.Command, name: str = command.NAME, uri: str | None = "") -> SimpleNamespace:
     """How a search ended on a cluster that is still there, as it must be."""
@@ -175,9 +198,19 @@ def devices(folder: Path) -> SimpleNamespace:
             command.launch("digits_cnn", folder=folder, env={**env, "RAY_AUTH_TOKEN_PATH": folder / "wrong"}), 100
         )
         server = command.finish(command.launch("digits_cnn", folder=folder, env={**env, "RAY_ADDRESS": nodes.jobs}), 60)
+        project = folder / "project"
+        project.mkdir()
+        (project / "wide.py").write_text(WIDE.format(log=str(folder / "imported")))
+        (project / "late.py").write_text("ACCURACY = 0.5\n")
+        tried = {}
+        for name, holds in (("narrow", 40), ("roomy", 99)):
+            (project / "beside.py").write_text(f"HOLDS = {holds}\n")
+            line = [str(project / "wide.py"), "--gpus", "0.5", "--name", name]
+            tried[name] = command.finish(command.launch(*line, folder=folder, env=env), 240)
         return SimpleNamespace(
-            **vars(seen), plain=plain, wrong=wrong, server=server, mine=events(folder, "moons_mlp-1"), folder=folder
-        )
+            **vars(seen), plain=plain, wrong=wrong, server=server, mine=events(folder, "moons_mlp-1"), folder=folder,
+            tried=tried,
+        )  # fmt: skip
 
 
 @staged
@@ -356,7 +389,34 @@ def test_a_search_with_a_wrong_token_or_the_wrong_address_is_refused_before_it_b
     assert (devices.wrong.code, devices.server.code) == (3, 3)
     assert "is the token the cluster's" in devices.wrong.stderr.splitlines()[-1]
     assert "send the search there with `search submit`" in devices.server.stderr.splitlines()[-1]
-    assert sorted(path.name for path in (devices.folder / "runs").iterdir()) == ["chaos", "moons_mlp-1"]
+    assert sorted(path.name for path in (devices.folder / "runs").iterdir()) == ["chaos", "moons_mlp-1", "roomy"]
+
+
+def test_a_part_of_a_gpu_in_which_a_start_point_has_no_room_is_refused_before_the_search_has_a_name(devices):
+    refused = devices.tried["narrow"]
+    assert refused.code == 3, refused.stderr
+    last = refused.stderr.splitlines()[-1]
+    assert "0.5 of a GPU is too small" in last
+    assert "start 0 (width=50)" in last
+    assert "larger --gpus" in last
+    assert not (devices.folder / "runs" / "narrow").exists()
+
+
+def test_what_has_no_room_at_the_edge_of_the_space_is_one_warning_and_the_search_goes_on(devices):
+    warned = devices.tried["roomy"]
+    assert warned.code == 0, warned.stderr
+    [line] = [line for line in warned.stderr.splitlines() if "of a GPU" in line]
+    assert "1 ran out of memory, high (width=100)" in line
+    done = events(devices.folder, "roomy")
+    assert len(of(done, "epoch")) == 2
+
+
+def test_a_part_of_a_gpu_in_which_all_fit_is_not_spoken_of(devices):
+    assert "of a GPU" not in devices.stderr
+
+
+def test_a_trainable_is_tried_on_a_node_without_the_file_that_it_comes_from(devices):
+    assert len((devices.folder / "imported").read_text().split()) == len(devices.tried)
 
 
 # GPUs and CPUs
