@@ -28,6 +28,7 @@ _MLFLOW = threading.Lock()
 
 def staged(scene: Scene) -> Any:
     """A fixture, for the whole session, of what `scene(folder)` returns."""
+    assert scene.__name__ not in SCENES, f"two scenes are called {scene.__name__}"
     SCENES[scene.__name__] = scene
 
     @pytest.fixture(scope="session", name=scene.__name__)

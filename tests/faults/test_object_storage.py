@@ -41,7 +41,7 @@ def seen(folder: Path, env: dict[str, str], code: int, uri: str = "", **how: Any
 
 
 @staged
-def submitted(folder: Path) -> SimpleNamespace:
+def in_bucket(folder: Path) -> SimpleNamespace:
     """Submitted to two nodes that share no folder; a node is lost, then the whole cluster, and another one goes on."""
     with (
         serving(folder / "mlflow") as uri,
@@ -119,24 +119,24 @@ def away(folder: Path) -> SimpleNamespace:
 # Submitted
 
 
-def test_a_search_in_a_bucket_outlives_a_node_and_then_the_whole_cluster_without_a_shared_folder(submitted):
-    assert submitted.code == 0, submitted.stderr
-    assert submitted.doctor.code == 0, submitted.doctor.stdout
-    assert submitted.faults == []
-    assert {state for state, _ in ends(submitted.events).values()} == {"complete"}
-    assert count("resumed")(submitted.events) == 1
-    assert count("lost")(submitted.events) >= 1
-    assert sum(count("epoch", trial)(submitted.events) for trial in range(3)) == 60
+def test_a_search_in_a_bucket_outlives_a_node_and_then_the_whole_cluster_without_a_shared_folder(in_bucket):
+    assert in_bucket.code == 0, in_bucket.stderr
+    assert in_bucket.doctor.code == 0, in_bucket.doctor.stdout
+    assert in_bucket.faults == []
+    assert {state for state, _ in ends(in_bucket.events).values()} == {"complete"}
+    assert count("resumed")(in_bucket.events) == 1
+    assert count("lost")(in_bucket.events) >= 1
+    assert sum(count("epoch", trial)(in_bucket.events) for trial in range(3)) == 60
 
 
-def test_its_document_names_the_bucket_and_no_folder_of_a_node_holds_runs(submitted):
-    assert submitted.document["run_dir"] == f"{s3.RUNS}/chaos"
-    assert submitted.document["resume"] == f"python -m search resume chaos --runs {s3.RUNS}"
-    assert submitted.homes == []
+def test_its_document_names_the_bucket_and_no_folder_of_a_node_holds_runs(in_bucket):
+    assert in_bucket.document["run_dir"] == f"{s3.RUNS}/chaos"
+    assert in_bucket.document["resume"] == f"python -m search resume chaos --runs {s3.RUNS}"
+    assert in_bucket.homes == []
 
 
-def test_trials_go_on_from_checkpoints_that_another_machine_wrote(submitted):
-    assert any(body["epoch"] >= 1 for body in of(submitted.events, "restarted"))
+def test_trials_go_on_from_checkpoints_that_another_machine_wrote(in_bucket):
+    assert any(body["epoch"] >= 1 for body in of(in_bucket.events, "restarted"))
 
 
 # Stood still
