@@ -89,8 +89,8 @@ class Object:
 class Bucket:
     """The objects of the bucket `name` whose keys begin with `prefix`, which is "" or ends in a slash.
 
-    Keys are relative to the prefix. Every method raises EnvironmentFault if the storage refuses, or does not answer for
-    `patience` seconds, and StorageFull if it has no room.
+    Keys are relative to the prefix. Every method raises EnvironmentFault if the storage refuses, or is away for
+    `patience` seconds (counted from when this process first found it away), and StorageFull if it has no room.
     """
 
     name: str
@@ -227,12 +227,11 @@ class Bucket:
         import boto3.exceptions
         import botocore.exceptions
 
-        # Once it was waited for in vain, what is left to say at the end is tried and not waited for again.
-        deadline, pause = time.monotonic() + (0.0 if link.given_up else self.patience), 0.2
+        pause = 0.2
         while True:
             try:
                 answer = request(link.client)
-                link.given_up = False
+                link.away_since = None
                 return answer
             except (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error) as error:
                 fault = self._fault(error)
@@ -242,8 +241,8 @@ class Bucket:
                 code = error.response["Error"]["Code"]
                 status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
                 away = (status >= 500 and status != 507) or code in BUSY
-            if not away or time.monotonic() + pause > deadline:
-                link.given_up = away
+            away_for = link.failed(away)
+            if not away or away_for + pause > self.patience:
                 raise fault from None
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
@@ -287,10 +286,24 @@ def _unless_missing(request: Callable[[Any], T]) -> Callable[[Any], T | None]:
 
 @dataclass
 class _Link:
-    """What this process has with the storage: boto3's client, and whether it was last waited for in vain."""
+    """What this process has with the storage: boto3's client, and since when nobody answers, by time.monotonic().
+
+    One absence is waited for once, by all threads: what is left to say at its end is tried, and no more.
+    """
 
     client: Any
-    given_up: bool = False
+    away_since: float | None = None
+    failed_at: float = 0.0
+
+    def failed(self, away: bool) -> float:
+        """Note that a request failed, because the storage is `away` or for another reason; seconds of the absence."""
+        now, before = time.monotonic(), self.failed_at
+        self.failed_at = now
+        if not away:
+            self.away_since = None
+        elif self.away_since is None or now > before + PATIENCE_SECONDS:  # nobody asked meanwhile
+            self.away_since = now
+        return now - (self.away_since or now)
 
 
 @functools.cache

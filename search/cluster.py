@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from search import nodes
+from search import nodes, ray_insides
 from search.errors import ClusterLost, EnvironmentFault
 from search.settings import Settings
 from search.stop import Interrupted, uninterrupted
@@ -96,7 +96,7 @@ def ray_running(
             "this process uses Ray already, perhaps for another search; wait for its end, or call ray.shutdown() first"
         )
     threading.Thread(target=meanwhile, daemon=True).start()
-    with _silent():
+    with ray_insides.silent():
         yield from _running(settings, lost, say)
 
 
@@ -121,15 +121,16 @@ def _running(settings: Settings, lost: Callable[[str], None], say: Callable[[str
     else:  # a cluster's token is its owner's affair, and one of ours would not be it
         _guard_token()
     try:
-        ray.init(
-            # "local": never join what somebody's `ray start` left on this machine, unless asked to.
-            address=settings.ray_address or "local",
-            include_dashboard=False if not settings.ray_address else None,
-            job_config=_job(settings),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": WORKER_ENVIRONMENT} if settings.ray_address else None,
-        )
+        with contextlib.nullcontext() if settings.ray_address else ray_insides.bare():
+            ray.init(
+                # "local": never join what somebody's `ray start` left on this machine, unless asked to.
+                address=settings.ray_address or "local",
+                include_dashboard=None if settings.ray_address else False,
+                job_config=_job(settings),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": WORKER_ENVIRONMENT} if settings.ray_address else None,
+            )
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         why = " ".join(str(error).split())[:300]
         if not settings.ray_address:
@@ -154,19 +155,6 @@ def _running(settings: Settings, lost: Callable[[str], None], say: Callable[[str
         raise
     done.set()
     _leave()
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Ray tells of nodes and workers on standard output, which is for the result; what of it matters, we say."""
-    from ray._private import worker
-
-    said = worker.print_to_stdstream
-    worker.print_to_stdstream = lambda *told, **how: None
-    try:
-        yield
-    finally:
-        worker.print_to_stdstream = said
 
 
 def _leave() -> None:

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from search import checkpoints
 from search.checkpoints import Retention
 from search.errors import EnvironmentFault, StorageFull
 from search.nodes import Places
+from search.ray_insides import one_worker_out_of_memory, untold
 from search.search import Search
 from search.settings import Settings
 from search.trials import EpochRow, State, Trial
@@ -105,7 +106,7 @@ class Engine:
         )
         # Tune prints its configuration whatever the verbosity; standard output is for the result.
         try:
-            with contextlib.redirect_stdout(io.StringIO()), _low_memory_ends_one_worker():
+            with contextlib.redirect_stdout(io.StringIO()), untold(), one_worker_out_of_memory():
                 tuner.fit()
         except Exception as error:
             if self.fault is None:
@@ -306,28 +307,6 @@ class Engine:
         except BaseException as error:
             self.fault = error
             return otherwise
-
-
-@contextlib.contextmanager
-def _low_memory_ends_one_worker() -> Iterator[None]:
-    """Inside, Tune takes the word of Ray's memory monitor for the end of one worker, and not of the whole run.
-
-    Tune's actor manager knows two kinds of errors, and the monitor's is of neither (Ray 2.60).
-    """
-    from ray.air.execution._internal.actor_manager import RayActorManager
-
-    known = RayActorManager._actor_task_failed
-
-    def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        if isinstance(exception, ray.exceptions.OutOfMemoryError):
-            exception = ray.exceptions.RayActorError(error_msg=str(exception))
-        known(manager, tracked_actor_task, exception)
-
-    RayActorManager._actor_task_failed = failed
-    try:
-        yield
-    finally:
-        RayActorManager._actor_task_failed = known
 
 
 class _Stateless:

@@ -8,7 +8,6 @@ ended by the kernel's timer, wherever it hangs, and the host with all that it st
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import spaces
+from search.worker import import_compiler_for
 
 MB = 10**6
 STEP_SECONDS = 0.2
@@ -200,10 +200,9 @@ def serve() -> None:
     os.dup2(2, 1)  # what a trainable prints is no result
     asked: Asked = pickle.load(sys.stdin.buffer)
     _end_after(asked.seconds + GRACE_SECONDS)
-    importlib.import_module("torch._dynamo")  # as workers do, see search/worker.py
-
     # On a GPU, neither this nor anything else here may begin to use it: CUDA does not outlive a fork.
     trainable = pickle.load(sys.stdin.buffer) if asked.source is None else spaces.load(asked.source).trainable
+    import_compiler_for(trainable)
     tell.write(json.dumps({"base": _peak()}) + "\n")
     waiting = list(enumerate(asked.configs))
     running: dict[int, tuple[int, int, float, float]] = {}

@@ -53,7 +53,7 @@ def send_along(trainable: Callable[..., Iterator[Any]]) -> None:
 
     One of ours needs none of that. Raises BadInput if it holds on to something that cannot be sent.
     """
-    if (getattr(trainable, "__module__", "") or "").partition(".")[0] in spaces.OURS:
+    if spaces.is_ours(trainable):
         return
     from ray import cloudpickle
 
@@ -97,6 +97,15 @@ def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
     return trial
 
 
+def import_compiler_for(trainable: Callable[..., Iterator[Any]]) -> None:
+    """Import what torch's optimizers import at their first step, for a second or more; not on a trial's clock.
+
+    Ours do without (trainables/optimizers.py).
+    """
+    if not spaces.is_ours(trainable):
+        importlib.import_module("torch._dynamo")
+
+
 def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What to report for a trial.
 
@@ -106,11 +115,11 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     C that also runs where Python hangs.
     """
     import torch
-    import torch._dynamo  # every optimizer imports it at its first step, for a second or more; not on a trial's clock
 
     from trainables.device import keep_to
     from trainables.epoch import Diverged, Epoch
 
+    import_compiler_for(task.trainable)
     sys.path += [folder for folder in task.folders if folder not in sys.path]
     torch.set_num_threads(max(1, int(task.cpus)))
     if 0 < config["gpus"] < 1:

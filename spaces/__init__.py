@@ -110,6 +110,11 @@ def _load_file(path: Path) -> Study:
     return replace(study, name=path.stem, about=(module.__doc__ or "").strip().partition("\n")[0])
 
 
+def is_ours(trainable: object) -> bool:
+    """Whether a trainable is one of this project's, and not a user's."""
+    return (getattr(trainable, "__module__", "") or "").partition(".")[0] in OURS
+
+
 def _make_way(folder: str) -> None:
     """Forget the modules of the study file before, and let those in `folder` be imported."""
     for name in _BROUGHT:

@@ -419,6 +419,42 @@ def test_a_storage_that_is_not_there_is_one_line(on: Machine, monkeypatch: pytes
         Bucket("lab").check()
 
 
+def test_an_absence_is_waited_for_once_however_many_ask_and_another_one_again(
+    on: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+
+    def waited() -> float:
+        before = clock.now
+        with pytest.raises(EnvironmentFault, match="cannot be used"):
+            there.get("anything")
+        return clock.now - before
+
+    clock, there = Clock(), Bucket(s3.BUCKET)
+    monkeypatch.setattr(storage, "time", clock)
+    there.get("anything")
+    real = storage._link().client
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    storage._link.cache_clear()
+    clock.now += 5
+    assert waited() == pytest.approx(storage.PATIENCE_SECONDS, abs=5)
+    clock.now += 5
+    assert waited() == 0
+    nobody, storage._link().client = storage._link().client, real
+    there.get("anything")  # it is back
+    storage._link().client = nobody
+    assert waited() == pytest.approx(storage.PATIENCE_SECONDS, abs=5)
+    clock.now += storage.PATIENCE_SECONDS + 1  # nobody has asked for long, so who knows
+    assert waited() == pytest.approx(storage.PATIENCE_SECONDS, abs=5)
+
+
 def test_nobody_to_ask_as_is_one_line(on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

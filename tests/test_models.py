@@ -226,7 +226,6 @@ def test_a_kernel_of_1x3_looks_sideways_and_not_up() -> None:
         ("hard_sigmoid", lambda x: torch.clamp(x / 6 + 1 / 2, 0, 1)),
         ("prelu", lambda x: torch.where(x > 0, x, 0.25 * x)),
     ],
-    ids=str,
 )
 def test_an_activation_is_the_function_that_its_name_says(name: str, formula: Callable[[Tensor], Tensor]) -> None:
     points = torch.linspace(-5, 5, 101)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -33,6 +35,48 @@ def test_every_optimizer_goes_down_a_quadratic(name: str) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.1 * losses[0]
+
+
+TRAINED = """
+import sys
+import torch
+from torch import nn
+from trainables.optimizers import OPTIMIZERS, load_state_tensors, make_optimizer, state_tensors
+
+for name in OPTIMIZERS:
+    model = nn.Linear(4, 3)
+    optimizer = make_optimizer(name, model, lr=0.1)
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    load_state_tensors(optimizer, state_tensors(optimizer).items())
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_no_optimizer_imports_the_compiler_which_takes_a_second() -> None:
+    done = subprocess.run([sys.executable, "-c", TRAINED], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@every_optimizer
+def test_every_optimizer_steps_as_torchs_own_bit_for_bit(name: str) -> None:
+    ours, theirs = nn.Linear(4, 3), nn.Linear(4, 3)
+    theirs.load_state_dict(ours.state_dict())
+    one = make_optimizer(name, ours, lr=0.1, weight_decay=0.01)
+    # The groups tell all that theirs needs, in its own words.
+    kind: Any = type(one).__mro__[1]
+    assert kind.__module__.startswith("torch.optim")
+    known = [{**group, "params": [theirs.weight if p.ndim > 1 else theirs.bias for p in group["params"]]}
+             for group in one.param_groups]  # fmt: skip
+    other = kind(known)
+    for number in range(5):
+        for model, optimizer in ((ours, one), (theirs, other)):
+            optimizer.zero_grad()
+            model(torch.full((2, 4), number + 1.0)).square().sum().backward()
+            optimizer.step()
+    assert torch.equal(ours.weight, theirs.weight)
+    assert torch.equal(ours.bias, theirs.bias)
 
 
 @every_optimizer

@@ -13,9 +13,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_ci_runs_exactly_the_command_that_the_readme_gives():
-    command = "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest"
-    assert command in README
-    assert command in (ROOT / ".ci" / "run").read_text()
+    command = (ROOT / ".ci" / "run").read_text().splitlines()[-1]
+    assert "-m pytest" in command
+    assert f"\n{command}\n" in README
 
 
 @pytest.mark.parametrize("folder", ["trainables", "spaces", "search"])

@@ -107,7 +107,7 @@ def test_events_after_a_number_are_those_after_it(path: Path) -> None:
         assert list(record.events(after=12)) == []
 
 
-@pytest.mark.parametrize("bad", [{"x": object()}, {"x": {1, 2}}, {("a",): 1}], ids=str)
+@pytest.mark.parametrize("bad", [{"x": object()}, {"x": {1, 2}}, {("a",): 1}], ids=["object", "set", "key"])
 def test_an_append_is_all_or_nothing(bad: dict[Any, Any], path: Path) -> None:
     made(path, SOME)
     with Record(path) as record:

@@ -1,15 +1,11 @@
-"""Scenes: whole searches with faults, played two at a time on threads, because a search mostly waits for its start.
+"""Scenes: whole searches with faults, and what to look for in what they leave behind.
 
-A scene is a function of its chaos folder that returns what tests want to know; `@staged` makes a fixture of it. The
-first test that asks for any has all begun that the selected tests need.
+A scene is a function of its chaos folder that returns what tests want to know; `@staged` makes a fixture of it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,37 +15,19 @@ import pytest
 from search.record import Event
 from tests.chaos import checker, command
 
-Scene = Callable[[Path], Any]
-SCENES: dict[str, Scene] = {}
-AT_ONCE = 2
-_MLFLOW = threading.Lock()
-"""MLflow's clients share what they know of stores between threads, and do not guard it."""
 
+def staged(scene: Callable[[Path], Any]) -> Any:
+    """A fixture, once per file, of what `scene(folder)` returns; what still runs there at the end is killed."""
 
-def staged(scene: Scene) -> Any:
-    """A fixture, for the whole session, of what `scene(folder)` returns."""
-    assert scene.__name__ not in SCENES, f"two scenes are called {scene.__name__}"
-    SCENES[scene.__name__] = scene
-
-    @pytest.fixture(scope="session", name=scene.__name__)
-    def fixture(stage: Mapping[str, Future[Any]]) -> Any:
-        return stage[scene.__name__].result()
+    @pytest.fixture(scope="module", name=scene.__name__)
+    def fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+        folder = tmp_path_factory.mktemp(scene.__name__)
+        try:
+            yield scene(folder)
+        finally:
+            checker.sweep(folder)
 
     return fixture
-
-
-@contextmanager
-def playing(names: Sequence[str], folder: Callable[[str], Path]) -> Iterator[dict[str, Future[Any]]]:
-    """The scenes `names`, each in `folder(name)`, in this order; what still runs at the end is killed."""
-    folders = {name: folder(name) for name in names}
-    pool = ThreadPoolExecutor(AT_ONCE)
-    try:
-        yield {name: pool.submit(SCENES[name], folders[name]) for name in names}
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for place in folders.values():
-            checker.sweep(place)
-        pool.shutdown()
 
 
 def look(folder: Path, ended: command.Ended, code: int, uri: str | None = "", **how: Any) -> SimpleNamespace:
@@ -57,11 +35,10 @@ def look(folder: Path, ended: command.Ended, code: int, uri: str | None = "", **
     run_dir = folder / "runs" / command.NAME
     uri = f"sqlite:///{folder / 'mlflow.db'}" if uri == "" else uri
     how = {"exit_code": ended.code, "expected_exit_codes": (code,), "stderr": ended.stderr, "folder": folder, **how}
-    with _MLFLOW:
-        try:
-            faults = checker.faults(run_dir, uri, **how)
-        except Exception as error:  # a store that MLflow cannot open
-            faults = [f"{type(error).__name__}: {str(error)[:300]}"]
+    try:
+        faults = checker.faults(run_dir, uri, **how)
+    except Exception as error:  # a store that MLflow cannot open
+        faults = [f"{type(error).__name__}: {str(error)[:300]}"]
     return SimpleNamespace(code=ended.code, stderr=ended.stderr, faults=faults, events=events(folder))
 
 

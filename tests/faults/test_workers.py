@@ -143,8 +143,8 @@ def memory(name: str) -> int:
 def exhausted(folder: Path) -> SimpleNamespace:
     """A trial that takes all memory that Ray's monitor allows, then five whose code is wrong, then more of them."""
     total, available = (memory(name) for name in ("MemTotal", "MemAvailable"))
-    allowed = total - available + 4 * 2**30
-    scripts = [f"report x; allocate {5 * 2**10}; report x", *["report x; raise out of luck"] * 7]
+    allowed = total - available + 5 * 2**30
+    scripts = [f"report x; allocate {8 * 2**10}; report x", *["report x; raise out of luck"] * 7]
     env = {"CHAOS_EPOCHS": 3, "RAY_memory_usage_threshold": allowed / total}
     running = command.start(scripts, "--concurrent", "1", "--scheduler", "none", folder=folder, env=env)
     seen = look(folder, command.finish(running, 240), 1)

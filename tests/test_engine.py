@@ -1,0 +1,96 @@
+"""Which places trials get, where some have a GPU and others go without one; what Ray Tune would ask is asked here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search import checkpoints, engine
+from search.engine import GPU_WAIT_SECONDS, Engine
+from search.nodes import Places
+from search.watchdog import Watchdog
+from search.worker import Task
+from spaces.study import Study
+from tests.simulated import Memory, begun
+
+
+class Clock(SimpleNamespace):
+    def monotonic(self) -> float:
+        now: float = self.now
+        return now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock(now=1000.0)
+    monkeypatch.setattr(engine, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def mixed(tiny_study: Study, tmp_path: Path, clock: Clock) -> Engine:
+    """An engine with one place on a GPU and two without."""
+    shelf = checkpoints.shelf(tmp_path)
+    quiet: Any = lambda *told: None  # noqa: E731
+    return Engine(
+        begun(tiny_study, Memory(), trials=12),
+        Task(tiny_study.trainable, (), shelf, tmp_path / "stacks", cpus=1, gpus=1),
+        checkpoints.Retention(shelf),
+        Watchdog(None),
+        should_stop=lambda: "",
+        should_confirm=lambda: False,
+        places=lambda: Places(1, 2),
+        alone=lambda: True,
+        unreachable=lambda: False,
+        tick=quiet,
+        warn=quiet,
+    )
+
+
+def begin(mixed: Engine, *names: str) -> list[float]:
+    """The GPUs of trials that are suggested and begin."""
+    return [gpus for name in names for gpus in [suggested(mixed, name)] if mixed.began(name) is None]
+
+
+def suggested(mixed: Engine, name: str) -> float:
+    told = mixed.suggest(name)
+    assert told is not None
+    gpus: float = told["gpus"]
+    return gpus
+
+
+def test_the_place_with_a_gpu_is_taken_first_and_then_those_without(mixed: Engine) -> None:
+    assert begin(mixed, "a", "b", "c") == [1, 0, 0]
+    assert mixed.full
+    mixed.left("a")
+    assert begin(mixed, "d") == [1]
+    mixed.left("b")
+    assert begin(mixed, "e") == [0]
+
+
+def test_while_a_trial_waits_long_for_its_gpu_no_more_begin_without_one_and_then_they_do_again(
+    mixed: Engine, clock: Clock
+) -> None:
+    """The CPU beside the GPU may be what it lacks, and trials without a GPU would hand it on from one to the next."""
+    assert suggested(mixed, "waits") == 1
+    assert begin(mixed, "b", "c") == [0, 0]
+    mixed.left("c")
+    clock.now += GPU_WAIT_SECONDS - 1
+    assert not mixed.full
+    clock.now += 2
+    assert mixed.full
+    mixed.began("waits")
+    assert not mixed.full
+    assert begin(mixed, "d") == [0]
+
+
+def test_a_trial_that_waits_for_its_gpu_beside_none_of_ours_waits_for_another_reason(
+    mixed: Engine, clock: Clock
+) -> None:
+    assert suggested(mixed, "waits") == 1
+    clock.now += GPU_WAIT_SECONDS + 1
+    assert not mixed.full
+    assert begin(mixed, "b") == [0]
