@@ -13,7 +13,9 @@ from search.record import Record
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.search import Search
+from search.summary import summarize
 from search.trials import State
+from tests.simulated import kept
 
 
 @pytest.fixture
@@ -79,3 +81,13 @@ def test_lines_tell_each_end_once_and_none_of_an_earlier_process(search, capsys)
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75, "1:15"), (3675, "1:01:15"), (59.7, "1:00")])
 def test_a_clock_reads_as_people_write_it(seconds, text):
     assert display.clock(seconds) == text
+
+
+@pytest.mark.parametrize(("runs", "told"), [("runs", "ui   then"), ("other runs", "ui --runs '{}'   then")])
+def test_the_result_says_how_mlflow_is_opened_also_for_runs_elsewhere(tiny_study, tmp_path, monkeypatch, runs, told):
+    monkeypatch.chdir(tmp_path)
+    folder, _ = kept(tmp_path / runs, tiny_study)
+    summary = summarize(folder)
+    summary["mlflow"] |= {"parent_run_id": "0f", "experiment_id": "1", "tracking_uri": "sqlite:///mlflow.db"}
+    line = f"python -m search {told.format(tmp_path / runs)} /#/experiments/1/runs/0f"
+    assert f"MLflow   {line}" in display.result(summary).splitlines()
