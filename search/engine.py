@@ -63,13 +63,14 @@ class Engine:
         should_confirm: Callable[[], bool],
         places: Callable[[], Places],
         alone: Callable[[], bool],
+        some_gone: Callable[[], bool],
         unreachable: Callable[[], bool],
         tick: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
         self.search, self.task, self.retention, self.watchdog = search, task, retention, watchdog
         self.should_stop, self.unreachable, self.tick, self.warn = should_stop, unreachable, tick, warn
-        self.should_confirm, self.alone = should_confirm, alone
+        self.should_confirm, self.alone, self.some_gone = should_confirm, alone, some_gone
         self._places, self._room, self._counted = places, Places(0), -math.inf
         self._bare: dict[str, bool] = {}
         """The trials that Tune has, as it calls them, and whether the place of each is one without a GPU."""
@@ -248,7 +249,9 @@ class Engine:
             state, why = State.TIMED_OUT, silent
         elif "low on memory" in why or "OutOfMemory" in why:
             state = State.OUT_OF_MEMORY
-        elif "node has died" in why or "preempt" in why or "drain" in why:
+        elif any(word in why for word in ("node has died", "preempt", "drain")) or (
+            "is unavailable" in why and self.some_gone()  # that a node has just died Ray does not know yet
+        ):
             state = State.PREEMPTED
         else:
             state = State.FAILED
@@ -375,6 +378,8 @@ def _error_of(trial: Any) -> str:
         text = Path(trial.error_file).read_text()
     except (OSError, TypeError):
         text = "the worker process died"
+    if text.startswith("Failure #"):  # and when, which the record knows
+        text = text.partition("\n")[2]
     said = " ".join(text.partition("Some common causes include")[0].split())
     return said[max(0, said.find("The actor is dead because")) :][:500]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +28,8 @@ NEWCOMERS_SECONDS = 5.0
 """How often one looks for nodes that have joined."""
 WAIT_SECONDS = 1.0
 """How often one looks again for resources that are waited for."""
+TOUCH_SECONDS = 2.0
+"""A node that is there lets itself be reached within this."""
 DRIVERS_WORD = "driver"
 MATTERS = ("python", "ray", "torch", "numpy")
 """What a worker must have in the driver's version: Ray's pickles and the numbers depend on it."""
@@ -205,6 +209,22 @@ def working() -> dict[str, str]:
         for node in ray.nodes()
         if node["Alive"] and any(node["Resources"].get(kind) for kind in ("CPU", "GPU"))
     }
+
+
+def some_gone() -> bool:
+    """Whether a node cannot be reached that Ray still counts, which takes half a minute to be sure of its end."""
+    import ray
+
+    def gone(node: Mapping[str, Any]) -> bool:
+        try:
+            socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), TOUCH_SECONDS).close()
+        except OSError:
+            return True
+        return False
+
+    there = [node for node in ray.nodes() if node["Alive"]]
+    with ThreadPoolExecutor(16) as pool:
+        return any(pool.map(gone, there))
 
 
 class Roll:

@@ -268,6 +268,7 @@ def _train(
         # Of a Ray of our own the head is not asked again and again: it may be gone, and nothing else can have changed.
         places=(lambda: nodes.places(settings)) if roll else (lambda: there),
         alone=lambda: not roll or not nodes.others(),
+        some_gone=lambda: bool(roll) and nodes.some_gone(),
         unreachable=lambda: bool(stop.lost),
         tick=tick,
         warn=display.warn,

@@ -1,4 +1,7 @@
-"""Which places trials get, where some have a GPU and others go without one; what Ray Tune would ask is asked here."""
+"""Which places trials get, where some have a GPU and others go without one, and what the loss of a worker was.
+
+What Ray Tune would ask and tell is asked and told here.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def mixed(tiny_study: Study, tmp_path: Path, clock: Clock) -> Engine:
+def record() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def gone() -> list[str]:
+    """The nodes that cannot be reached."""
+    return []
+
+
+@pytest.fixture
+def mixed(tiny_study: Study, tmp_path: Path, clock: Clock, record: Memory, gone: list[str]) -> Engine:
     """An engine with one place on a GPU and two without."""
     shelf = checkpoints.shelf(tmp_path)
     quiet: Any = lambda *told: None  # noqa: E731
     return Engine(
-        begun(tiny_study, Memory(), trials=12),
+        begun(tiny_study, record, trials=12),
         Task(tiny_study.trainable, (), shelf, tmp_path / "stacks", cpus=1, gpus=1),
         checkpoints.Retention(shelf),
         Watchdog(None),
@@ -44,6 +58,7 @@ def mixed(tiny_study: Study, tmp_path: Path, clock: Clock) -> Engine:
         should_confirm=lambda: False,
         places=lambda: Places(1, 2),
         alone=lambda: True,
+        some_gone=lambda: bool(gone),
         unreachable=lambda: False,
         tick=quiet,
         warn=quiet,
@@ -94,3 +109,26 @@ def test_a_trial_that_waits_for_its_gpu_beside_none_of_ours_waits_for_another_re
     clock.now += GPU_WAIT_SECONDS + 1
     assert not mixed.full
     assert begin(mixed, "b") == [0]
+
+
+UNAVAILABLE = "The actor 7da4 is unavailable: The actor is temporarily unavailable: RPC error: Socket closed"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "why", "state"),
+    [
+        (["far away"], UNAVAILABLE, "preempted"),
+        ([], UNAVAILABLE, "failed"),
+        ([], "The actor is dead because its node has died.", "preempted"),
+        (["far away"], "The actor is dead because its worker process has died.", "failed"),
+    ],
+    ids=["out of reach with its node", "out of reach by itself", "dead with its node", "dead by itself"],
+)
+def test_a_worker_that_is_lost_with_its_node_is_no_failure_of_its_trial(
+    mixed: Engine, record: Memory, gone: list[str], nodes: list[str], why: str, state: str
+) -> None:
+    gone += nodes
+    begin(mixed, "a")
+    mixed.lost("a", why)
+    [told] = [event.body for event in record.events if event.kind == "lost"]
+    assert (told["state"], told["why"]) == (state, why)

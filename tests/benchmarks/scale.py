@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from search import tracking
-from search.checkpoints import Retention
+from search.checkpoints import Retention, Shelf
 from search.record import FILE, Record
 from search.settings import Settings
 from spaces import load
@@ -42,7 +42,7 @@ def played(folder: Path, trials: int, concurrent: int, sampler: str, study: str 
     with Record(folder / FILE, create=True) as record:
         past = record.append(first_event(kind, trials=trials, sampler=sampler, **SHOWN))
         search = searching(kind, record, past)
-        retention = Retention(folder / "checkpoints")
+        retention = Retention(Shelf(folder / "checkpoints"))
         tracker = tracking.Tracker(
             record.path, Settings(runs=folder / "runs").tracking, lambda text: print(text, file=sys.stderr)
         )

@@ -29,7 +29,13 @@ QUICK = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "4",
 }
-"""Nodes that give no sign for some seconds are dead; by default it takes more than half a minute."""
+"""Nodes that give no sign for some seconds are dead."""
+PATIENT = {
+    "RAY_health_check_period_ms": "3000",
+    "RAY_health_check_timeout_ms": "10000",
+    "RAY_health_check_failure_threshold": "5",
+}
+"""As Ray has it: for half a minute a node that has died is counted."""
 START_SECONDS = 60.0
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.chaos import checker, command
 from tests.chaos.mlflow_server import serving
-from tests.chaos.nodes import cluster
+from tests.chaos.nodes import PATIENT, cluster
 from tests.faults.stage import count, ends, events, of, staged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -73,10 +73,13 @@ def ended(folder: Path, running: command.Command, name: str = command.NAME, uri:
 
 @staged
 def submitted(folder: Path) -> SimpleNamespace:
-    """A submitted search on two nodes, of which one dies, while a third one joins; then what became of the job."""
-    with serving(folder / "mlflow") as uri, cluster(folder) as nodes:
+    """A submitted search on two nodes, of which one dies, while a third one joins; then what became of the job.
+
+    Ray is as patient with its nodes as it is by default.
+    """
+    with serving(folder / "mlflow") as uri, cluster(folder, env=PATIENT) as nodes:
         running = command.launch(
-            "submit", "digits_cnn", "--name", "chaos", "--trials", "4", *SLOW, "--address", nodes.jobs, "--json",
+            "submit", "digits_cnn", "--name", "chaos", "--trials", "6", *SLOW, "--address", nodes.jobs, "--json",
             folder=folder, env={**nodes.client, "MLFLOW_TRACKING_URI": uri},
         )  # fmt: skip
         record = command.record_of(folder)
