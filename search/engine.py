@@ -113,7 +113,9 @@ class Engine:
             if self.fault is None:
                 if checkpoints.is_full(error):
                     raise StorageFull(f"no space for Ray's files in {folder}; free some, then resume") from error
-                raise EnvironmentFault(f"Ray Tune ended early: {' '.join(str(error).split())[:300]}") from error
+                # Some of its errors are whole tracebacks, as text.
+                why = str(error).strip().splitlines()[-1] if "Traceback" in str(error) else str(error)
+                raise EnvironmentFault(f"Ray Tune ended early: {' '.join(why.split())[:300]}") from error
         if self.fault is not None:
             raise self.fault
         return self.should_stop()

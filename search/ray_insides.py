@@ -70,17 +70,29 @@ def untold() -> Iterator[None]:
 def one_worker_out_of_memory() -> Iterator[None]:
     """Tune takes the word of Ray's memory monitor for the end of one worker, and not of the whole run.
 
-    Tune's actor manager knows two kinds of errors, and the monitor's is of neither.
+    Where a call of a worker fails, and where the first answer of one is awaited, Tune expects the error of an actor
+    that has died; the monitor's is of another kind.
     """
     import ray
     from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.tune.experiment import Trial
 
-    known = RayActorManager._actor_task_failed
+    called, answered = RayActorManager._actor_task_failed, Trial._get_default_result_or_future
 
     def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, ray.exceptions.OutOfMemoryError):
             exception = ray.exceptions.RayActorError(error_msg=str(exception))
-        known(manager, tracked_actor_task, exception)
+        called(manager, tracked_actor_task, exception)
 
-    with swapped(RayActorManager, "_actor_task_failed", failed):
+    def answer(trial: Any) -> Any:
+        try:
+            return answered(trial)
+        except ray.exceptions.OutOfMemoryError:
+            trial._default_result_or_future = None
+            return None
+
+    with (
+        swapped(RayActorManager, "_actor_task_failed", failed),
+        swapped(Trial, "_get_default_result_or_future", answer),
+    ):
         yield

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.ray_insides import swapped
+from search.ray_insides import one_worker_out_of_memory, swapped
 from tests.chaos.command import FOREIGN
 
 NEEDED = {"gcs_server", "raylet", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE"}
@@ -73,6 +73,22 @@ def test_two_searches_on_one_machine_start_no_more_processes_than_they_need_and_
 def test_tune_does_not_import_mlflow_to_count_callbacks(tmp_path):
     out, err = script(COUNTED, tmp_path / "counted").communicate(timeout=60)
     assert out == "False\n", err
+
+
+def test_a_worker_that_the_memory_monitor_ends_before_its_first_word_is_not_the_end_of_all(monkeypatch):
+    """Tune asks for that word where it tells of the error."""
+    import ray
+    from ray.tune.experiment import Trial
+
+    def killed(reference):
+        raise ray.exceptions.OutOfMemoryError("3 worker(s) were killed due to the node running low on memory")
+
+    monkeypatch.setattr(ray, "get", killed)
+    trial = object.__new__(Trial)
+    trial._default_result_or_future = ray.ObjectRef(b"0" * 28, skip_adding_local_ref=True)
+    with one_worker_out_of_memory():
+        assert trial._get_default_result_or_future() is None
+    assert trial._default_result_or_future is None
 
 
 def test_what_was_swapped_is_given_back_and_what_is_not_there_is_left_alone():
