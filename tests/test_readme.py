@@ -1,8 +1,10 @@
 """The README tells the truth: its files exist, its options are the command's, its example is a study."""
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 import spaces
@@ -36,6 +38,25 @@ def test_every_verb_is_listed_and_no_other():
     verbs = {word.split()[0] for word in line.removeprefix("python -m search ").split(" | ")}
     assert "python -m search resume NAME" in README
     assert verbs == set(cli.commands) - {"run", "resume"}
+
+
+def commands():
+    """What the README tells one to type after `python -m search`, in its blocks and in its sentences."""
+    text, blocks = README.split("```")[::2], README.split("```")[1::2]
+    lines = [re.split(" [#>]", line)[0] for block in blocks for line in block.splitlines()]
+    spans = [span.replace("\n", " ") for part in text for span in re.findall(r"`([^`]+)`", part)]
+    told = [re.sub(r"^(\w+=\S+ )*(.* (--|&&) )?(\.venv/bin/)?", "", each).strip() for each in lines + spans]
+    asked = [each.removeprefix("python -m search ") for each in told if each.startswith("python -m search ")]
+    return sorted({each for each in asked if not re.search(r"  |[|\[…]", each)})
+
+
+@pytest.mark.parametrize("text", commands())
+def test_every_command_of_the_readme_is_one_of_ours_with_its_options(text):
+    _, command, words = cli.resolve_command(click.Context(cli), shlex.split(text))
+    given, _, _ = command.make_parser(click.Context(command, **command.context_settings)).parse_args(list(words))
+    if command.name == "submit":  # what it does not know itself is for the search
+        search = cli.commands["run"]
+        search.make_parser(click.Context(search)).parse_args(list(given["arguments"]))
 
 
 def test_every_test_that_proves_a_row_exists():
