@@ -210,6 +210,8 @@ def devices(folder: Path) -> SimpleNamespace:
             (project / "beside.py").write_text(f"HOLDS = {holds}\n")
             line = [str(project / "wide.py"), "--gpus", "0.5", "--name", name]
             tried[name] = command.finish(command.launch(*line, folder=folder, env=env), 240)
+        more = ("resume", "roomy", "--trials", "1")
+        tried["resumed"] = command.finish(command.launch(*more, folder=folder, env=env), 120)
         return SimpleNamespace(
             **vars(seen), plain=plain, wrong=wrong, server=server, mine=events(folder, "moons_mlp-1"), folder=folder,
             tried=tried,
@@ -410,8 +412,13 @@ def test_what_has_no_room_at_the_edge_of_the_space_is_one_warning_and_the_search
     assert warned.code == 0, warned.stderr
     [line] = [line for line in warned.stderr.splitlines() if "of a GPU" in line]
     assert "1 ran out of memory, high (width=100)" in line
-    done = events(devices.folder, "roomy")
-    assert len(of(done, "epoch")) == 2
+    assert [body["epoch"] for body in of(events(devices.folder, "roomy"), "epoch")] == [1, 1, 1]
+
+
+def test_a_search_that_goes_on_does_not_try_its_part_of_a_gpu_again(devices):
+    again = devices.tried["resumed"]
+    assert again.code == 0, again.stderr
+    assert "of a GPU" not in again.stderr
 
 
 def test_a_part_of_a_gpu_in_which_all_fit_is_not_spoken_of(devices):
