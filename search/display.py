@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from search import audit, confirmation
@@ -351,11 +349,8 @@ def result(summary: dict[str, Any]) -> str:
         lines.append(f"STAND-IN DATA: these numbers say nothing about {summary['dataset']}")
     if places.get("parent_run_id"):
         page = f"/#/experiments/{places['experiment_id']}/runs/{places['parent_run_id']}"
-        runs = summary["run_dir"].rpartition("/")[0]
-        elsewhere = "" if runs == str(Path("runs").resolve()) else f" --runs {shlex.quote(runs)}"
         served = places["tracking_uri"].startswith("http")
-        where = places["tracking_uri"] if served else f"python -m search ui{elsewhere}   then "
-        lines.append(f"MLflow   {where}{page}")
+        lines.append(f"MLflow   {places['tracking_uri'] if served else summary['ui'] + '   then '}{page}")
     if places.get("model_uri"):
         lines.append(f"model    mlflow.pyfunc.load_model({places['model_uri']!r})")
         lines.append(f"         with MLFLOW_TRACKING_URI={places['tracking_uri']}")

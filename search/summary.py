@@ -131,13 +131,18 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "mlflow": last(events, "published") or {"tracking_uri": how["tracking_uri"]},
         "command": first["command"],
         "resume": command("resume", folder),
+        "ui": f"python -m search ui{_elsewhere(folder.parent)}",
     }
 
 
 def command(verb: str, folder: Path) -> str:
     """The command that does `verb` to the search in `folder`."""
-    runs = "" if folder.parent == Path("runs") else f" --runs {shlex.quote(shown(folder.parent))}"
-    return f"python -m search {verb} {folder.name}{runs}"
+    return f"python -m search {verb} {folder.name}{_elsewhere(folder.parent)}"
+
+
+def _elsewhere(runs: Path) -> str:
+    """The option that a command needs to find `runs`, none if they are where it looks."""
+    return "" if runs.resolve() == Path("runs").resolve() else f" --runs {shlex.quote(shown(runs))}"
 
 
 def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:

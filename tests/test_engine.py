@@ -67,7 +67,11 @@ def mixed(tiny_study: Study, tmp_path: Path, clock: Clock, record: Memory, gone:
 
 def begin(mixed: Engine, *names: str) -> list[float]:
     """The GPUs of trials that are suggested and begin."""
-    return [gpus for name in names for gpus in [suggested(mixed, name)] if mixed.began(name) is None]
+    told = []
+    for name in names:
+        told.append(suggested(mixed, name))
+        mixed.began(name)
+    return told
 
 
 def suggested(mixed: Engine, name: str) -> float:

@@ -278,6 +278,7 @@ def test_a_submitted_search_outlives_the_loss_of_a_node_and_everything_agrees(su
 
 def test_loss_of_a_node_is_no_fault_of_the_trial_and_it_goes_on_elsewhere_from_its_checkpoint(submitted):
     assert {body["state"] for body in of(submitted.events, "lost")} == {"preempted"}
+    assert [body["why"] for body in of(submitted.events, "lost") if not body["why"].startswith("The actor")] == []
     assert all(body["epoch"] >= 1 for body in of(submitted.events, "restarted"))
 
 
