@@ -171,6 +171,8 @@ def _searched(
             fault, why = error, str(error)
     except Interrupted as interruption:
         state, why, patience = "interrupted", str(interruption), SIGNAL_PATIENCE_SECONDS
+        leave_ray()  # and with it workers that may have been in the middle of a checkpoint
+        retention.tidy(search.trials)
     except BaseException as error:
         # From outside: say so in record and MLflow, as far as they can still be written.
         with contextlib.suppress(SearchError):

@@ -21,6 +21,7 @@ A script is a list of steps, separated by `;`. Where it ends before the epochs d
 | `hang`, `spin` | sleeps for ever; computes for ever and never lets another thread run |
 | `allocate MB`, `fork` | takes memory and keeps it; leaves a process behind, whose pid is logged |
 | `enospc [N]` | its next N checkpoints (1) fail half written, for want of space |
+| `linger SECONDS` | its next checkpoint stays half written for so long |
 | `damage` | flips a bit in its newest checkpoint |
 | `once STEP` | only the first time that this trial comes here, not when it is tried again |
 | `repeat N STEP, STEP` | the steps, N times over |
@@ -81,6 +82,7 @@ ARGUMENTS: dict[str, Callable[[str], object] | None] = {
     "allocate": float,
     "fork": None,
     "enospc": lambda text: int(text or 1),
+    "linger": float,
     "damage": None,
 }
 """What each step takes; None where it takes nothing."""
@@ -142,7 +144,7 @@ class Trial:
         self.seed, self.last_epoch = config["train/seed"], config["train/epochs"]
         self.steps = parse(self.script)
         self.epoch = self.position = 0
-        self.full = 0
+        self.full, self.linger = 0, 0.0
         self.newest = resume
         self.memory: list[bytes] = []
         if resume is not None:
@@ -205,6 +207,9 @@ class Trial:
                 (folder / "weights").write_bytes(learned[: len(learned) // 2])
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "weights"))
             (folder / "weights").write_bytes(learned)
+            if self.linger:
+                self.note("lingers")
+                self.linger = time.sleep(self.linger) or 0.0
             progress = {"seed": self.seed, "epoch": epoch, "position": position, "value": metric}
             (folder / "progress.json").write_text(json.dumps(progress))
 
@@ -250,6 +255,8 @@ class Trial:
                 self.note("fork", child=child)
             case "enospc":
                 self.full = int(argument or 1)
+            case "linger":
+                self.linger = float(argument)
             case "damage":
                 self._damage()
 

@@ -195,6 +195,19 @@ def test_the_test_set_is_opened_once_and_one_version_registered_though_the_end_w
     assert len(client.search_logged_models([interrupted.document["mlflow"]["experiment_id"]])) == 1
 
 
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_a_checkpoint_half_written_at_the_signal_is_not_left_over(tmp_path, signals):
+    running = command.start(["report x; linger 60; report x"], "--concurrent", "1", folder=tmp_path)
+    try:
+        command.wait_for_log(tmp_path, "lingers")
+        for number in signals:
+            running.send_signal(number)
+            time.sleep(0.1)
+        assert look(tmp_path, command.finish(running, 60), 128 + signals[0]).faults == []
+    finally:
+        checker.sweep(tmp_path)
+
+
 # --- what a user types afterwards -------------------------------------------------------------------------------------
 
 
