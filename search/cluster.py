@@ -67,6 +67,15 @@ def available_locally(settings: Settings) -> None:
             )
 
 
+def idle_gpus(settings: Settings) -> int:
+    """How many GPUs this machine has of which a search on it alone makes no use."""
+    if settings.ray_address or settings.gpus:
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
 @contextmanager
 def ray_running(
     settings: Settings,
@@ -131,7 +140,7 @@ def _running(settings: Settings, lost: Callable[[str], None], say: Callable[[str
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": WORKER_ENVIRONMENT} if settings.ray_address else None,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+    except Exception as error:  # of many kinds; that a node does not start in time is a bare Exception (Ray 2.60)
         why = " ".join(str(error).split())[:300]
         if not settings.ray_address:
             raise EnvironmentFault(f"Ray cannot be started: {why}") from None

@@ -69,6 +69,12 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     _check_trainable(study)
     source, data, digest = surroundings(study, settings, display)
     study = _rehearsed(study, data, settings)
+    idle = cluster.idle_gpus(settings)
+    if idle:
+        display.warn(
+            f"trials train on processors, though this machine has {idle} GPU{'s' * (idle > 1)}; --gpus 1 gives each "
+            "trial one, --gpus 0.25 a quarter"
+        )
     budget = settings.time_budget or study.time_budget
     rungs = SCHEDULERS[study.scheduler](study).rungs
     about = {

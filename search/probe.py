@@ -1,7 +1,8 @@
-"""Configurations tried for a moment, each in a process of its own: how fast they train here, and what memory they need.
+"""Configurations tried for a moment, apart from all else: how fast they train here, and what memory they need.
 
 A host process imports torch, gets the data, and forks one child per configuration, so that a child begins at once and
-nothing that it does (asks for too much memory, hangs, dies) reaches the process that wants to know. Every child is
+nothing that it does (asks for too much memory, hangs, dies) reaches the process that wants to know. On a GPU, whose
+start takes a process seconds, a child tries one after the other, and another one goes on where it died. Every child is
 ended by the kernel's timer, wherever it hangs, and the host with all that it started by its process group.
 """
 
@@ -37,6 +38,8 @@ GRACE_SECONDS = 1.0
 LATE = "not measured: the time for it was up"
 DIED = "not measured: the process that was to do it ended at once"
 NO_MEMORY = "out of memory"
+Batch = Sequence[tuple[int, Mapping[str, Any]]]
+"""Configurations, each with its number among all."""
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from search.probe import serve; serve()"
 
 
@@ -205,54 +208,77 @@ def serve() -> None:
     import_compiler_for(trainable)
     tell.write(json.dumps({"base": _peak()}) + "\n")
     waiting = list(enumerate(asked.configs))
-    running: dict[int, tuple[int, int, float, float]] = {}
+    running: dict[int, tuple[Batch, int, float]] = {}
     took = [0.1]
     while waiting or running:
         left = began + asked.seconds - time.monotonic()
         if waiting and len(running) < asked.lanes and left > min(took[1:] or took):
-            index, config = waiting.pop(0)
-            # As a rule half of what is left, so that one that hangs leaves time for others.
-            limit = min(left, max(left / 2, LEAST_SECONDS))
-            share = min(STEP_SECONDS, 0.4 * left * asked.lanes / (1 + len(waiting)))
+            batch = waiting[:: asked.lanes - len(running)] if asked.gpus else waiting[:1]
+            share = min(STEP_SECONDS, 0.4 * left * asked.lanes / len(waiting))
+            waiting = [each for each in waiting if each not in batch]
             read, write = os.pipe()
             child = os.fork()
             if not child:
-                _child(trainable, asked, config, limit, share, write)
+                _child(trainable, asked, batch, began + asked.seconds, share, write)
             os.close(write)
-            running[child] = index, read, limit, left
+            running[child] = batch, read, time.monotonic()
         elif running:
             child, status = os.wait()
-            index, read, limit, then = running.pop(child)
+            batch, read, since = running.pop(child)
             with os.fdopen(read) as pipe:
-                text = pipe.read()
-            told = json.loads(text) if text else asdict(Measured(fault=_death(status, limit)))
-            took.append(then - began - asked.seconds + time.monotonic())
-            tell.write(json.dumps({"index": index, "measured": told}) + "\n")
+                lines = pipe.read().splitlines()
+            if not lines or (status and len(lines) < len(batch)):
+                lines.append(_line(batch[len(lines)][0], Measured(fault=_death(status))))
+            took.append((time.monotonic() - since) / max(1, len(lines)))
+            waiting = sorted([*waiting, *batch[len(lines) :]], key=lambda each: each[0])
+            for line in lines:
+                tell.write(line + "\n")
         else:
             return
 
 
-def _death(status: int, limit: float) -> str:
+def _line(index: int, measured: Measured) -> str:
+    return json.dumps({"index": index, "measured": asdict(measured)})
+
+
+def _death(status: int) -> str:
     if os.WIFSIGNALED(status):
         if os.WTERMSIG(status) == signal.SIGALRM:
-            return f"came to no end in {limit:.1f} s"
+            return "came to no end in the time for it"
         if os.WTERMSIG(status) == signal.SIGKILL:
             return "was killed, as the system does to a process that takes too much memory"
         return f"died of {signal.Signals(os.WTERMSIG(status)).name}"
     return f"ended with exit code {os.waitstatus_to_exitcode(status)}"
 
 
-def _child(trainable: Any, asked: Asked, config: Mapping[str, Any], limit: float, share: float, write: int) -> None:
-    """Measure `config`, write what came of it into the pipe `write`, and end this process."""
+def _child(trainable: Any, asked: Asked, batch: Batch, until: float, share: float, write: int) -> None:
+    """Measure a `batch`, one by one until time `until`; write what came of each into the pipe `write`, and end here."""
+    from trainables.device import release
+
     try:
-        _end_after(limit)
         with contextlib.suppress(OSError):  # where there is one, the kernel is to take this process before others
             Path("/proc/self/oom_score_adj").write_text("1000")
         if asked.memory:
             _limit_memory(asked.memory)
-        os.write(write, json.dumps(asdict(_tried(trainable, asked, config, share))).encode())
-    finally:
-        os._exit(0)
+        took: list[float] = []
+        for index, config in batch:
+            begin = time.monotonic()
+            left = until - begin
+            if took and left <= min(took):
+                result = Measured(fault=LATE)
+            else:
+                # As a rule half of what is left, so that one that hangs leaves time for others.
+                _end_after(min(left, max(left / 2, LEAST_SECONDS)))
+                result = _tried(trainable, asked, config, share)
+                took.append(time.monotonic() - begin)
+            os.write(write, _line(index, result).encode() + b"\n")
+            try:
+                release()
+            except RuntimeError:  # the device is of no more use to this process; a fresh one goes on
+                break
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
 
 
 def _tried(trainable: Any, asked: Asked, config: Mapping[str, Any], share: float) -> Measured:
@@ -264,6 +290,8 @@ def _tried(trainable: Any, asked: Asked, config: Mapping[str, Any], share: float
     from trainables.training import Training
 
     torch.set_num_threads(asked.threads)
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
     before, by, waiting = _peak(), "", 0.0
     try:
         if 0 < asked.gpus < 1:

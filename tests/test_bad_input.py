@@ -413,6 +413,23 @@ def test_gpus_that_are_not_there_are_refused_within_ten_seconds(process: Command
     refused(process(DIGITS, "--gpus", str(TOO_MANY_GPUS)), 3, r"--gpus \d+ per trial", within=10)
 
 
+def test_gpus_of_which_no_use_is_made_are_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    told = "trials train on processors, though this machine has 2 GPUs; --gpus 1 gives"
+    assert told in command(DIGITS, "--dry-run", "--probe", "0").err
+    assert "processors" not in command(DIGITS, "--dry-run", "--probe", "0", "--gpus", "0.5").err
+
+
+def test_a_ray_that_does_not_start_is_told_in_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray (2.60) raises a bare Exception where an agent of its node cannot even be imported."""
+
+    def start(*arguments: Any, **options: Any) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen")
+
+    monkeypatch.setattr("ray.init", start)
+    refused(command(DIGITS), 3, "Ray cannot be started: The current node timed out during startup. This could happen")
+
+
 def test_a_gpu_for_every_trial_leaves_nothing_to_also_cpus(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # else it is this machine that has to have a GPU
     said = command(DIGITS, "--gpus", "1", "--also-cpus", "--set", "train/device=cuda")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray import cloudpickle
 
 from search.errors import EnvironmentFault
@@ -81,7 +84,7 @@ def _on_a_device() -> Any:
     torch.cuda.set_per_process_memory_fraction = kept.append  # type: ignore[assignment]
 
     def train(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Any:
-        raise torch.OutOfMemoryError(f"kept to {kept}")
+        raise torch.OutOfMemoryError(f"kept to {kept[-1:]}")
 
     return train
 
@@ -98,6 +101,39 @@ def test_each_configuration_keeps_to_the_part_of_a_device_that_a_trial_keeps_to(
     told = measure(sent, tiny_data, [{}, {}], cpus=1, gpus=gpus, lanes=1, seconds=20.0)
     assert [result.fault for result in told.results] == [f"out of memory: kept to {kept}"] * 2
     assert all(result.out_of_memory for result in told.results)
+
+
+def _wayward(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Any:
+    if config["model/kind"] == "dies":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if config["model/kind"] == "leaves":
+        os._exit(0)
+    if config["model/kind"] == "hangs":
+        signal.pause()
+    if config["model/kind"] == "greedy":
+        raise torch.OutOfMemoryError("made up")
+    raise ValueError(f"process {os.getpid()}")
+
+
+def test_on_a_gpu_one_process_tries_one_configuration_after_the_other_and_another_goes_on_where_it_ended(
+    tiny_data: Data,
+) -> None:
+    """The start of CUDA takes a process seconds."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        sent = cloudpickle.dumps(_wayward)
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    kinds = ("well", "greedy", "well", "dies", "well", "leaves", "well", "hangs", "well")
+    configs = [{"model/kind": kind} for kind in kinds]
+    told = measure(sent, tiny_data, configs, cpus=1, gpus=0.25, lanes=1, seconds=12.0)
+    faults = [result.fault for result in told.results]
+    assert faults[1] == "out of memory: made up"
+    assert faults[3:8:2] == ["died of SIGSEGV", "ended with exit code 0", "came to no end in the time for it"]
+    processes = [faults[number] for number in (0, 2, 4, 6, 8)]
+    assert all(fault.startswith("ValueError: process ") for fault in processes)
+    assert processes[0] == processes[1]
+    assert len(set(processes)) == 4
 
 
 def test_a_trainable_that_cannot_be_had_there_is_no_matter_of_time(tiny_data: Data) -> None:

@@ -90,11 +90,12 @@ def make_optimizer(
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
     """Use `lr` from the next step on, in place where the rate is a tensor of a captured graph."""
+    written = None
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(lr)
-        else:
+        if not isinstance(group["lr"], torch.Tensor):
             group["lr"] = lr
+        elif group["lr"] is not written:  # one tensor for all groups, as `make_optimizer` gives it
+            written = group["lr"].fill_(lr)
 
 
 def _one_cycle(progress: float, rise: float = 0.3) -> float:
