@@ -38,7 +38,7 @@ GRACE_SECONDS = 1.0
 LATE = "not measured: the time for it was up"
 DIED = "not measured: the process that was to do it ended at once"
 NO_MEMORY = "out of memory"
-Batch = Sequence[tuple[int, Mapping[str, Any]]]
+Batch = list[tuple[int, Mapping[str, Any]]]
 """Configurations, each with its number among all."""
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from search.probe import serve; serve()"
 
