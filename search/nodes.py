@@ -128,7 +128,7 @@ def share(room: int, wishes: Mapping[str, Mapping[str, Any]], me: str) -> int:
     another search counts as many of ours as it takes of what ours are short of: GPUs, if they ask for any.
     """
     kind = "gpus" if wishes[me]["gpus"] else "cpus"
-    sizes = {key: max(1.0, each[kind] / wishes[me][kind]) for key, each in sorted(wishes.items()) if each[kind]}
+    sizes = {key: each[kind] / wishes[me][kind] for key, each in sorted(wishes.items()) if each[kind]}
     taken, left, hungry = dict.fromkeys(sizes, 0), float(room), list(sizes)
     while hungry:
         for key in [*hungry]:

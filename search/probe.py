@@ -219,26 +219,25 @@ def serve() -> None:
             read, write = os.pipe()
             child = os.fork()
             if not child:
-                _child(trainable, asked, batch, began + asked.seconds, share, write)
+                _child(trainable, asked, batch, began + asked.seconds, share, tell.fileno(), write)
             os.close(write)
             running[child] = batch, read, time.monotonic()
         elif running:
             child, status = os.wait()
             batch, read, since = running.pop(child)
             with os.fdopen(read) as pipe:
-                lines = pipe.read().splitlines()
-            if not lines or (status and len(lines) < len(batch)):
-                lines.append(_line(batch[len(lines)][0], Measured(fault=_death(status))))
-            took.append((time.monotonic() - since) / max(1, len(lines)))
-            waiting = sorted([*waiting, *batch[len(lines) :]], key=lambda each: each[0])
-            for line in lines:
-                tell.write(line + "\n")
+                done = len(pipe.read())
+            if not done or (status and done < len(batch)):
+                tell.write(_line(batch[done][0], Measured(fault=_death(status))))
+                done += 1
+            took.append((time.monotonic() - since) / done)
+            waiting = sorted([*waiting, *batch[done:]], key=lambda each: each[0])
         else:
             return
 
 
 def _line(index: int, measured: Measured) -> str:
-    return json.dumps({"index": index, "measured": asdict(measured)})
+    return json.dumps({"index": index, "measured": asdict(measured)}) + "\n"
 
 
 def _death(status: int) -> str:
@@ -251,11 +250,14 @@ def _death(status: int) -> str:
     return f"ended with exit code {os.waitstatus_to_exitcode(status)}"
 
 
-def _child(trainable: Any, asked: Asked, batch: Batch, until: float, share: float, write: int) -> None:
-    """Measure a `batch`, one by one until time `until`; write what came of each into the pipe `write`, and end here."""
-    from trainables.device import release
+def _child(trainable: Any, asked: Asked, batch: Batch, until: float, share: float, tell: int, done: int) -> None:
+    """Measure a `batch`, one by one until time `until`, and end here.
 
+    What came of each is written to the file `tell` at once, as a line, and then a byte to `done`, which is counted.
+    """
     try:
+        from trainables.device import release
+
         with contextlib.suppress(OSError):  # where there is one, the kernel is to take this process before others
             Path("/proc/self/oom_score_adj").write_text("1000")
         if asked.memory:
@@ -264,17 +266,20 @@ def _child(trainable: Any, asked: Asked, batch: Batch, until: float, share: floa
         for index, config in batch:
             begin = time.monotonic()
             left = until - begin
-            if took and left <= min(took):
+            # The first one had the start of CUDA in it, which tells nothing of the others.
+            if took and left <= min(took[1:] or [0.1]):
                 result = Measured(fault=LATE)
             else:
                 # As a rule half of what is left, so that one that hangs leaves time for others.
                 _end_after(min(left, max(left / 2, LEAST_SECONDS)))
                 result = _tried(trainable, asked, config, share)
                 took.append(time.monotonic() - begin)
-            os.write(write, _line(index, result).encode() + b"\n")
+            _end_after(left + GRACE_SECONDS)
+            os.write(tell, _line(index, result).encode())
+            os.write(done, b".")
             try:
                 release()
-            except RuntimeError:  # the device is of no more use to this process; a fresh one goes on
+            except Exception:  # the device is of no more use to this process; a fresh one goes on
                 break
     except BaseException:
         os._exit(1)

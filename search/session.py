@@ -171,8 +171,6 @@ def _searched(
             fault, why = error, str(error)
     except Interrupted as interruption:
         state, why, patience = "interrupted", str(interruption), SIGNAL_PATIENCE_SECONDS
-        leave_ray()  # and with it workers that may have been in the middle of a checkpoint
-        retention.tidy(search.trials)
     except BaseException as error:
         # From outside: say so in record and MLflow, as far as they can still be written.
         with contextlib.suppress(SearchError):
@@ -185,6 +183,11 @@ def _searched(
         )
     if state != "interrupted":
         _report(prepared, folder, tracker if taken else None, display)
+        return fault
+    leave_ray()  # a worker may have been ended in the middle of a checkpoint
+    stop.install()
+    with contextlib.suppress(SearchError):  # a storage that is away; who resumes tidies up first
+        retention.tidy(search.trials)
     return fault
 
 

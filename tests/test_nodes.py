@@ -131,6 +131,12 @@ def test_searches_share_places_with_and_without_a_gpu(asked: list[Settings], pla
     assert of_searches(MIXED, *asked) == places
 
 
+def test_searches_with_different_parts_of_a_gpu_leave_none_idle() -> None:
+    """Three devices for the one that asks for whole ones, four quarters of the fourth for the other."""
+    wishes = {key: {"cpus": 1.0, "gpus": gpus, "concurrent": None} for key, gpus in (("00", 1.0), ("01", 0.25))}
+    assert [nodes.share(room, wishes, key) for room, key in ((4, "00"), (16, "01"))] == [3, 4]
+
+
 def test_a_search_that_wants_few_places_has_them_also_beside_another_one() -> None:
     assert of_searches([{"CPU": 8.0}], Settings(concurrent=2), Settings()) == [(2, 0), (6, 0)]
 

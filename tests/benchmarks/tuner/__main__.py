@@ -34,7 +34,7 @@ BUDGETS = (0.5, 1.0, 2.0, 4.0, 8.0)
 START_POINTS = 8
 
 EXPENSIVE = ("optuna_gp", "syne_tune_ashabore")
-"""A fifth of a second of processor time per proposal, and two: only where they are asked for by name."""
+"""Seconds of processor time per proposal, or nearly: only where they are asked for by name."""
 
 
 def ours(tables: Sequence[Table], task: int, seed: int, *, start_points: int, **changes: Any) -> Tuner:
