@@ -91,7 +91,7 @@ def graphed_step(
 
 @cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One for all trials of this process: cuBLAS keeps 64 MB for each stream that it was ever used on."""
+    """One for all trials of this process: cuBLAS keeps memory for each stream it ever used (66 MB on an H200)."""
     return torch.cuda.Stream(device)
 
 
