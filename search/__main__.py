@@ -125,6 +125,7 @@ def studies() -> None:
     metavar="SHARE",
     help="Let this share of the trials that would be stopped run on, to tell what stopping costs.",
 )
+@click.option("--published", is_flag=True, help="Train the study's published settings first, to check what they claim.")
 @click.option("--until-settled", is_flag=True, help="End when going on would gain less than a seed decides.")
 @click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")
 @TRIAL_TIMEOUT

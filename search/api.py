@@ -54,6 +54,7 @@ def run(
     warm_start: str | Sequence[str] = (),
     audit: float = 0.0,
     until_settled: bool = False,
+    published: bool = False,
     stand_in: bool = True,
     quiet: bool = False,
 ) -> Result:
@@ -98,6 +99,7 @@ def run(
         warm_start=(warm_start,) if isinstance(warm_start, str) else tuple(warm_start),
         audit=_plain(audit),
         until_settled=until_settled,
+        published=published,
         command=_call(given),
         **from_environment(),
     )

@@ -184,6 +184,11 @@ def plan(study: Study, about: dict[str, Any]) -> str:
         if about["rungs"]
         else ("rungs", f"{about['scheduler']}: every trial trains to the end"),
         ("sampler", f"{about['sampler']}, seed {about['seed']}, {_first(study, about.get('published'))} first"),
+        *(
+            [("to beat", f"test accuracy {about['published']:.4f}, published; claimed, not trained: --published does")]
+            if about.get("published") is not None and not study.published
+            else []
+        ),
         (
             "resources",
             f"{about['concurrent']} at a time, each {about['cpus']:g} CPU"
@@ -345,6 +350,10 @@ def result(summary: dict[str, Any]) -> str:
         lines.append(f"test accuracy       {best['test_accuracy']:.4f}  ({opened}, on {best['test_images']} images)")
     elif summary["state"] == "done":
         lines.append("test accuracy       not measured")
+    if summary["published"] is not None:
+        claim = summary["published"]
+        how = "trained here too" if claim["trained"] else "claimed, not trained here"
+        lines.append(f"published           {claim['test_accuracy']:.4f}  ({how})")
     if summary["stand_in"]:
         lines.append(f"STAND-IN DATA: these numbers say nothing about {summary['dataset']}")
     if places.get("parent_run_id"):

@@ -30,6 +30,10 @@ STATUS = {
 """MLflow's status of a trial that ended."""
 
 
+METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100
+"""What MLflow takes in one call (mlflow.utils.validation, MLflow 3.17: at most 1,000 and 100)."""
+
+
 class Runs:
     """The runs of one search in MLflow; `cursor` is the last event that is written there.
 
@@ -138,16 +142,16 @@ class Runs:
                 for earlier in {number, *(trial.number for trial in self._trials if trial.tested)}:
                     tags.setdefault(earlier, []).append(RunTag("search.winner", str(earlier == number).lower()))
         for number in sorted({*metrics, *params, *tags}):
-            batches = metrics.get(number, [])
             # Of a tag that was set twice the last counts, and MLflow takes none twice in a batch.
             latest = list({tag.key: tag for tag in tags.get(number, [])}.values())
-            for start in range(0, max(1, len(batches)), 1000):
-                first = start == 0
+            values, settings = metrics.get(number, []), params.get(number, [])
+            batches = max(1, math.ceil(len(values) / METRICS_AT_ONCE), math.ceil(len(settings) / PARAMS_AT_ONCE))
+            for batch in range(batches):
                 self._client.log_batch(
                     self._children[number],
-                    metrics=batches[start : start + 1000],
-                    params=params.get(number, [])[:100] if first else [],
-                    tags=latest if first else [],
+                    metrics=values[batch * METRICS_AT_ONCE : (batch + 1) * METRICS_AT_ONCE],
+                    params=settings[batch * PARAMS_AT_ONCE : (batch + 1) * PARAMS_AT_ONCE],
+                    tags=latest if batch == 0 else [],
                 )
         for number, (state, stamp) in status.items():
             self._set_status(self._children[number], state, stamp)

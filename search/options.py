@@ -75,6 +75,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
         also_cpus=options["also_cpus"],
         audit=options["audit"],
         until_settled=options["until_settled"],
+        published=options["published"],
         stand_in=not options["no_stand_in"],
         dry_run=options["dry_run"],
         command=command_line(),

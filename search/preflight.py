@@ -49,7 +49,8 @@ class Prepared:
 
 def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     """Check all that can be checked without Ray; writes nothing. Raises SearchError."""
-    study = adapted(name, settings)
+    named = adapted(name, settings)
+    study = to_search(named, settings)
     settings = replace(settings, sampler=study.sampler, scheduler=study.scheduler)
     trials = _trials(study, settings.trials or study.trials)
     check_confirm(settings.confirm, trials)
@@ -94,7 +95,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         "fixed": dict(study.fixed),
         "start": [dict(point) for point in study.start],
         # A claim about a data set says nothing of another one.
-        "published": study.published[0].test_accuracy if _claim_holds(study, source) else None,
+        "published": named.published[0].test_accuracy if _claim_holds(named, source, settings) else None,
         "warm_start": [each.plain() for each in taken],
         "warm_start_from": list(settings.warm_start),
         "audit": settings.audit,
@@ -149,10 +150,12 @@ def _trials(study: Study, asked: int) -> int:
     return min(asked, len(study.published) + len(grid(study.ranges))) if study.sampler == "grid" else asked
 
 
-def _claim_holds(study: Study, source: datasets.Source) -> bool:
-    """Whether what is published was said of these data, and the setting gets the epochs that it was said of."""
+def _claim_holds(study: Study, source: datasets.Source, settings: Settings) -> bool:
+    """Whether what is published was said of these data, and the setting, if trained, gets the epochs it was said of."""
     if not study.published or source.name != study.dataset or source.stand_in:
         return False
+    if not settings.published:
+        return True
     config = study.published[0].config
     return study.epochs_of(config) == config["train/epochs"]
 
@@ -213,19 +216,29 @@ def adapted(name: str, settings: Settings) -> Study:
     return study
 
 
+def to_search(study: Study, settings: Settings) -> Study:
+    """`study` with its published settings only if they are to be trained. Raises BadInput if it has none to train."""
+    if not settings.published:
+        return replace(study, published=())
+    if not study.published:
+        raise BadInput(f"--published trains the published settings of a study first, but {study.name} has none")
+    return study
+
+
 def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
     """Call the trainable at the start points and the corners of the space, without training: bad values show now.
 
     Returns the study with what "auto" comes to on this machine's processor fixed, so that all trials compute alike,
-    here and after a resume; on GPUs each worker finds out for its own.
+    here and after a resume; on GPUs each worker finds out for its own. Only what is the same at every point that leaves
+    it open is fixed: what is worked out at one point is no setting of another.
     """
     points = [*(each.config for each in study.published), *study.start, *study.ranges.corners().values()]
-    resolved: Mapping[str, Any] = {}
+    resolved: dict[str, set[Any]] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(settings.cpus)))  # as in a worker, where the answer is to hold
     try:
         for point in points:
-            config = {**resolved, **study.full_config(point, seed=0)}
+            config = study.full_config(point, seed=0)
             _check_device(str(config.get("train/device", "auto")), settings)
             # Weights are made on the processor, wherever the trials will run.
             try:
@@ -241,12 +254,14 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
                     f"the trainable of {study.name} returned a {type(epochs).__name__}, but must be a generator: "
                     "let it `yield Epoch(number, metrics, save)` after each epoch"
                 )
-            resolved = getattr(epochs, "resolved", {})
+            for key, value in getattr(epochs, "resolved", {}).items():
+                resolved.setdefault(key, set()).add(value)
     finally:
         torch.set_num_threads(threads)
     if settings.gpus or torch.backends.mps.is_available():
         return study
-    return replace(study, fixed={**{k: v for k, v in resolved.items() if k not in study.ranges}, **study.fixed})
+    same = {key: values.pop() for key, values in resolved.items() if len(values) == 1 and key not in study.ranges}
+    return replace(study, fixed={**same, **study.fixed})
 
 
 def _check_trainable(study: Study) -> None:

@@ -15,7 +15,7 @@ import spaces
 from search import bucket, environment, lock, mirror
 from search.display import Display
 from search.errors import BadInput, EnvironmentFault
-from search.preflight import Prepared, adapted, check_confirm, prepare, surroundings
+from search.preflight import Prepared, adapted, check_confirm, prepare, surroundings, to_search
 from search.record import FILE, Event, read
 from search.settings import CONFIRM_SEEDS, Settings, from_environment, masked
 from search.stop import ending_seconds
@@ -288,7 +288,8 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     """
     how = about(events)
     # Through JSON, as the recorded one went, which knows no tuples.
-    asked, recorded = json.loads(json.dumps(to_plain(adapted(study, settings)))), how["definition"]
+    wanted = to_search(adapted(study, settings), settings)
+    asked, recorded = json.loads(json.dumps(to_plain(wanted))), how["definition"]
     # Not in records from before studies had them.
     recorded = {"published": [], "sampler": how["sampler"], "scheduler": how["scheduler"], **recorded}
     differences = []
@@ -303,6 +304,8 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
         differences.append(f"warm start was from {recorded_from or 'nothing'}, asked is {asked_from or 'nothing'}")
     own = [point for point in asked["start"] if point not in recorded["start"]]
     asked["start"] = recorded["start"] if recorded_from and not own else asked["start"]
+    if not settings.published:  # who does not ask for them may have got them: searches once trained them unasked
+        asked["published"] = recorded["published"]
     same = ("dataset", "epochs", "objective", "published", "start", "sampler", "scheduler", "first_rung")
     for key in (*same, "reduction_factor"):
         if asked[key] != recorded[key]:

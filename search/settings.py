@@ -50,6 +50,8 @@ class Settings:
     warm_start: tuple[str, ...] = ()
     audit: float = 0.0
     until_settled: bool = False
+    published: bool = False
+    """Whether the study's published settings are trained, before all else."""
     command: str = ""
     dry_run: bool = False
     """Whether only to plan: then nothing is downloaded or written."""

@@ -121,6 +121,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "first_trial_s": round(min(starts) - first["started_at"], 1) if starts else None,
         "sessions": sum(event.kind in ("search", "resumed") for event in events),
         "best": best(events, trials),
+        "published": _claim(how, trials),
         "settled": trials.settled,
         "audit": audit.document(events, trials),
         "confirmation": confirmation.document(first["fixed"], trials),
@@ -133,6 +134,14 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "resume": command("resume", folder),
         "ui": f"python -m search ui{_elsewhere(folder.parent)}",
     }
+
+
+def _claim(how: Mapping[str, Any], trials: Trials) -> dict[str, Any] | None:
+    """The published test accuracy of the study on these data, and whether that setting was trained here; or None."""
+    claimed = how.get("published")
+    if claimed is None:
+        return None
+    return {"test_accuracy": claimed, "trained": any(trial.published for trial in trials)}
 
 
 def command(verb: str, folder: Path) -> str:

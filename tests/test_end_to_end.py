@@ -320,11 +320,12 @@ print(json.dumps({'type': str(spec.type), 'shape': spec.shape, 'out': model.pred
 
 
 def test_the_moons_are_searched_and_the_served_model_predicts_from_points_as_its_signature_says(tmp_path):
-    done = search("moons_mlp", "--trials", "3", "--epochs", "40", "--json", cwd=tmp_path)
+    done = search("moons_mlp", "--published", "--trials", "3", "--epochs", "40", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "the published setting (test accuracy 77.50%)" in done.stderr
     document, board = json.loads(done.stdout), leaderboard("moons_mlp-1", tmp_path)
     assert document["stand_in"] is False
+    assert document["published"] == {"test_accuracy": 0.775, "trained": True}
     events = read(tmp_path / "runs" / "moons_mlp-1" / FILE)
     assert [e.body["origin"] for e in events if e.kind == "asked"] == ["published setting 0", "sampler", "sampler"]
     assert (board[0]["state"], board[0]["epochs"]) == ("complete", 40)

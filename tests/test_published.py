@@ -20,7 +20,7 @@ import spaces
 from search import replay
 from search.display import Silent, ending, plan, rung_counts
 from search.errors import BadInput
-from search.preflight import adapted, prepare
+from search.preflight import adapted, prepare, to_search
 from search.record import Event
 from search.resume import more_by_command
 from search.search import Search
@@ -30,6 +30,7 @@ from spaces.space import SpaceError, Value
 from spaces.study import Choice, Int, Published, Study
 from tests.simulated import Curves, Memory, begun, decisions, first_event, resumed, work
 from trainables.classifier import Architecture
+from trainables.device import Mode
 
 OLD: dict[str, Value] = {"train/lr": 3.0, "model/channels": "4-4", "train/epochs": 5}
 OLDER: dict[str, Value] = {"train/lr": 0.03, "train/epochs": 200}
@@ -242,7 +243,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_plan_tells_the_claim_and_what_decides(tmp_path: Path) -> None:
-    prepared = prepare("moons_mlp", Settings(runs=tmp_path / "runs"), Silent())
+    prepared = prepare("moons_mlp", Settings(runs=tmp_path / "runs", published=True), Silent())
     assert prepared.about["published"] == 0.775
     assert (prepared.about["sampler"], prepared.about["scheduler"]) == ("tpe", "asha")
     assert (prepared.settings.sampler, prepared.settings.scheduler) == ("tpe", "asha")
@@ -254,7 +255,8 @@ def test_the_plan_tells_the_claim_and_what_decides(tmp_path: Path) -> None:
 def test_a_claim_about_one_data_set_is_not_made_of_another(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (900, 2, 2), dtype=np.uint8)
     np.savez(tmp_path / "mine.npz", x_train=images, y_train=np.arange(900) % 2)
-    prepared = prepare("moons_mlp", Settings(runs=tmp_path / "runs", data=tmp_path / "mine.npz"), Silent())
+    settings = Settings(runs=tmp_path / "runs", data=tmp_path / "mine.npz", published=True)
+    prepared = prepare("moons_mlp", settings, Silent())
     assert prepared.about["published"] is None
     assert "the published setting and 0 start points first" in plan(
         prepared.study, {**prepared.about, "name": "moons_mlp-1"}
@@ -262,8 +264,71 @@ def test_a_claim_about_one_data_set_is_not_made_of_another(tmp_path: Path) -> No
 
 
 def test_a_claim_is_not_made_of_a_setting_that_gets_fewer_epochs(tmp_path: Path) -> None:
-    assert prepare("moons_mlp", Settings(runs=tmp_path / "runs", epochs=39), Silent()).about["published"] is None
-    assert prepare("moons_mlp", Settings(runs=tmp_path / "runs", epochs=41), Silent()).about["published"] == 0.775
+    for epochs, claim in ((39, None), (41, 0.775)):
+        settings = Settings(runs=tmp_path / "runs", epochs=epochs, published=True)
+        assert prepare("moons_mlp", settings, Silent()).about["published"] == claim
+
+
+# Only who asks for published settings has them trained
+
+
+@pytest.mark.parametrize("name", [name for name in spaces.names() if spaces.load(name).published])
+def test_no_published_setting_is_trained_without_being_asked_for(name: str) -> None:
+    named = adapted(name, Settings())
+    assert to_search(named, Settings()) == replace(named, published=())
+    assert to_search(named, Settings(published=True)) == named
+
+
+def test_what_was_published_is_the_line_to_beat_of_a_search_that_does_not_train_it(tmp_path: Path) -> None:
+    prepared = prepare("moons_mlp", Settings(runs=tmp_path / "runs"), Silent())
+    assert (prepared.about["published"], prepared.study.published) == (0.775, ())
+    told = plan(prepared.study, {**prepared.about, "name": "moons_mlp-1"})
+    assert "to beat    test accuracy 0.7750, published; claimed, not trained" in told
+    assert "0 start points first" in told
+
+
+def test_to_train_published_settings_of_a_study_without_any_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="--published trains the published settings of a study first, but digits_mlp"):
+        prepare("digits_mlp", Settings(runs=tmp_path / "runs", published=True), Silent())
+
+
+def test_what_auto_comes_to_is_not_what_a_published_setting_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published setting has a precision of its own; all other trials get what the probe finds."""
+    monkeypatch.setattr("trainables.training.probe", lambda device, **network: Mode("bfloat16"))
+    study = spaces.load("digits_mlp")
+    claimed = Published({**study.start[0], "train/precision": "float32", "train/epochs": 3}, 0.9)
+    monkeypatch.setattr(spaces, "load", lambda name: replace(study, published=(claimed,)))
+    prepared = prepare("digits_mlp", Settings(runs=tmp_path / "runs", published=True), Silent())
+    assert prepared.study.fixed["train/precision"] == "bfloat16"
+    assert prepared.study.full_config(claimed.config, seed=0)["train/precision"] == "float32"
+
+
+def test_what_a_start_point_asks_for_reaches_no_other_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does what is worked out at one point, where another point comes to something else."""
+
+    def train(config: Any, data: Any, *, resume: Any = None) -> Any:
+        return SimpleEpochs({"model/kind": config["train/lr"] > 0.05, "train/precision": "bfloat16"})
+
+    study = replace(spaces.load("digits_mlp"), trainable=train)
+    monkeypatch.setattr(spaces, "load", lambda name: study)
+    fixed = prepare("digits_mlp", Settings(runs=tmp_path / "runs"), Silent()).study.fixed
+    assert fixed["train/precision"] == "bfloat16"
+    assert "model/kind" not in fixed
+
+
+class SimpleEpochs:
+    """No epochs, but what was worked out for them."""
+
+    def __init__(self, resolved: dict[str, Any]) -> None:
+        self.resolved = resolved
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        raise StopIteration
 
 
 def test_a_grid_has_no_more_trials_than_points_so_that_a_finished_one_has_nothing_left(tmp_path: Path) -> None:
@@ -311,7 +376,14 @@ def recorded(study: Study, **changes: Any) -> list[Event]:
 def test_another_published_setting_makes_another_search() -> None:
     events = recorded(spaces.load("moons_mlp"), published=[])
     with pytest.raises(BadInput, match=r"moons_mlp-1 is another search: published was \[\], asked is \[\{'config'"):
-        more_by_command("moons_mlp", Settings(), events)
+        more_by_command("moons_mlp", Settings(published=True), events)
+
+
+def test_a_search_that_trained_published_settings_unasked_is_gone_on_with_by_the_same_command() -> None:
+    events = recorded(spaces.load("moons_mlp"))
+    assert events[0].body["definition"]["published"]
+    assert more_by_command("moons_mlp", Settings(), events).trials is None
+    assert more_by_command("moons_mlp", Settings(published=True), events).trials is None
 
 
 def test_a_search_from_before_there_were_published_settings_is_gone_on_with() -> None:

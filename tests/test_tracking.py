@@ -45,6 +45,17 @@ def story():
     yield "finished", None, {"state": "done", "why": "", "wall_s": 1.0}
 
 
+def test_a_trial_of_many_hyperparameters_loses_none_of_them(tmp_path):
+    path, fixed = tmp_path / "record.db", {f"layer/{number}": number for number in range(250)}
+    with Record(path, create=True) as record:
+        record.append(("search", None, {**ABOUT, "fixed": fixed}))
+        record.append(("asked", 0, {"point": {"train/lr": 0.1}, "origin": "sampler"}))
+    place = tracked(path, f"sqlite:///{tmp_path}/mlflow.db")
+    runs = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db").search_runs([place["experiment_id"]])
+    (child,) = (run for run in runs if "search.trial" in run.data.tags)
+    assert child.data.params == {"train/lr": "0.1", **{name: str(value) for name, value in fixed.items()}}
+
+
 def tracked(path, uri, warnings=None):
     tracker = Tracker(path, uri, (warnings if warnings is not None else []).append)
     assert tracker.finish(60), warnings

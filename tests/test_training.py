@@ -389,8 +389,9 @@ def test_what_auto_came_to_can_be_asked_for_and_gives_the_same(family: str, tiny
 
 
 def test_what_was_asked_for_is_not_measured(tiny_data: Data) -> None:
-    told = start("cnn", tiny_data, precision="bfloat16", channels_last=True).resolved  # type: ignore[attr-defined]
-    assert told == {"train/precision": "bfloat16", "train/channels_last": True}
+    for asked in ({"precision": "bfloat16"}, {"channels_last": True}, {"precision": "bfloat16", "channels_last": True}):
+        told = start("cnn", tiny_data, **{"precision": "auto", "channels_last": None, **asked}).resolved  # type: ignore[attr-defined]
+        assert not {f"train/{name}" for name in asked} & set(told)
 
 
 def choice_values() -> Iterator[Any]:

@@ -132,11 +132,12 @@ def train(
         average=average,
         seed=seed,
     )
-    return Training(
-        loop.epochs(epochs, resume),
-        {"train/precision": mode.precision, "train/channels_last": mode.channels_last},
-        loop.pace,
-    )
+    resolved: dict[str, Any] = {}
+    if precision == "auto":
+        resolved["train/precision"] = mode.precision
+    if channels_last is None:
+        resolved["train/channels_last"] = mode.channels_last
+    return Training(loop.epochs(epochs, resume), resolved, loop.pace)
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,9 @@ class Pace:
 class Training(Iterator[Epoch]):
     """The epochs of one training; nothing is trained before the first is asked for.
 
-    `resolved` has what "auto" came to on this machine, by the names of the hyperparameters. `pace(seconds)` takes real
-    steps for about so long instead of the epochs; the training is of no further use then.
+    `resolved` has what "auto" came to on this machine, by the names of the hyperparameters, and nothing that was asked
+    for. `pace(seconds)` takes real steps for about so long instead of the epochs; the training is of no further use
+    then.
     """
 
     def __init__(self, epochs: Iterator[Epoch], resolved: Mapping[str, Any], pace: Callable[[float], Pace]) -> None:
