@@ -144,13 +144,13 @@ class Runs:
         for number in sorted({*metrics, *params, *tags}):
             # Of a tag that was set twice the last counts, and MLflow takes none twice in a batch.
             latest = list({tag.key: tag for tag in tags.get(number, [])}.values())
-            values, settings = metrics.get(number, []), params.get(number, [])
-            batches = max(1, math.ceil(len(values) / METRICS_AT_ONCE), math.ceil(len(settings) / PARAMS_AT_ONCE))
+            points, named = metrics.get(number, []), params.get(number, [])
+            batches = max(1, math.ceil(len(points) / METRICS_AT_ONCE), math.ceil(len(named) / PARAMS_AT_ONCE))
             for batch in range(batches):
                 self._client.log_batch(
                     self._children[number],
-                    metrics=values[batch * METRICS_AT_ONCE : (batch + 1) * METRICS_AT_ONCE],
-                    params=settings[batch * PARAMS_AT_ONCE : (batch + 1) * PARAMS_AT_ONCE],
+                    metrics=points[batch * METRICS_AT_ONCE : (batch + 1) * METRICS_AT_ONCE],
+                    params=named[batch * PARAMS_AT_ONCE : (batch + 1) * PARAMS_AT_ONCE],
                     tags=latest if batch == 0 else [],
                 )
         for number, (state, stamp) in status.items():
