@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search import checkpoints
-from search.bucket import runs_folder
-from search.display import configuration, for_stderr
 from search.errors import BadInput, EnvironmentFault, SearchFailed
-from search.record import FILE, Event, read
+from search.findings.summary import Table, curve_table, summarize, trial_table
+from search.findings.text import configuration
+from search.record.reading import about, objective_of
+from search.record.record import FILE, Event, read
+from search.record.trials import Trials, replayed
 from search.settings import Settings, from_environment, seconds, size
-from search.stop import Interrupted, Stop
-from search.summary import REPORT, Table, about, curve_table, found, objective_of, summarize, trial_table
-from search.trials import Trials, replayed
+from search.signals import Interrupted, Stop
+from search.storage import checkpoints
+from search.storage.bucket import runs_folder
+from search.storage.runs import REPORT, found
+from search.terminal.screen import for_stderr
 
 if TYPE_CHECKING:
     import pandas
@@ -103,14 +106,14 @@ def run(
         command=_call(given),
         **from_environment(),
     )
-    from search.resume import ready
+    from search.session.resume import ready
 
     stop, display = Stop(began), for_stderr(quiet=quiet)
     try:
         with stop.installed(), ready(str(study), settings, display, resume=resume) as prepared:
-            from search import session
+            from search.session import run
 
-            summary, fault, _ = session.run(prepared, display, stop)
+            summary, fault, _ = run.run(prepared, display, stop)
     except OSError as error:
         full = checkpoints.as_fault(error)
         if full is None:
@@ -199,7 +202,7 @@ class Result:
 
     def plot(self) -> Figure:
         """What each trial came to, and the learning curves with the rungs at which trials were compared."""
-        from search.figures import overview
+        from search.findings.figures import overview
 
         return overview(self.name, self._replayed(), about(self._events)["rungs"])
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from search import checkpoints
-from search.record import FILE, Event, Record
-from search.samplers import SAMPLERS
-from search.schedulers import SCHEDULERS
-from search.search import Search
-from search.trials import State, Trial
+from search.decide.samplers import SAMPLERS
+from search.decide.schedulers import SCHEDULERS
+from search.decide.search import Search
+from search.record.record import FILE, Event, Record
+from search.record.trials import State, Trial
+from search.storage import checkpoints
 from spaces.study import Study, to_plain
 from trainables.classifier import Architecture
 

@@ -17,11 +17,11 @@ import torch
 from matplotlib.figure import Figure
 
 import search
-from search import lock
 from search.api import Result
 from search.errors import BadInput, EnvironmentFault, NameInUse, SearchError, SearchFailed
-from search.record import FILE, Record, read
-from search.stop import SIGNALS
+from search.record.record import FILE, Record, read
+from search.signals import SIGNALS
+from search.storage import lock
 from spaces.study import Study
 from tests.simulated import begun, kept
 from trainables.classifier import WEIGHTS

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import audit, report
-from search.comparison import share_interval
+from search.decide.search import Search
 from search.errors import BadInput
-from search.record import FILE, read
-from search.search import Search
+from search.findings import audit, report
+from search.findings.intervals import share_interval
+from search.findings.summary import summarize
+from search.record.record import FILE, read
+from search.record.trials import State
 from search.settings import Settings
-from search.summary import summarize
-from search.trials import State
 from spaces.study import Study
 from tests.simulated import Curves, Memory, begun, kept, work
 

@@ -24,10 +24,10 @@ import numpy as np
 import pytest
 import torch
 
-from search import __main__
-from search.record import FILE, Record
+from search.cli import group
+from search.record.record import FILE, Record
 
-ROOT = Path(__main__.__file__).parents[1]
+ROOT = Path(group.__file__).parents[1]
 TOO_MANY_GPUS = torch.cuda.device_count() + 1
 SECRET = "s3cr3t"
 OURS = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "SEARCH_DATA_DIR")
@@ -108,7 +108,7 @@ def command(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         capsys.readouterr()
         began = time.monotonic()
         with pytest.raises(SystemExit, match=r"^\d+$") as ended:
-            __main__.main()
+            group.main()
         written = capsys.readouterr()
         return Said(int(str(ended.value.code)), written.out, written.err, time.monotonic() - began)
 

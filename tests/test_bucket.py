@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search import bucket as storage
-from search import lock, mirror
-from search.bucket import Bucket, runs_folder
-from search.checkpoints import BucketShelf, Retention, Shelf, newest, shelf, verified
 from search.errors import BadInput, EnvironmentFault, NameInUse
-from search.record import FILE, Record, read
-from search.summary import found, searches
-from search.trials import Trials
+from search.record.record import FILE, Record, read
+from search.record.trials import Trials
+from search.storage import bucket as storage
+from search.storage import lock, mirror
+from search.storage.bucket import Bucket, runs_folder
+from search.storage.checkpoints import BucketShelf, Retention, Shelf, newest, shelf, verified
+from search.storage.runs import found, searches
 from spaces.study import Objective
 from tests.chaos import s3
 
@@ -359,7 +359,7 @@ def test_a_shelf_in_a_bucket_travels_to_workers_and_finds_its_place_there(runs: 
 
 def told(shelf: Shelf, epochs: int) -> Trials:
     """One trial with so many epochs, all on the shelf."""
-    from search.record import Event
+    from search.record.record import Event
 
     trials = Trials(Objective())
     events = [Event(1, 0.0, "asked", 0, {"point": {}, "origin": "start point 0"})]

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import spaces
-from search.record import FILE, Record
+from search.record.record import FILE, Record
 from spaces.space import SpaceError
 from tests.chaos import checker, command, study
 from tests.chaos.proxy import Proxy

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.checkpoints import FULL, Retention, Shelf, bytes_under, digest, newest, verified
 from search.errors import EnvironmentFault
-from search.record import Event
-from search.trials import State, Trials
+from search.record.record import Event
+from search.record.trials import State, Trials
+from search.storage.checkpoints import FULL, Retention, Shelf, bytes_under, digest, newest, verified
 from spaces.study import Objective
 
 ENDS = [state for state in State if state not in (State.RUNNING, State.INTERRUPTED)]

@@ -17,18 +17,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search import checkpoints, comparison, confirmation, mlflow_runs, report
-from search.display import Silent, confirming, result, rung_counts
+from search.decide import confirmation
+from search.decide.replay import differences
+from search.decide.search import Search
 from search.errors import BadInput
-from search.optuna_file import write_study
-from search.preflight import prepare
-from search.record import FILE, Event, Record, read
-from search.replay import differences
-from search.resume import More, recalled, something_left
-from search.search import Search
+from search.findings import confirmed, intervals, report
+from search.findings.optuna_export import write_study
+from search.findings.summary import summarize
+from search.record.record import FILE, Event, Record, read
+from search.record.trials import CONFIRMATION, State, Trial
+from search.session.prepare import prepare
+from search.session.resume import More, recalled, something_left
 from search.settings import Settings
-from search.summary import summarize
-from search.trials import CONFIRMATION, State, Trial
+from search.storage import checkpoints
+from search.terminal.console import Silent
+from search.terminal.messages import result
+from search.terminal.screen import confirming, rung_counts
+from search.tracking.runs import Runs, disagreements
 from spaces.study import Choice, Objective, Study
 from tests.simulated import Curves, Memory, begun, decisions, kept, resumed, work
 
@@ -133,7 +138,7 @@ def test_without_confirm_nothing_is_confirmed(tiny_study: Study) -> None:
     search = begun(tiny_study, Memory())
     work(search, Curves(1))
     assert (numbers(search), search.trials.confirming) == ([], None)
-    assert confirmation.document({}, search.trials) is None
+    assert confirmed.document({}, search.trials) is None
 
 
 @pytest.mark.parametrize("asked", [{"confirm": 0}, {"confirm": -1}, {"confirm": True}, {"confirm": 1.5}])
@@ -170,7 +175,7 @@ def test_the_winner_is_chosen_by_the_mean_of_fresh_seeds_and_not_by_luck(simple:
     assert best is not None
     assert best.confirms == 2  # depth 3, not the lucky depth 2
     assert best.best_value(simple.objective) == 0.80  # of its runs the best on validation is served
-    told = confirmation.document({"a/b": 1}, search.trials)
+    told = confirmed.document({"a/b": 1}, search.trials)
     assert told is not None
     assert told["winner"] == 2
     assert [each["trial"] for each in told["candidates"]] == [2, 1]
@@ -192,10 +197,10 @@ def test_less_is_more_where_the_metric_is_a_loss(simple: Study) -> None:
     best = search.trials.best()
     assert best is not None
     assert (best.confirms, best.best_value(study.objective)) == (2, pytest.approx(0.2))
-    told = confirmation.document({}, search.trials)
+    told = confirmed.document({}, search.trials)
     assert told is not None
     assert told["candidates"][0]["shrinkage"] == pytest.approx(-0.01)
-    lines = confirmation.lines(told)
+    lines = confirmed.lines(told)
     assert lines[0].endswith("the search had said 0.2000: 0.0100 more")
     assert "the winner is 0.2800 better" in lines[1]
 
@@ -203,12 +208,12 @@ def test_less_is_more_where_the_metric_is_a_loss(simple: Study) -> None:
 def test_the_start_point_wins_if_fresh_seeds_show_that_nothing_is_better(simple: Study) -> None:
     search = begun(simple, Memory(), **PLAIN, sampler="grid", scheduler="none", trials=4)
     play(search, lambda t: LUCK[int(t.point["model/depth"])] if t.confirms is None else 0.6 - t.confirms / 100)
-    told = confirmation.document({}, search.trials)
+    told = confirmed.document({}, search.trials)
     assert told is not None
     assert (told["winner"], told["control"]["trial"]) == (0, 0)
     assert [each["trial"] for each in told["candidates"]] == [1, 2]
     assert told["control"]["difference"] is None
-    assert confirmation.lines(told)[1].endswith("nothing was found to be better")
+    assert confirmed.lines(told)[1].endswith("nothing was found to be better")
     assert search.trials.best().confirms == 0  # type: ignore[union-attr]
 
 
@@ -237,10 +242,10 @@ def test_a_confirmation_without_an_end_does_not_count(simple: Study) -> None:
     search.report(again.number, 1, {"val_accuracy": 0.99}, seconds=1.0)
     assert search.trials.best() is first
     search.end(again.number, State.DIVERGED, "made up")
-    told = confirmation.document({}, search.trials)
+    told = confirmed.document({}, search.trials)
     assert told is not None
     assert [len(each["values"]) for each in told["candidates"]] == [1]
-    assert "(1 of 3 fresh seeds)" in confirmation.lines(told)[0]
+    assert "(1 of 3 fresh seeds)" in confirmed.lines(told)[0]
 
 
 @given(
@@ -254,14 +259,14 @@ def test_intervals_are_those_of_scipy(values: Sequence[float], other: Sequence[f
         return
     mean, error = np.mean(values), stats.sem(values)
     expected = stats.t.interval(0.95, len(values) - 1, mean, error)
-    assert comparison.interval(values) == pytest.approx(expected)
+    assert intervals.interval(values) == pytest.approx(expected)
     expected = stats.ttest_ind(values, other, equal_var=False).confidence_interval(0.95)
-    assert comparison.unpaired(values, other) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert intervals.unpaired(values, other) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_one_value_has_no_interval_and_equal_values_have_one_without_width() -> None:
-    assert comparison.unpaired([0.5], [0.4, 0.3]) is None
-    assert comparison.unpaired([0.5, 0.5], [0.25, 0.25]) == (0.25, 0.25)
+    assert intervals.unpaired([0.5], [0.4, 0.3]) is None
+    assert intervals.unpaired([0.5, 0.5], [0.25, 0.25]) == (0.25, 0.25)
 
 
 # The record
@@ -475,7 +480,7 @@ def test_with_more_trials_the_search_goes_on_and_only_what_is_new_among_the_best
     play(search, value)
     assert numbers(search) == [1, 2, 0] * 3 + [new.number] * 3
     assert search.trials.best().confirms == new.number  # type: ignore[union-attr]
-    told = confirmation.document({}, search.trials)
+    told = confirmed.document({}, search.trials)
     assert told is not None
     assert [each["trial"] for each in told["candidates"]] == [new.number, 2, 1]
     assert differences(record.events, simple) == []
@@ -582,7 +587,7 @@ def test_the_document_the_result_and_the_report_tell_of_it(tiny_study: Study, tm
     assert search.trials[best["trial"]].confirms == told["winner"]
     lines = result(summary)
     assert f"trial {best['trial']}, epoch {best['epoch']}, which confirms trial {told['winner']}" in lines
-    entry = confirmation.of_winner(told)
+    entry = confirmed.of_winner(told)
     assert entry is not None
     low, high = entry["interval"]
     assert (
@@ -638,10 +643,10 @@ def test_mlflow_shows_what_the_clock_left_behind_as_killed_through_every_batch(s
     search.note("finished", {"state": "done", "why": "", "wall_s": 1.0})
     for size in (1, 7, len(record.events)):
         uri = f"sqlite:///{tmp_path / f'{size}.db'}"
-        runs = mlflow_runs.Runs(uri, record.events[:1])
+        runs = Runs(uri, record.events[:1])
         for start in range(0, len(record.events), size):
             runs.write(record.events[start : start + size])
-        assert mlflow_runs.disagreements(uri, record.events) == []
+        assert disagreements(uri, record.events) == []
 
 
 @pytest.mark.slow
@@ -665,7 +670,7 @@ def test_a_whole_search_confirms_its_best_and_opens_the_test_set_once_for_the_wi
     assert len(told["candidates"]) == 2
     assert all(len(each["values"]) == 3 for each in [*told["candidates"], told["control"]])
     assert {told["winner"], best["confirmed_from"]} == {best["confirmed_from"]}
-    entry = confirmation.of_winner(told)
+    entry = confirmed.of_winner(told)
     assert entry is not None
     assert best["val_accuracy"] == max(entry["values"])
     assert document["test_openings"] == 1

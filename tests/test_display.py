@@ -8,13 +8,14 @@ import time
 import pytest
 from rich.console import Console
 
-from search import display
-from search.record import Record
-from search.samplers import SAMPLERS
-from search.schedulers import SCHEDULERS
-from search.search import Search
-from search.summary import summarize
-from search.trials import State
+from search.decide.samplers import SAMPLERS
+from search.decide.schedulers import SCHEDULERS
+from search.decide.search import Search
+from search.findings import text
+from search.findings.summary import summarize
+from search.record.record import Record
+from search.record.trials import State
+from search.terminal import messages, screen
 from tests.simulated import kept
 
 
@@ -42,7 +43,7 @@ def search(tiny_study, tmp_path):
 
 def drawn(search, deadline=None):
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(display.screen(search, deadline))
+    console.print(screen.screen(search, deadline))
     return console.export_text()
 
 
@@ -56,11 +57,11 @@ def test_the_screen_shows_best_running_and_counts(search):
 
 
 def test_a_value_that_is_no_number_is_drawn_as_a_cross():
-    assert display.sparkline([0.0, math.nan, 1.0, math.inf], 0.0, 1.0) == "▁×█×"
+    assert text.sparkline([0.0, math.nan, 1.0, math.inf], 0.0, 1.0) == "▁×█×"
 
 
 def test_lines_tell_each_end_once_and_none_of_an_earlier_process(search, capsys):
-    lines = display.Lines()
+    lines = screen.Lines()
     lines.begin(search, None)
     lines.tick()
     for _ in range(2):
@@ -80,7 +81,7 @@ def test_lines_tell_each_end_once_and_none_of_an_earlier_process(search, capsys)
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75, "1:15"), (3675, "1:01:15"), (59.7, "1:00")])
 def test_a_clock_reads_as_people_write_it(seconds, text):
-    assert display.clock(seconds) == text
+    assert text.clock(seconds) == text
 
 
 @pytest.mark.parametrize(("runs", "told"), [("runs", "ui   then"), ("other runs", "ui --runs '{}'   then")])
@@ -90,4 +91,4 @@ def test_the_result_says_how_mlflow_is_opened_also_for_runs_elsewhere(tiny_study
     summary = summarize(folder)
     summary["mlflow"] |= {"parent_run_id": "0f", "experiment_id": "1", "tracking_uri": "sqlite:///mlflow.db"}
     line = f"python -m search {told.format(tmp_path / runs)} /#/experiments/1/runs/0f"
-    assert f"MLflow   {line}" in display.result(summary).splitlines()
+    assert f"MLflow   {line}" in messages.result(summary).splitlines()

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from search import checkpoints, engine
-from search.engine import GPU_WAIT_SECONDS, Engine
-from search.nodes import Places
-from search.watchdog import Watchdog
-from search.worker import Task
+from search.engine import tune
+from search.engine.places import Places
+from search.engine.tune import GPU_WAIT_SECONDS, Engine
+from search.engine.watchdog import Watchdog
+from search.engine.worker import Task
+from search.storage import checkpoints
 from spaces.study import Study
 from tests.simulated import Memory, begun
 
@@ -29,7 +30,7 @@ class Clock(SimpleNamespace):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(now=1000.0)
-    monkeypatch.setattr(engine, "time", clock)
+    monkeypatch.setattr(tune, "time", clock)
     return clock
 
 

@@ -24,11 +24,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search import lock
 from search.errors import BadInput, EnvironmentFault, SearchError, StorageFull
-from search.export import export_search
-from search.record import FILE, Record, read
-from search.trials import State
+from search.findings.export import export_search
+from search.record.record import FILE, Record, read
+from search.record.trials import State
+from search.storage import lock
 from spaces.study import Study
 from tests.simulated import begun, kept
 from trainables.classifier import load_classifier

@@ -14,8 +14,8 @@ import torch
 from ray import cloudpickle
 
 from search.errors import EnvironmentFault
-from search.fraction import verdict
-from search.probe import DIED, LATE, Measured, measure
+from search.forecast.gpu_part import verdict
+from search.forecast.probe import DIED, LATE, Measured, measure
 from trainables.data import Data
 
 FITS = Measured(0.1, memory=10**6)

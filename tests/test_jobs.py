@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from search import jobs
 from search.errors import BadInput, EnvironmentFault
+from search.jobs import jobs
 
 ROOT = Path(__file__).parents[1]
 STUDY = "from spaces.digits_mlp import STUDY\n"

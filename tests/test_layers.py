@@ -8,10 +8,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted(file for folder in ("search", "spaces", "trainables") for file in (ROOT / folder).rglob("*.py"))
 MAY_IMPORT = {
-    "ray": {"cluster.py", "engine.py", "fraction.py", "jobs.py", "nodes.py", "ray_insides.py", "worker.py"},
-    "mlflow": {"mlflow_runs.py", "mlflow_store.py", "registry.py", "served_model.py"},
-    "optuna": {"importance.py", "optuna_file.py", "optuna_sampler.py"},
-    "matplotlib": {"figures.py", "api.py"},
+    "ray": {
+        "engine/node_check.py",
+        "engine/places.py",
+        "engine/ray_patches.py",
+        "engine/ray_session.py",
+        "engine/tune.py",
+        "engine/worker.py",
+        "forecast/gpu_part.py",
+        "jobs/jobs.py",
+    },
+    "mlflow": {"tracking/registry.py", "tracking/runs.py", "tracking/served_model.py", "tracking/store.py"},
+    "optuna": {"decide/samplers/optuna_sampler.py", "findings/importance.py", "findings/optuna_export.py"},
+    "matplotlib": {"api.py", "findings/figures.py"},
 }
 
 
@@ -41,9 +50,58 @@ def test_imports_point_from_search_to_spaces_to_trainables(file):
     assert not packages(file) & forbidden
 
 
+ROOMS = (
+    ("errors",),
+    ("provenance", "settings", "signals"),
+    ("record",),
+    ("storage",),
+    ("decide",),
+    ("findings",),
+    ("tracking",),
+    ("terminal",),
+    ("prepared",),
+    ("engine",),
+    ("forecast",),
+    ("jobs",),
+    ("session",),
+    ("cli", "api"),
+)
+"""What lies in `search`, from the ground up: each room imports only those before it, and files of its own."""
+
+
+def floor(module: str) -> int:
+    """On which floor the room of `search.room.…` is."""
+    room = module.split(".")[1]
+    return next(number for number, rooms in enumerate(ROOMS) if room in rooms)
+
+
+def test_every_room_of_search_has_its_floor_and_says_what_belongs_there():
+    there = {
+        path.stem for path in (ROOT / "search").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert there == {room for rooms in ROOMS for room in rooms} | {"__init__", "__main__"}
+    for room in (ROOT / "search").glob("*/__init__.py"):
+        text = room.read_text()
+        assert ast.get_docstring(ast.parse(text)), room
+        assert len(ast.parse(text).body) == 1, f"{room} holds more than its docstring"
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if package(file) == "search"], ids=lambda file: str(file.relative_to(ROOT))
+)
+def test_rooms_import_from_the_ground_up(file):
+    own = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    if own in ("search.__init__", "search.__main__"):
+        return
+    for module in imported(file):
+        if module.startswith("search."):
+            same_room = module.split(".")[1] == own.split(".")[1]
+            assert same_room or floor(module) < floor(own), f"{own} imports {module}"
+
+
 @pytest.mark.parametrize("library", MAY_IMPORT)
 def test_only_a_handful_of_files_know_each_big_library(library):
-    users = {file.name for file in FILES if library in packages(file)}
+    users = {str(file.relative_to(ROOT / "search")) for file in FILES if library in packages(file)}
     assert users == MAY_IMPORT[library]
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from search import lock
 from search.errors import EnvironmentFault, NameInUse
-from search.preflight import Prepared
-from search.record import FILE, read
-from search.session import _claimed
+from search.prepared import Prepared
+from search.record.record import FILE, read
+from search.session.claim import _claimed
 from search.settings import Settings
-from search.stop import Stop
+from search.signals import Stop
+from search.storage import lock
 from spaces.study import Study
 
 HOLD = """

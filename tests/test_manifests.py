@@ -13,11 +13,11 @@ import jsonschema
 import pytest
 import yaml
 
-from search import manifests
-from search.bucket import runs_folder
 from search.errors import BadInput
-from search.jobs import Order
+from search.jobs import manifests
+from search.jobs.jobs import Order
 from search.settings import Settings
+from search.storage.bucket import runs_folder
 
 NAME = "digits_cnn-1125.nightly"
 ORDER = Order(NAME, ("digits_cnn", "--set", "train/lr=log(1e-3, 1e-1)", "--name", NAME, "--resume", "auto"))

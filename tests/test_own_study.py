@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import spaces
-from search import worker
+from search.engine import worker
 from search.errors import BadInput
 from tests.test_end_to_end import search
 

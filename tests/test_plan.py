@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from search.display import Silent
-from search.plan import Seconds, foretell, plan, text
-from search.preflight import prepare
-from search.probe import LATE
-from search.schedulers import SCHEDULERS
-from search.schedulers.scheduler import Decision
+from search.decide.schedulers import SCHEDULERS
+from search.decide.schedulers.scheduler import Decision
+from search.forecast.plan import Seconds, foretell, plan, text
+from search.forecast.probe import LATE
+from search.session.prepare import prepare
 from search.settings import Settings
+from search.terminal.console import Silent
 from spaces.study import Published, Study
 from tests.simulated import Curves, Memory, begun, work
 

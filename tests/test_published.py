@@ -17,15 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spaces
-from search import replay
-from search.display import Silent, ending, plan, rung_counts
+from search.decide import replay
+from search.decide.search import Search
 from search.errors import BadInput
-from search.preflight import adapted, prepare, to_search
-from search.record import Event
-from search.resume import more_by_command
-from search.search import Search
+from search.record.record import Event
+from search.record.trials import State
+from search.session.prepare import adapted, prepare, to_search
+from search.session.resume import more_by_command
 from search.settings import Settings
-from search.trials import State
+from search.terminal.console import Silent
+from search.terminal.messages import plan
+from search.terminal.screen import ending, rung_counts
 from spaces.space import SpaceError, Value
 from spaces.study import Choice, Int, Published, Study
 from tests.simulated import Curves, Memory, begun, decisions, first_event, resumed, work
@@ -420,7 +422,7 @@ def test_a_served_model_gives_the_probabilities_of_the_trained_one(
     architecture.save(tmp_path, model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own, of its imports
-        from search.served_model import ServedClassifier
+        from search.tracking.served_model import ServedClassifier
     served = ServedClassifier()
     served.load_context(SimpleNamespace(artifacts={"classifier": str(tmp_path)}))
     images = torch.from_numpy(given)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.ray_insides import one_worker_out_of_memory, swapped
+from search.engine.ray_patches import one_worker_out_of_memory, swapped
 from tests.chaos.command import FOREIGN
 
 NEEDED = {"gcs_server", "raylet", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE"}

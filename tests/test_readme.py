@@ -8,7 +8,7 @@ import click
 import pytest
 
 import spaces
-from search.__main__ import cli
+from search.cli.group import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import EnvironmentFault, StorageFull
-from search.record import FILE, Event, Record, read, salvage
+from search.record.record import FILE, Event, Record, read, salvage
 
 Entry = tuple[str, int | None, dict[str, Any]]
 

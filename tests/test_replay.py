@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.record import Event
-from search.replay import differences
+from search.decide.replay import differences
+from search.record.record import Event
 from spaces.study import Study
 from tests.simulated import Curves, Memory, begun, resumed, work
 

@@ -22,14 +22,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from search import checkpoints, comparison, examples, figures, importance, report, tracking
-from search.__main__ import cli
+from search.cli.group import cli
+from search.decide.search import Search
 from search.errors import EnvironmentFault, StorageFull
-from search.record import FILE, Record
-from search.search import Search
-from search.summary import summarize
-from search.trials import State, Trial, Trials
-from search.winner import measure
+from search.findings import comparison, figures, importance, intervals, report, test_pictures
+from search.findings.summary import summarize
+from search.record.record import FILE, Record
+from search.record.trials import State, Trial, Trials
+from search.session.winner import measure
+from search.storage import checkpoints
+from search.tracking import tracker
 from spaces.space import Choice, Float, Int, Space
 from spaces.study import Objective, Published, Study, to_plain
 from tests.simulated import Curves, first_event, searching, work
@@ -58,15 +60,19 @@ def searched(folder: Path, study: Study, *, ends: float = 0.06, seed: int = 0, *
     return search
 
 
-def left_behind(search: Search, folder: Path, labels: Sequence[int], predicted: Sequence[int]) -> examples.Examples:
+def left_behind(
+    search: Search, folder: Path, labels: Sequence[int], predicted: Sequence[int]
+) -> test_pictures.Examples:
     """What measuring the winner leaves behind, with images of noise."""
     best = search.trials.best()
     assert best is not None
     row = best.best_epoch(search.study.objective)
     images = torch.randint(0, 255, (len(labels), 1, 8, 8), dtype=torch.uint8)
     split = Split(images, torch.tensor(labels))
-    kept = examples.chosen(best.number, row.number, split, torch.tensor(predicted), torch.linspace(0.5, 1, len(labels)))
-    examples.write(folder, kept)
+    kept = test_pictures.chosen(
+        best.number, row.number, split, torch.tensor(predicted), torch.linspace(0.5, 1, len(labels))
+    )
+    test_pictures.write(folder, kept)
     told = {"trial": best.number, "epoch": row.number, "test_loss": 0.1}
     search.note("tested", {**told, "test_accuracy": kept.accuracy, "images": len(labels)}, best.number)
     return kept
@@ -131,7 +137,7 @@ def test_the_page_says_who_won_and_how_sure_that_is(tiny_study: Study, tmp_path:
     best = summarize(tmp_path / "s")["best"]
     told = text(page(tmp_path / "s"))
     assert f"validation accuracy {best['val_accuracy']:.4f} trial {best['trial']}, epoch {best['epoch']}" in told
-    low, high = comparison.share_interval(190, 200)
+    low, high = intervals.share_interval(190, 200)
     assert f"test accuracy 0.9500 {low:.4f} … {high:.4f} (95 %, Wilson), 200 images" in told
     assert "STAND-IN" not in told
     assert "OPENED" not in told
@@ -256,7 +262,7 @@ def test_a_search_without_report_says_so_in_its_document(tiny_study: Study, tmp_
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_the_interval_is_wilsons(right: int, count: int, low: float, high: float) -> None:
-    assert comparison.share_interval(right, count) == pytest.approx((low, high), abs=5e-5)
+    assert intervals.share_interval(right, count) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_hyperparameters_are_compared_at_the_highest_rung_that_enough_trials_reached(
@@ -369,9 +375,9 @@ def test_mistakes_come_first_and_the_most_confident_first_of_all() -> None:
     predicted[[3, 10, 50]] = 1 - predicted[[3, 10, 50]]
     sure = torch.full((100,), 0.9)
     sure[[3, 10, 50]] = torch.tensor([0.6, 0.99, 0.8])
-    kept = examples.chosen(1, 2, Split(torch.zeros(100, 1, 4, 4, dtype=torch.uint8), labels), predicted, sure)
+    kept = test_pictures.chosen(1, 2, Split(torch.zeros(100, 1, 4, 4, dtype=torch.uint8), labels), predicted, sure)
     assert kept.shown[:3].tolist() == [10, 50, 3]
-    assert len(kept.shown) == len(set(kept.shown.tolist())) <= examples.MOST
+    assert len(kept.shown) == len(set(kept.shown.tolist())) <= test_pictures.MOST
     assert len(kept.shown) > 30
     assert len(kept.images) == len(kept.shown)
 
@@ -379,31 +385,31 @@ def test_mistakes_come_first_and_the_most_confident_first_of_all() -> None:
 def test_among_many_mistakes_some_right_answers_are_kept() -> None:
     labels = torch.zeros(200, dtype=torch.int64)
     predicted = (torch.arange(200) % 2).long()
-    kept = examples.chosen(
+    kept = test_pictures.chosen(
         1, 2, Split(torch.zeros(200, 1, 4, 4, dtype=torch.uint8), labels), predicted, torch.rand(200)
     )
     right = [labels[index] == predicted[index] for index in kept.shown]
-    assert len(kept.shown) == examples.MOST
-    assert sum(map(bool, right)) == examples.RIGHT
-    assert not any(right[: -examples.RIGHT])
+    assert len(kept.shown) == test_pictures.MOST
+    assert sum(map(bool, right)) == test_pictures.RIGHT
+    assert not any(right[: -test_pictures.RIGHT])
 
 
 def test_all_points_of_the_plane_are_kept() -> None:
     split = Split(torch.rand(500, 2, 1, 1), torch.zeros(500, dtype=torch.int64))
-    kept = examples.chosen(0, 1, split, torch.zeros(500, dtype=torch.int64), torch.rand(500))
+    kept = test_pictures.chosen(0, 1, split, torch.zeros(500, dtype=torch.int64), torch.rand(500))
     assert kept.images.shape == (500, 2, 1, 1)
     assert kept.images.dtype == np.float32
 
 
 def test_examples_come_back_as_they_were_written(tmp_path: Path) -> None:
     split = Split(torch.randint(0, 255, (60, 3, 5, 4), dtype=torch.uint8), torch.arange(60) % 7)
-    kept = examples.chosen(4, 2, split, torch.arange(60) % 5, torch.rand(60))
-    examples.write(tmp_path, kept)
-    again = examples.read(tmp_path)
+    kept = test_pictures.chosen(4, 2, split, torch.arange(60) % 5, torch.rand(60))
+    test_pictures.write(tmp_path, kept)
+    again = test_pictures.read(tmp_path)
     assert again is not None
-    for name in examples.Examples.__dataclass_fields__:
+    for name in test_pictures.Examples.__dataclass_fields__:
         assert np.array_equal(getattr(again, name), getattr(kept, name)), name
-    assert [file.name for file in tmp_path.iterdir()] == [examples.FILE]
+    assert [file.name for file in tmp_path.iterdir()] == [test_pictures.FILE]
 
 
 def test_a_full_disk_leaves_no_half_written_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +419,7 @@ def test_a_full_disk_leaves_no_half_written_examples(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "fsync", full)
     split = Split(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(StorageFull, match=r"bytes free, some \d+ needed"):
-        examples.write(tmp_path, examples.chosen(0, 1, split, split.labels, torch.ones(3)))
+        test_pictures.write(tmp_path, test_pictures.chosen(0, 1, split, split.labels, torch.ones(3)))
     assert not list(tmp_path.iterdir())
 
 
@@ -423,7 +429,7 @@ def test_damaged_examples_are_said_to_be_and_the_rest_of_the_page_stands(
 ) -> None:
     search = searched(tmp_path / "s", tiny_study, trials=8)
     left_behind(search, tmp_path / "s", [0, 1] * 20, [0, 1] * 20)
-    file = tmp_path / "s" / examples.FILE
+    file = tmp_path / "s" / test_pictures.FILE
     file.write_bytes(file.read_bytes()[:cut])
     told = text(page(tmp_path / "s"))
     assert "test.npz beside the record is damaged" in told
@@ -435,11 +441,11 @@ def test_examples_that_are_missing_or_of_another_winner_are_not_shown(tiny_study
     assert "The test set was not opened for this winner." in text(page(tmp_path / "s"))
     kept = left_behind(search, tmp_path / "s", [0, 1, 1], [0, 1, 0])
     assert "1 of 3 images are taken for something else" in text(page(tmp_path / "s"))
-    examples.write(tmp_path / "s", replace(kept, trial=kept.trial + 1))
+    test_pictures.write(tmp_path / "s", replace(kept, trial=kept.trial + 1))
     assert "test.npz beside the record is of another winner" in text(page(tmp_path / "s"))
-    examples.write(tmp_path / "s", replace(kept, predicted=kept.labels))
+    test_pictures.write(tmp_path / "s", replace(kept, predicted=kept.labels))
     assert "is not of the measurement that is recorded" in text(page(tmp_path / "s"))
-    (tmp_path / "s" / examples.FILE).unlink()
+    (tmp_path / "s" / test_pictures.FILE).unlink()
     assert "There is no test.npz beside the record" in text(page(tmp_path / "s"))
 
 
@@ -518,7 +524,7 @@ def test_measuring_the_winner_leaves_its_answers_behind_from_one_opening(
     search, trial, source, folder = measured(tmp_path / "s", tiny_study, tiny_data, opened)
     accuracy = measure(search, trial, source, folder)
     assert measure(search, trial, source, folder) == accuracy
-    kept = examples.read(tmp_path / "s")
+    kept = test_pictures.read(tmp_path / "s")
     assert kept is not None
     assert (kept.trial, kept.epoch, kept.accuracy) == (0, 1, accuracy)
     assert kept.labels.tolist() == tiny_data.train.labels.tolist()
@@ -581,7 +587,7 @@ def grid(values: Mapping[tuple[Any, int], float], mode: str = "max") -> tuple[Sp
 
 
 def report_row(epoch: int, metrics: dict[str, float]) -> Any:
-    from search.trials import EpochRow
+    from search.record.trials import EpochRow
 
     return EpochRow(epoch, metrics, 1.0, None, None, 0, 0.0)
 
@@ -700,10 +706,10 @@ def test_a_store_that_does_not_take_the_report_is_told_in_one_line_and_in_time(
             held.wait(20)
 
     held, began = threading.Event(), time.monotonic()
-    monkeypatch.setattr(tracking, "connect", lambda uri: Client())
-    assert tracking.log_report("http://x", "run", tmp_path, 5.0) == "refused again"
-    monkeypatch.setattr(tracking, "connect", lambda uri: Silent())
-    assert tracking.log_report("http://x", "run", tmp_path, 0.1) == "no answer in 0 s"
+    monkeypatch.setattr(tracker, "connect", lambda uri: Client())
+    assert tracker.log_report("http://x", "run", tmp_path, 5.0) == "refused again"
+    monkeypatch.setattr(tracker, "connect", lambda uri: Silent())
+    assert tracker.log_report("http://x", "run", tmp_path, 0.1) == "no answer in 0 s"
     assert time.monotonic() - began < 3
     held.set()
 

@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spaces
-from search import replay
-from search.display import Silent
+from search.decide import replay
 from search.errors import BadInput, EnvironmentFault
-from search.preflight import Prepared, prepare
-from search.record import FILE, Event, Record, read, salvage
-from search.resume import (
+from search.prepared import Prepared
+from search.record.reading import about, spent
+from search.record.record import FILE, Event, Record, read, salvage
+from search.record.trials import State, replayed
+from search.session.prepare import prepare
+from search.session.resume import (
     More,
     closing_event,
     drift,
@@ -31,8 +33,7 @@ from search.resume import (
     something_left,
 )
 from search.settings import Settings
-from search.summary import about, spent
-from search.trials import State, replayed
+from search.terminal.console import Silent
 from spaces.space import Space, with_when
 from spaces.study import Choice, Float, Int, Objective, Study, from_plain, to_plain
 from tests.simulated import Curves, Memory, begun, decisions, first_event, resumed, work

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 import spaces
-from search.samplers import SAMPLERS
-from search.samplers.grid import grid
-from search.samplers.optuna_sampler import MODEL_TRIALS, MOST_SHOWN, OptunaSampler, tpe
-from search.samplers.sampler import Sampler
-from search.trials import State
+from search.decide.samplers import SAMPLERS
+from search.decide.samplers.grid import grid
+from search.decide.samplers.optuna_sampler import MODEL_TRIALS, MOST_SHOWN, OptunaSampler, tpe
+from search.decide.samplers.sampler import Sampler
+from search.record.trials import State
 from spaces.space import Config, Range, Space, SpaceError, Value
 from spaces.study import Choice, Float, Int, Objective, Published, Study, config_of
 from tests.simulated import Memory, begun

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.schedulers import SCHEDULERS
-from search.schedulers.asha import Asha
-from search.schedulers.scheduler import Decision, Scheduler
+from search.decide.schedulers import SCHEDULERS
+from search.decide.schedulers.asha import Asha
+from search.decide.schedulers.scheduler import Decision, Scheduler
 from spaces.study import Objective, Study
 from trainables.mlp import train_mlp
 

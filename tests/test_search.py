@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search import lock
-from search.record import FILE, Event, Record, read
-from search.replay import differences
-from search.samplers import SAMPLERS
-from search.schedulers import SCHEDULERS
-from search.search import FAILURES_IN_A_ROW, RETRIES, Search
-from search.summary import leaderboard, summarize
-from search.trials import State, Trial, Trials, replayed
+from search.decide.replay import differences
+from search.decide.samplers import SAMPLERS
+from search.decide.schedulers import SCHEDULERS
+from search.decide.search import FAILURES_IN_A_ROW, RETRIES, Search
+from search.findings.summary import leaderboard, summarize
+from search.record.record import FILE, Event, Record, read
+from search.record.trials import State, Trial, Trials, replayed
+from search.storage import lock
 from spaces.study import Objective, Study
 from tests import simulated
 from tests.simulated import Curves, Memory, begun

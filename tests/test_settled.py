@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.replay import differences
-from search.search import Search
-from search.settled import CAUTION, REPEATS, WINDOW, expected_gain
-from search.trials import State
+from search.decide.replay import differences
+from search.decide.search import Search
+from search.decide.settled import CAUTION, REPEATS, WINDOW, expected_gain
+from search.record.trials import State
 from spaces.study import Choice, Float, Objective, Study
 from tests.simulated import Memory, begun, resumed
 

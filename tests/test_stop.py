@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.record import FILE, Event, Record
-from search.stop import Interrupted, Stop, ending_seconds, uninterrupted
+from search.record.record import FILE, Event, Record
+from search.signals import Interrupted, Stop, ending_seconds, uninterrupted
 from spaces.study import Study
 from tests.simulated import begun
 
@@ -205,11 +205,12 @@ def test_a_signal_while_an_event_is_written_leaves_record_and_memory_alike(tiny_
 WAITING = """
 import sys
 import time
-import search.__main__ as command
+from search.cli import group as command
+from search.cli.clock import on_signals
 
 @command.cli.command(name="wait")
 def wait():
-    stop = command._on_signals()
+    stop = on_signals()
     print("ready", flush=True)
     if {gentle}:
         with stop.gently():

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spaces
-from search.samplers import SAMPLERS
-from search.samplers.grid import grid
-from search.schedulers import SCHEDULERS
+from search.decide.samplers import SAMPLERS
+from search.decide.samplers.grid import grid
+from search.decide.schedulers import SCHEDULERS
 from spaces.space import SpaceError, Value
 from spaces.study import Choice, Float, Int, Objective, Published, Study, from_plain, to_plain
 

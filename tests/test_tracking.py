@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from search.record import Record
-from search.tracking import Tracker
+from search.record.record import Record
+from search.tracking.tracker import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

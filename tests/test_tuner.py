@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.search import Search
+from search.decide.search import Search
 from tests.benchmarks.tuner.__main__ import EXPENSIVE, main, methods
 from tests.benchmarks.tuner.ours import FIRST_RUNG, Ours, study_of
 from tests.benchmarks.tuner.portfolio import portfolio

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.decide.replay import differences
 from search.errors import BadInput, EnvironmentFault
-from search.preflight import prepare
-from search.record import FILE, read
-from search.replay import differences
-from search.resume import more_by_command
+from search.record.reading import objective_of
+from search.record.record import FILE, read
+from search.record.trials import replayed
+from search.session.prepare import prepare
+from search.session.resume import more_by_command
+from search.session.warm_start import BEST, mapped_onto, warmed
 from search.settings import Settings
-from search.summary import objective_of
-from search.trials import replayed
-from search.warm_start import BEST, mapped_onto, warmed
 from spaces import load
 from spaces.space import Range, Space
 from spaces.study import Choice, Float, Int, Study, config_of

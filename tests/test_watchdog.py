@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.watchdog import LEAST_SECONDS, TIMES_MEDIAN, Watchdog
+from search.engine.watchdog import LEAST_SECONDS, TIMES_MEDIAN, Watchdog
 
 
 class Clock:

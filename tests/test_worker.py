@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from search import checkpoints, worker
-from search.checkpoints import Shelf
-from search.trials import State
-from search.worker import Task, reports, stack_file
+from search.engine import worker
+from search.engine.worker import Task, reports, stack_file
+from search.record.trials import State
+from search.storage import checkpoints
+from search.storage.checkpoints import Shelf
 from trainables.data import Data
 from trainables.epoch import Diverged, Epoch
 

@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from search import tracking
-from search.checkpoints import Retention, Shelf
-from search.record import FILE, Record
+from search.record.record import FILE, Record
 from search.settings import Settings
+from search.storage.checkpoints import Retention, Shelf
+from search.tracking.tracker import Tracker
 from spaces import load
 from tests.simulated import first_event, searching
 
@@ -43,7 +43,7 @@ def played(folder: Path, trials: int, concurrent: int, sampler: str, study: str 
         past = record.append(first_event(kind, trials=trials, sampler=sampler, **SHOWN))
         search = searching(kind, record, past)
         retention = Retention(Shelf(folder / "checkpoints"))
-        tracker = tracking.Tracker(
+        tracker = Tracker(
             record.path, Settings(runs=folder / "runs").tracking, lambda text: print(text, file=sys.stderr)
         )
         tracker.start()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.record import FILE, Event
+from search.record.record import FILE, Event
 from tests.chaos.command import events_of, opened
 
 ENDS = {
@@ -347,7 +347,7 @@ def faults_of_the_summary(story: Story, document: Mapping[str, Any]) -> list[str
 
 
 def _summary(run_dir: Path) -> Mapping[str, Any]:
-    from search.summary import summarize
+    from search.findings.summary import summarize
 
     return summarize(run_dir)
 

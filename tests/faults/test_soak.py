@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from search import checkpoints
+from search.storage import checkpoints
 from tests.chaos import command
 from tests.faults.stage import count, look, staged
 

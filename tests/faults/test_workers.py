@@ -127,7 +127,7 @@ def test_what_the_trainable_does_itself_is_an_end_at_once_with_its_reason(misbeh
 
 def test_the_best_is_a_trial_with_finite_values(misbehaving):
     """`inf` is the largest of all, and would be best for who compares numbers only."""
-    from search.summary import summarize
+    from search.findings.summary import summarize
 
     best = summarize(misbehaving.folder / "runs" / "chaos")["best"]
     assert best["trial"] == NUMBERS["leaves a process behind"]

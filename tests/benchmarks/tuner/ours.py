@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from search.record import Event
-from search.samplers import SAMPLERS
-from search.schedulers import SCHEDULERS
-from search.search import Search
+from search.decide.samplers import SAMPLERS
+from search.decide.schedulers import SCHEDULERS
+from search.decide.search import Search
+from search.record.record import Event
 from spaces.space import Value
 from spaces.study import Study
 from tests.benchmarks.tuner.simulation import Job

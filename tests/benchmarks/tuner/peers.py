@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from search.samplers.optuna_sampler import distribution
+from search.decide.samplers.optuna_sampler import distribution
 from spaces.space import Choice, Float, Space, Value
 from tests.benchmarks.tuner.ours import FIRST_RUNG, REDUCTION_FACTOR
 from tests.benchmarks.tuner.simulation import Job

@@ -1,0 +1,157 @@
+"""The verbs that check what is kept, and mend it: replay, reproduce, sync, doctor."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from search.cli.clock import on_signals
+from search.cli.options import DEBUG, JSON, RUNS, command_line
+from search.errors import BadInput, EnvironmentFault, SearchFailed
+
+
+@click.command()
+@click.argument("name")
+@RUNS
+@JSON
+@DEBUG
+def replay(name: str, runs: Path, as_json: bool) -> None:
+    """Derive every suggestion and every stop of a search anew from its record, without training; compare."""
+    from search.decide.replay import differences
+    from search.record.reading import about
+    from search.record.record import FILE, read
+    from search.session.resume import drift, recorded_study
+    from search.storage.runs import found
+
+    events = read(found(name, runs) / FILE)
+    how = about(events)
+    different = differences(events, recorded_study(how, to_train=False))
+    counts = {kind: sum(event.kind == kind for event in events) for kind in ("asked", "decided", "ended")}
+    if as_json:
+        click.echo(json.dumps({"name": name, "same": not different, "differences": different, **counts}, indent=1))
+    else:
+        told = f"{counts['asked']} suggestions, {counts['decided']} decisions at rungs, {counts['ended']} ends"
+        click.echo(f"{name}: {told}: " + ("all as recorded" if not different else "not as recorded"))
+    if different:
+        from search import provenance
+
+        since = drift(how, provenance.code(how["source"]))
+        raise SearchFailed("; ".join([*different, *since]))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--trial", "number", type=int, help="Its number; the winner's if left out.")
+@RUNS
+@JSON
+@DEBUG
+def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
+    """Train a trial again from its seed, and say whether it comes out as recorded."""
+    from search.record.reading import objective_of
+    from search.record.record import FILE, read
+    from search.record.trials import replayed
+    from search.session import reproduce as again
+    from search.session.resume import More, recalled
+    from search.storage.runs import found
+    from search.terminal import screen
+
+    folder = found(name, runs)
+    events = read(folder / FILE)
+    trials = replayed(events, objective_of(events))
+    best = trials.best()
+    if number is None:
+        if best is None:
+            raise SearchFailed(f"{name} has no winner; name a trial with --trial")
+        number = best.number
+    if number not in range(len(trials)) or not trials[number].epochs:
+        known = ", ".join(str(trial.number) for trial in trials if trial.epochs)
+        raise BadInput(f"--trial {number}: {name} has epochs of trials {known or 'none'}")
+    display = screen.for_stderr(quiet=as_json)
+    prepared = recalled(folder, events, More(), command_line(), display)
+    curves = again.reproduce(prepared, number, display.say)
+    document = {
+        "name": name,
+        "trial": number,
+        "match": bool(curves)
+        and all(curve.first is None and len(curve.again) == len(trials[number].epochs) for curve in curves),
+        "epochs": len(trials[number].epochs),
+        "metrics": {c.metric: {"recorded": c.recorded, "again": c.again, "drift": c.drift} for c in curves},
+    }
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+    else:
+        click.echo(again.overlaid(curves, len(trials[number].epochs)))
+    if not curves:
+        raise SearchFailed(f"trial {number} has {document['epochs']} epochs on record, and came to none this time")
+    if not document["match"]:
+        worst = max(curves, key=lambda curve: (curve.first is not None, curve.drift))
+        raise SearchFailed(
+            f"trial {number} drifted: {worst.metric} by up to {worst.drift:.3g}, first at epoch {worst.first}"
+        )
+
+
+@click.command()
+@click.argument("name")
+@RUNS
+@DEBUG
+def sync(name: str, runs: Path) -> None:
+    """Write to MLflow what it lacks of a search, and register its winner if that is still to do."""
+    from search.session import run
+    from search.session.resume import More, going_on
+    from search.storage.runs import found
+    from search.terminal import screen
+
+    folder = found(name, runs)
+    display = screen.for_stderr(quiet=False)
+    on_signals()
+    with going_on(folder, lambda events: More(), command_line(), display) as prepared:
+        if not run.sync(prepared, folder, display):
+            raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
+    click.echo(f"{name}: MLflow has all of the record")
+
+
+@click.command()
+@click.argument("name", required=False)
+@RUNS
+@click.option("--repair", is_flag=True, help="Mend what can be mended, from the record.")
+@JSON
+@DEBUG
+def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
+    """Examine this machine; or a search: do its record, decisions, checkpoints and MLflow runs agree?"""
+    from search.session import doctor
+    from search.session.resume import tracking_uri
+    from search.settings import Settings, check_name, from_environment
+    from search.storage import lock, mirror
+    from search.storage.bucket import shown
+
+    findings = []
+    with ExitStack() as stack:
+        if name is None:
+            look = doctor.surroundings(Settings(runs=runs, **from_environment()))
+        else:
+            check_name(name)
+            mirror.pull(runs / name)
+            if not (runs / name).is_dir():
+                raise BadInput(f"no search {name!r} in {shown(runs)}; `python -m search list` shows those there are")
+            running = lock.is_held(runs / name)
+            if repair:
+                on_signals()
+                stack.enter_context(lock.held(runs / name))
+            look = doctor.search(runs / name, tracking_uri(runs / name), running=running)
+        for finding in look:
+            told = finding.repair() if repair and not finding.well and finding.repair else ""
+            findings.append({"what": finding.what, "well": finding.well, "seen": finding.seen, "repaired": told})
+            if not as_json:
+                mark = "ok " if finding.well else "BAD"
+                click.echo(
+                    f"{mark} {finding.what:<12} {finding.seen}" + (f"\n    {'':<12} repaired: {told}" if told else "")
+                )
+    if as_json:
+        click.echo(json.dumps(findings, indent=1))
+    bad = [str(each["what"]) for each in findings if not each["well"] and not each["repaired"]]
+    if bad:
+        hint = "" if repair or name is None else "; --repair mends what can be mended"
+        raise EnvironmentFault(f"not well: {', '.join(bad)}{hint}")

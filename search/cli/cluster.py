@@ -1,0 +1,138 @@
+"""Commands for a cluster: `submit`, `status`, `logs`, `stop`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from search.cli.options import DEBUG, JSON, settings_of
+from search.errors import BadInput
+
+ADDRESS = click.option(
+    "--address",
+    envvar="RAY_ADDRESS",
+    metavar="URL",
+    help="The cluster's job server: http://HEAD:8265. RAY_ADDRESS if left out.",
+)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="STUDY [OPTIONS OF A SEARCH]")
+@ADDRESS
+@click.option("--detach", is_flag=True, help="Do not wait for the end.")
+@click.option("--kuberay", is_flag=True, help="Submit nothing; print a RayJob for Kubernetes.")
+@click.option("--slurm", is_flag=True, help="Submit nothing; print a batch script for Slurm.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Nodes, in what is printed.")
+@click.option("--worker-cpus", type=click.IntRange(1), default=8, show_default=True, help="CPUs of each of them.")
+@click.option("--image", help="For --kuberay: a container with this package, its requirements and the study.")
+@JSON
+@DEBUG
+def submit(arguments: tuple[str, ...], address: str | None, detach: bool, as_json: bool, **printed: Any) -> None:
+    """Run a search as a job on a Ray cluster, follow it, and end as it ends."""
+    from search.jobs.jobs import tracking_uri
+
+    order, settings = _order(arguments, as_json=as_json)
+    mlflow = tracking_uri()
+    if printed["kuberay"] or printed["slurm"]:
+        from search.jobs import manifests
+
+        size = {"workers": printed["workers"], "cpus": printed["worker_cpus"], "mlflow": mlflow}
+        if printed["kuberay"]:
+            click.echo(manifests.rayjob(order, settings, image=printed["image"], **size), nl=False)
+        else:
+            click.echo(manifests.slurm(order, settings, **size), nl=False)
+        return
+    jobs = _jobs(address)
+    job = jobs.submit(order)
+    click.echo(f"{order.name} is job {job} on {jobs.address}", err=True)
+    if detach:
+        click.echo(f"to follow it: python -m search logs {order.name} --address {jobs.address}", err=True)
+        if as_json:
+            click.echo(json.dumps({"name": order.name, "job": job, "address": jobs.address}, indent=1))
+        return
+    _follow(jobs, order.name, job, as_json=as_json)
+
+
+def _order(arguments: tuple[str, ...], *, as_json: bool) -> tuple[Any, Any]:
+    """What is to be run on the cluster, and its settings; what these refuse is refused here. Raises BadInput."""
+    from search.jobs.jobs import order
+    from search.session.prepare import adapted
+
+    group = click.get_current_context().find_root().command
+    assert isinstance(group, click.Group)
+    with group.commands["run"].make_context("python -m search submit", [*arguments]) as context:
+        given = context.params
+    settings = settings_of(given)
+    if given["dry_run"]:
+        raise BadInput("--dry-run plans on this machine; leave submit out")
+    adapted(given["study"], settings)
+    name = settings.name or f"{Path(given['study']).stem}-{time.strftime('%m%d-%H%M%S')}"
+    return order(arguments, given["study"], given["data"], name, as_json=as_json), settings
+
+
+def _jobs(address: str | None) -> Any:
+    from search.jobs.jobs import Jobs
+
+    if not address:
+        raise BadInput("which cluster? give --address http://HEAD:8265, or set RAY_ADDRESS")
+    return Jobs(address)
+
+
+def _follow(jobs: Any, name: str, job: str, *, as_json: bool) -> None:
+    """Show what a job writes until it is over, on standard error if standard output is for its document."""
+    from search.jobs.jobs import document
+
+    try:
+        code = jobs.follow(job, lambda text: click.echo(text, nl=False, err=as_json))
+    except KeyboardInterrupt:
+        click.echo(
+            f"{name} goes on; `python -m search logs {name} --address {jobs.address}` follows it, `stop` ends it",
+            err=True,
+        )
+        raise SystemExit(130) from None
+    if as_json:
+        told = document(jobs.log(job))
+        if told is not None:
+            click.echo(json.dumps(told, indent=1))
+    if code:
+        raise SystemExit(code)
+
+
+@click.command()
+@click.argument("name", required=False)
+@ADDRESS
+@JSON
+def status(name: str | None, address: str | None, as_json: bool) -> None:
+    """List the searches that were submitted to a cluster, or tell of the one called NAME."""
+    jobs = _jobs(address)
+    rows = [jobs.one(name)] if name else jobs.all()
+    if as_json:
+        click.echo(json.dumps(rows[0] if name else rows, indent=1))
+        return
+    if not rows:
+        click.echo(f"no search was submitted to {jobs.address}", err=True)
+    for row in rows:
+        click.echo(f"{row['name']:<28} {row['state']:<10} {row['job']}" + ("" if not name else f"\n{row['message']}"))
+
+
+@click.command()
+@click.argument("name")
+@ADDRESS
+def logs(name: str, address: str | None) -> None:
+    """Follow what a submitted search writes, and end as it ends."""
+    jobs = _jobs(address)
+    _follow(jobs, name, jobs.one(name)["job"], as_json=False)
+
+
+@click.command()
+@click.argument("name")
+@ADDRESS
+def stop(name: str, address: str | None) -> None:
+    """End a submitted search so that it can be resumed, and wait until it has ended."""
+    jobs = _jobs(address)
+    ended = jobs.stop(jobs.one(name)["job"])
+    click.echo(f"{name} " + ("was stopped; submit it again under this name to go on" if ended else "was over already"))

@@ -1,0 +1,119 @@
+"""The command line as a whole: its verbs, studies as commands, and how errors end it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from search.cli import check, cluster, look, run
+from search.errors import BadInput, ClusterLost, SearchError
+
+INTERRUPTED = "interrupted; if the search had begun, it is in `python -m search list`, and resume goes on with it"
+
+
+class Commands(click.Group):
+    """Every command that is not a verb is the name of a study, or the path of a study file."""
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        """Insert the verb `run` before a study."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            self._check_verb(args[0])
+            args = ["run", *args]
+        return super().resolve_command(context, args)
+
+    def _check_verb(self, word: str) -> None:
+        import difflib
+
+        import spaces
+
+        near = difflib.get_close_matches(word, self.commands, n=1)
+        if near and word not in spaces.names() and not word.endswith(".py") and "/" not in word:
+            raise click.UsageError(f"no command or study {word!r}; did you mean {near[0]}?")
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """The verbs, in the order in which one needs them."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=Commands, invoke_without_command=True, epilog=run.EXAMPLES, context_settings={"max_content_width": 120}
+)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Find a well-tuned image classifier: python -m search STUDY."""
+    if context.invoked_subcommand is None:
+        studies()
+
+
+def studies() -> None:
+    """Print the studies there are."""
+    import spaces
+
+    names = spaces.names()
+    width = max(map(len, names))
+    for name in names:
+        click.echo(f"{name:<{width}}  {spaces.describe(name)}")
+
+
+for verb in (
+    run.run_study,
+    run.resume_search,
+    cluster.submit,
+    cluster.status,
+    cluster.logs,
+    cluster.stop,
+    look.list_searches,
+    look.show,
+    look.best,
+    look.export,
+    look.report,
+    look.ui,
+    check.replay,
+    check.reproduce,
+    check.sync,
+    check.doctor,
+):
+    cli.add_command(verb)
+
+
+def main() -> None:
+    """Run the command line; every error is one line on standard error and its exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        code = cli.main(prog_name="python -m search", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.UsageError as error:
+        _fail(error.format_message(), BadInput.exit_code, debug)
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as error:
+        from search.storage.checkpoints import as_fault
+
+        full = as_fault(error)
+        if full is None:
+            raise
+        _fail(str(full), full.exit_code, debug)
+    except ClusterLost as error:
+        _fail(str(error), error.exit_code, debug, at_once=True)
+    except SearchError as error:
+        _fail(str(error), error.exit_code, debug)
+    except click.Abort as error:
+        # click's name for KeyboardInterrupt; ours knows the signal.
+        _fail(INTERRUPTED, getattr(error.__context__, "exit_code", 130), debug)
+    except KeyboardInterrupt as error:
+        _fail(INTERRUPTED, getattr(error, "exit_code", 130), debug)
+
+
+def _fail(text: str, code: int, debug: bool, *, at_once: bool = False) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    click.echo(f"error: {' '.join(text.split())}", err=True)
+    if at_once:
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,143 @@
+"""The verbs that look at searches: list, show, best, export, report, ui."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from search.cli.options import DEBUG, JSON, RUNS
+from search.errors import EnvironmentFault, SearchFailed
+
+
+@click.command(name="list")
+@RUNS
+@JSON
+def list_searches(runs: Path, as_json: bool) -> None:
+    """List the searches in the runs folder."""
+    from search.findings.summary import summarize
+    from search.storage.bucket import shown
+    from search.storage.runs import searches
+
+    summaries = []
+    for folder in searches(runs):
+        try:
+            summaries.append(summarize(folder))
+        except EnvironmentFault as error:  # one damaged record must not hide the others
+            click.echo(f"warning: {error}", err=True)
+    if as_json:
+        click.echo(json.dumps(summaries, indent=1))
+        return
+    if not summaries:
+        click.echo(f"no searches in {shown(runs)}; start one with python -m search STUDY", err=True)
+    for each in summaries:
+        best = each["best"]
+        accuracy = (
+            f"{best['metric'].replace('val_accuracy', 'val')} {best[best['metric']]:.4f}" if best else "no result"
+        )
+        test = f"test {best['test_accuracy']:.4f}" if best and best["test_accuracy"] is not None else ""
+        counts = ", ".join(f"{count} {state}" for state, count in each["trials"].items())
+        click.echo(f"{each['name']:<24} {each['state']:<12} {accuracy:<12} {test:<12} {counts}")
+
+
+@click.command()
+@click.argument("name")
+@RUNS
+@JSON
+def show(name: str, runs: Path, as_json: bool) -> None:
+    """Show a search: its trials, the best first, and its winner."""
+    from search.findings import text
+    from search.findings.summary import leaderboard, summarize
+    from search.record.record import FILE, read
+    from search.storage.runs import found
+    from search.terminal import messages
+
+    folder = found(name, runs)
+    events = read(folder / FILE)
+    summary = {**summarize(folder, events), "leaderboard": leaderboard(events)}
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+        return
+    click.echo(f"{summary['name']}: {summary['state']}, {summary['epochs']} epochs in {summary['wall_s']:.0f} s")
+    for row in summary["leaderboard"]:
+        value = f"{row['value']:.4f}" if row["value"] is not None else "      "
+        point = " ".join(f"{key.split('/', 1)[1]}={text.short(item)}" for key, item in row["point"].items())
+        click.echo(f"  trial {row['trial']:3d}  {row['state']:<13} {row['epochs']:2d} epochs  {value}  {point}")
+    compared = _compared(events)
+    if compared:
+        click.echo(compared)
+    if summary["best"]:
+        click.echo(messages.result(summary))
+
+
+def _compared(events: Any) -> str:
+    """What each setting of a grid changes, as lines of text; nothing for another sampler."""
+    from search.findings import comparison
+    from search.record.reading import about, objective_of, space_of
+    from search.record.trials import replayed
+
+    if about(events).get("sampler") != "grid":
+        return ""
+    trials = replayed(events, objective_of(events))
+    return comparison.table(comparison.compare(space_of(events), trials), trials.objective.metric)
+
+
+@click.command()
+@click.argument("name")
+@RUNS
+@JSON
+def best(name: str, runs: Path, as_json: bool) -> None:
+    """Print the winner of a search: configuration, accuracies, where its model is."""
+    from search.findings.summary import summarize
+    from search.storage.runs import found
+    from search.terminal import messages
+
+    summary = summarize(found(name, runs))
+    if not summary["best"]:
+        raise SearchFailed(f"{name} has no result yet; it is {summary['state']}")
+    click.echo(json.dumps(summary["best"], indent=1) if as_json else messages.result(summary))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path))
+@RUNS
+def export(name: str, folder: Path, runs: Path) -> None:
+    """Write a search into FOLDER: the winner's weights and configuration, trials and curves as CSV, an Optuna study."""
+    from search.findings.export import export_search
+    from search.storage.runs import found
+
+    for file in export_search(found(name, runs), folder):
+        click.echo(str(file))
+
+
+@click.command()
+@click.argument("name")
+@RUNS
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file, instead of runs/NAME/report.html.",
+)
+@DEBUG
+def report(name: str, runs: Path, output: Path | None) -> None:
+    """Write what a search found as one HTML page that needs nothing else, and print its path."""
+    from search.findings.report import write
+    from search.storage.runs import found
+
+    click.echo(str(write(found(name, runs), output)))
+
+
+@click.command()
+@RUNS
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(runs: Path, port: int) -> None:
+    """Open MLflow's pages on the store beside the runs folder, on this machine only."""
+    from search.settings import Settings, from_environment
+    from search.tracking.store import serve
+
+    settings = Settings(runs=runs, tracking_uri=from_environment()["tracking_uri"])
+    raise SystemExit(serve(settings.tracking, port, say=lambda text: click.echo(text, err=True)))

@@ -1,0 +1,52 @@
+"""All combinations, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from search.decide.samplers.sampler import identity
+from search.record.trials import State
+from spaces.space import Choice, Config, Float, Space, SpaceError, Value
+from spaces.study import Study
+
+
+class Grid:
+    """Every combination of the values of a space without real numbers, each once; the first names change fastest.
+
+    For comparisons rather than for searches: put `train/seed` last, and every seed sees all settings before the next.
+    Start points count as tried. Raises SpaceError for a space with a Float.
+    """
+
+    def __init__(self, study: Study, seed: int) -> None:
+        self._tried: set[object] = set()
+        self._points = grid(study.ranges)
+
+    def propose(self, number: int) -> Config | None:
+        """See `Sampler.propose`."""
+        return next((point for point in self._points if identity(point) not in self._tried), None)
+
+    def started(self, number: int, point: Mapping[str, Value]) -> None:
+        """See `Sampler.started`."""
+        self._tried.add(identity(point))
+
+    def heard(self, number: int, values: Sequence[float]) -> None:
+        """See `Sampler.heard`."""
+
+    def ended(self, number: int, state: State, values: Sequence[float]) -> None:
+        """See `Sampler.ended`."""
+
+
+def grid(space: Space) -> list[Config]:
+    """All points of `space`, in the order in which `Grid` tries them. Raises SpaceError if there is a Float in it."""
+    points: list[Config] = [{}]
+    for name, range_ in space.items():
+        if isinstance(range_, Float):
+            raise SpaceError(
+                f"a grid needs values to try, but {name} is {range_}; give it a Choice, or another sampler"
+            )
+        values = range_.values if isinstance(range_, Choice) else range(range_.low, range_.high + 1)
+        # Values outside and points inside, so that what stands first changes fastest.
+        there = [point for point in points if space.active(name, point)]
+        absent = [point for point in points if not space.active(name, point)]
+        points = [*absent, *({**point, name: value} for value in values for point in there)]
+    return points

@@ -1,0 +1,253 @@
+"""A trainable in the form in which Ray Tune calls it. Runs in worker processes."""
+
+from __future__ import annotations
+
+import contextlib
+import copyreg
+import faulthandler
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import spaces
+from search.errors import BadInput, EnvironmentFault
+from search.record.trials import State
+from search.storage import checkpoints
+from search.storage.checkpoints import Shelf
+
+EPOCH = "Epoch(number, metrics, save)"
+
+_DATA: dict[str, Any] = {}
+"""The data set of the search this process works for, by its object's id: fetched once, used by trial after trial."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every trial of a search shares. `data` refers to the data set in Ray's object store.
+
+    Each has `cpus`, and `gpus` unless its place has none.
+    `budget` bounds the bytes of all checkpoints, None for no limit; `stacks` is the folder for stack traces. In
+    `folders` may be what a user's code imports while it runs; what it has imported before is sent along.
+    """
+
+    trainable: Callable[..., Iterator[Any]]
+    data: tuple[Any, ...]
+    shelf: Shelf
+    stacks: Path
+    cpus: float
+    gpus: float = 0.0
+    budget: int | None = None
+    folders: tuple[str, ...] = ()
+
+
+def send_along(trainable: Callable[..., Iterator[Any]]) -> None:
+    """Let a trainable from a user's own file travel with its code, and that of modules beside it, which no worker has.
+
+    One of ours needs none of that. Raises BadInput if it holds on to something that cannot be sent.
+    """
+    if spaces.is_ours(trainable):
+        return
+    from ray import cloudpickle
+
+    modules = spaces.users_modules()
+    own = sys.modules.get(getattr(trainable, "__module__", ""))
+    if own is not None and own.__name__.partition(".")[0] not in sys.stdlib_module_names:
+        modules.append(own)
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    # With a function that says `data.classes` cloudpickle sends torch.classes, a module of a type that it cannot send.
+    for kind in {type(module) for module in sys.modules.copy().values()} - {ModuleType}:
+        if issubclass(kind, ModuleType):
+            copyreg.pickle(kind, lambda module: (importlib.import_module, (module.__name__,)))
+    try:
+        cloudpickle.dumps(trainable)
+    except Exception as error:  # whatever stands in the way, from any module
+        raise BadInput(
+            f"the trainable cannot be sent to the workers ({_last_line(error)}); let it make such a thing when called"
+        ) from None
+
+
+def as_ray_function(task: Task) -> Callable[[dict[str, Any]], None]:
+    """The trainable of `task` for `tune.Tuner`: one report per epoch, one more if the trial ends early.
+
+    An error of the trainable is reported, not raised: the worker process lives on, and the next trial need not wait the
+    seconds that a new one takes to import torch. What kills the process is seen by Ray.
+    """
+
+    def trial(config: dict[str, Any]) -> None:
+        from ray import tune
+
+        try:
+            for report in reports(task, config):
+                # As text, because Tune flattens nested reports and merges its own keys into them.
+                tune.report({"report": json.dumps(report)})
+        finally:
+            from trainables.device import release
+
+            release()
+
+    return trial
+
+
+def import_compiler_for(trainable: Callable[..., Iterator[Any]]) -> None:
+    """Import what torch's optimizers import at their first step, for a second or more; not on a trial's clock.
+
+    Ours do without (trainables/optimizers.py).
+    """
+    if not spaces.is_ours(trainable):
+        importlib.import_module("torch._dynamo")
+
+
+def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What to report for a trial.
+
+    `config` has its number (`trial`), `attempt`, `config`, `gpus` (how many GPUs are its own, or which part of one),
+    `resume` (the name of a checkpoint, or None). `done` in it is the epoch of that checkpoint, or 0; `silence` is how
+    many seconds without a report are allowed: after nine tenths of them all threads' stacks are dumped, by a thread of
+    C that also runs where Python hangs.
+    """
+    import torch
+
+    from trainables.device import keep_to
+    from trainables.epoch import Diverged, Epoch
+
+    import_compiler_for(task.trainable)
+    sys.path += [folder for folder in task.folders if folder not in sys.path]
+    torch.set_num_threads(max(1, int(task.cpus)))
+    if 0 < config["gpus"] < 1:
+        keep_to(config["gpus"])
+    data = _data(task)
+    place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
+    if os.environ.get("CUDA_VISIBLE_DEVICES"):
+        place["gpus"] = os.environ["CUDA_VISIBLE_DEVICES"]
+    missing = task.shelf.missing()
+    if missing:  # a node that joined late, and does not share the folder
+        yield {"unfit": f"node {place['node']} {missing}"}
+        return
+    number, attempt = config["trial"], config["attempt"]
+    with (
+        _stack_dump(stack_file(task.stacks, number, attempt), 0.9 * config["silence"]) as heard,
+        contextlib.ExitStack() as stack,
+    ):
+        try:
+            resume = stack.enter_context(task.shelf.lent(config["resume"])) if config.get("resume") else None
+            start = time.perf_counter()
+            epochs = task.trainable(config["config"], data, resume=resume)
+            due = {1, config["done"] + 1}  # who cannot go on begins again
+            for epoch in epochs:
+                seconds = time.perf_counter() - start
+                if not isinstance(epoch, Epoch):
+                    raise TypeError(f"the trainable yielded a {type(epoch).__name__}, but must yield {EPOCH}")
+                if epoch.number not in due:
+                    wanted = " or ".join(map(str, sorted(due)))
+                    raise ValueError(f"the trainable yielded epoch {epoch.number}, but {wanted} was due: count from 1")
+                due = {epoch.number + 1}
+                written = task.shelf.write(number, epoch.number, epoch.save, attempt=attempt, budget=task.budget)
+                yield {
+                    "epoch": epoch.number,
+                    "metrics": dict(epoch.metrics),
+                    "seconds": seconds,
+                    "checkpoint": written.name,
+                    "sha256": written.sha256,
+                    "bytes": written.bytes,
+                    "place": place,
+                }
+                heard()
+                start = time.perf_counter()
+            if 1 in due:
+                raise ValueError(f"the trainable yielded nothing, but must yield {EPOCH} after each epoch")
+            yield {"end": State.FAILED, "why": "the trainable returned before its last epoch"}
+        except Diverged as error:
+            yield {"end": State.DIVERGED, "why": str(error)}
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            yield {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
+        except EnvironmentFault as fault:  # the storage is away
+            yield {"unfit": f"node {place['node']}: {fault}"}
+        except torch.AcceleratorError:
+            raise  # the device's context is broken for good; Ray starts a fresh process
+        except Exception as error:
+            if checkpoints.is_full(error):
+                yield {"storage_full": _last_line(error)}
+            else:
+                yield {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
+
+
+def stack_file(folder: Path, trial: int, attempt: int) -> Path:
+    """Where the stacks of a silent attempt at `trial` are dumped."""
+    return folder / f"trial-{trial:04d}-attempt-{attempt}.txt"
+
+
+@contextlib.contextmanager
+def _stack_dump(path: Path, seconds: float) -> Iterator[Callable[[], None]]:
+    """Inside, all stacks go to `path` after each `seconds` in which the yielded function was not called."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        file = path.open("w")
+    except OSError:  # a full disk; the trial has no need of this
+        yield lambda: None
+        return
+    with file:
+
+        def heard() -> None:
+            faulthandler.dump_traceback_later(seconds, file=file)
+
+        heard()
+        try:
+            yield heard
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            with contextlib.suppress(FileNotFoundError):  # somebody tidied up
+                if not path.stat().st_size:
+                    path.unlink()
+
+
+def share(data: Any) -> tuple[Any, ...]:
+    """Put train and validation part into Ray's object store, from which the workers of a node map them uncopied."""
+    import ray
+
+    stored = {"classes": data.classes, "mean": data.mean, "std": data.std}
+    for name, split in (("train", data.train), ("val", data.val)):
+        stored[f"x_{name}"], stored[f"y_{name}"] = split.images.numpy(), split.labels.numpy()
+    return (ray.put(stored),)
+
+
+def _data(task: Task) -> Any:
+    """The data set of `task`; a process fetches it once."""
+    key = task.data[0].hex()
+    if key not in _DATA:
+        _DATA.clear()
+        _DATA[key] = shared(task.data)
+    return _DATA[key]
+
+
+def shared(data: tuple[Any, ...]) -> Any:
+    """The data set that `share` put away: tensors over Ray's shared memory, not copied."""
+    import ray
+    import torch
+
+    from trainables.data import Data, Split
+
+    stored = ray.get(data[0])
+
+    def tensor(array: Any) -> torch.Tensor:
+        # Ray's arrays are read-only and torch warns of that; nothing in a trainable writes to its data.
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.from_numpy(array)
+
+    train, val = (Split(tensor(stored[f"x_{part}"]), tensor(stored[f"y_{part}"])) for part in ("train", "val"))
+    return Data(train, val, stored["classes"], stored["mean"], stored["std"])
+
+
+def _last_line(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1][:500]

@@ -1,0 +1,108 @@
+"""What the winner made of the test set, kept from the one time that it was open: `test.npz` beside the record."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import uuid
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from search.errors import EnvironmentFault, StorageFull
+from search.storage.checkpoints import is_full
+from trainables.data import Split
+
+FILE = "test.npz"
+MOST = 40
+"""Pictures that are kept; of points in the plane, which take 8 bytes each, all are."""
+RIGHT = 8
+"""How many of them show right answers, at least, if there are so many."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Epoch `epoch` of trial `trial` on the test set.
+
+    `labels` are true, `predicted` what the model took each image for, both `(N,)` and from 0; `confidence` lies in
+    (0, 1]. `images` `(M, C, H, W)` are the first of them to look at, and `shown` `(M,)` says which of the N they are:
+    mistakes first, the most confident first of all.
+    """
+
+    trial: int
+    epoch: int
+    labels: Any
+    predicted: Any
+    confidence: Any
+    shown: Any
+    images: Any
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return float((self.labels == self.predicted).mean())
+
+
+def chosen(trial: int, epoch: int, split: Split, predicted: Tensor, confidence: Tensor) -> Examples:
+    """The examples worth keeping: mistakes, the most confident first, then right answers from all over the set."""
+    labels, sure = split.labels.cpu().numpy(), confidence.cpu().numpy().astype(np.float32)
+    taken = predicted.cpu().numpy().astype(labels.dtype)
+    wrong, right = np.flatnonzero(labels != taken), np.flatnonzero(labels == taken)
+    wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
+    if tuple(split.images.shape[1:]) == (2, 1, 1):
+        shown = np.concatenate([wrong, right])
+    else:
+        mistakes = wrong[: MOST - min(RIGHT, len(right))]
+        # Evenly over the set, which may be sorted by class.
+        step = math.ceil(len(right) / max(1, MOST - len(mistakes))) if len(right) else 1
+        shown = np.concatenate([mistakes, right[::step]])[:MOST]
+    return Examples(trial, epoch, labels, taken, sure, shown, split.images[shown].cpu().numpy())
+
+
+def write(folder: Path, examples: Examples) -> Path:
+    """Write `examples` into `folder`, whole or not at all. Raises StorageFull, or EnvironmentFault."""
+    path = folder / FILE
+    aside = folder / f".{FILE}-{uuid.uuid4().hex}"
+    arrays = {name: np.asarray(value) for name, value in asdict(examples).items()}
+    try:
+        with aside.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        if is_full(error):
+            free, needed = shutil.disk_usage(folder).free, sum(array.nbytes for array in arrays.values())
+            raise StorageFull(
+                f"no space for {path}: {free:,} bytes free, some {needed:,} needed; free some, then resume"
+            ) from None
+        raise EnvironmentFault(f"{path} cannot be written ({error.strerror})") from None
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+def read(folder: Path) -> Examples | None:
+    """The examples in `folder`, None if none were kept. Raises EnvironmentFault if the file is damaged."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            kept = {name: stored[name] for name in Examples.__dataclass_fields__}
+        found = Examples(int(kept.pop("trial")), int(kept.pop("epoch")), **kept)
+        count = len(found.labels)
+        whole = count and count == len(found.predicted) == len(found.confidence)
+        whole = whole and len(found.images) == len(found.shown) and found.images.ndim == 4
+        whole = whole and all(0 <= index < count for index in found.shown)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        whole = False
+    if not whole:
+        raise EnvironmentFault(f"{path} is damaged")
+    return found

@@ -1,0 +1,66 @@
+"""What a record says of its search as a whole: what it is, how it was left, how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from search.record.record import Event
+from search.record.trials import Trial
+from spaces.space import Space, from_plain
+from spaces.study import Objective
+
+
+def objective_of(events: Sequence[Event]) -> Objective:
+    """The objective of the search that `events` record."""
+    return Objective(**events[0].body["objective"])
+
+
+def space_of(events: Sequence[Event]) -> Space:
+    """What the search that `events` record varies."""
+    return Space({each["name"]: from_plain(each) for each in about(events)["definition"]["space"]})
+
+
+def last(events: Sequence[Event], kind: str) -> Mapping[str, Any]:
+    """The body of the last event of `kind`, or an empty one."""
+    return next((event.body for event in reversed(events) if event.kind == kind), {})
+
+
+def about(events: Sequence[Event]) -> dict[str, Any]:
+    """What the search is and how it runs: as it began, with the changes of every process that went on with it."""
+    merged = dict(events[0].body)
+    for event in events:
+        if event.kind == "resumed":
+            merged |= event.body
+    return merged
+
+
+def finished(events: Sequence[Event]) -> Mapping[str, Any]:
+    """How the last process left the search; empty if it died, or still works."""
+    for event in reversed(events):
+        if event.kind == "finished":
+            return event.body
+        if event.kind in ("search", "resumed"):
+            break
+    return {}
+
+
+def spent(events: Sequence[Event]) -> float:
+    """Seconds that processes have worked on the search, each from its command's start; the time between not counted."""
+    total = start = end = 0.0
+    left = False
+    for event in events:
+        if event.kind in ("search", "resumed"):
+            total += end - start
+            start, left = event.at - event.body["after_s"], False
+        left = left or bool(event.body.get("posthumous"))
+        if not left:
+            end = event.at
+        # What others add after a search was left is no work on it.
+        left = left or event.kind == "finished"
+    return total + end - start
+
+
+def full_config(events: Sequence[Event], trial: Trial) -> dict[str, Any]:
+    """Every hyperparameter of `trial`: what was fixed and what was searched."""
+    return dict(sorted({**events[0].body["fixed"], **trial.point}.items()))

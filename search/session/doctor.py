@@ -1,0 +1,219 @@
+"""Is the surrounding fit to search in, and does all that is kept of a search agree with its record?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search import provenance
+from search.decide import replay
+from search.engine import places, ray_session
+from search.errors import EnvironmentFault, SearchError
+from search.record.reading import about, objective_of
+from search.record.record import FILE, Event, read, salvage
+from search.record.trials import EpochRow, State, Trial, Trials, replayed
+from search.session.reproduce import remake
+from search.session.resume import More, closing_event, drift, recalled, recorded_study
+from search.settings import Settings, masked
+from search.storage import bucket, checkpoints, lock, mirror
+from search.terminal.console import Silent
+from search.tracking import store
+from search.tracking.runs import disagreements, rewrite
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, whether it is well, and what was seen; `repair` mends it, if that is possible."""
+
+    what: str
+    well: bool
+    seen: str
+    repair: Callable[[], str] | None = None
+
+
+def surroundings(settings: Settings) -> Iterator[Finding]:
+    """Versions, storage, Ray, MLflow and GPUs, each tried and not only asked."""
+    versions = provenance.versions()
+    missing = [name for name, version in versions.items() if version == "none"]
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield Finding("versions", not missing, listed)
+    yield _tried("storage", lambda: _storage(settings.runs))
+    yield _tried("ray", lambda: _ray(settings))
+    yield _tried("mlflow", lambda: _mlflow(settings.tracking))
+    yield _tried("gpus", _gpus)
+
+
+def search(folder: Path, uri: str, *, running: bool) -> Iterator[Finding]:
+    """Whether record, decisions, checkpoints and MLflow's runs of the search in `folder` tell the same.
+
+    Of a `running` search, differences that its process is about to settle are no fault. What the caller repairs between
+    two findings is seen by the next.
+    """
+    try:
+        events = read(folder / FILE)
+    except EnvironmentFault as fault:
+        yield Finding("record", False, str(fault), lambda: _salvaged(folder))
+        try:
+            events = read(folder / FILE)
+        except EnvironmentFault:
+            return
+    closing = None if running else closing_event(events)
+    counts = ", ".join(f"{n} {state}" for state, n in replayed(events, objective_of(events)).counts().items())
+    processes = sum(event.kind in ("search", "resumed") for event in events)
+    seen = f"{len(events)} whole events of {processes} processes; trials: {counts or 'none'}"
+    if closing is None:
+        yield Finding("record", True, seen)
+    else:
+        died = f"{seen}; the last process died: resume goes on with it, --repair closes it"
+        yield Finding("record", False, died, lambda: _closed(folder, closing))
+        events = read(folder / FILE)
+    how, trials = about(events), replayed(events, objective_of(events))
+    yield _tried("decisions", lambda: _decisions(events))
+    changed = drift(how, provenance.code(how["source"]))
+    otherwise = "trials that go on or are reproduced may come out otherwise"
+    yield Finding("code", True, "; ".join([*changed, otherwise]) if changed else "as when the search began")
+    yield _checkpoints(folder, events, trials, running=running)
+    events = read(folder / FILE)
+    differences = _unwritten(uri, events)
+    if running:
+        yield Finding("mlflow", True, f"{len(differences)} differences, which a running search may have")
+    else:
+        seen = "; ".join(differences[:5]) or f"one parent and {len(trials)} children, values and statuses as recorded"
+        yield Finding("mlflow", not differences, seen, lambda: _rewritten(uri, events))
+
+
+def _tried(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except Exception as error:  # whatever it is, it is the finding
+        return Finding(what, False, masked(" ".join(str(error).split()))[:300] or type(error).__name__)
+
+
+def _storage(runs: Path) -> str:
+    storage = bucket.of(runs)
+    if storage is not None:
+        start = time.perf_counter()
+        storage.check()
+        took = time.perf_counter() - start
+        return f"{storage.url}: an object was written once, refused a second time, read and deleted in {took:.2f} s"
+    runs.mkdir(parents=True, exist_ok=True)
+    aside = runs / f".doctor-{os.getpid()}"
+    aside.mkdir()
+    try:
+        start = time.perf_counter()
+        with lock.held(aside), (aside / "a").open("wb") as file:
+            file.write(bytes(10**6))
+            file.flush()
+            os.fsync(file.fileno())
+        (aside / "a").rename(aside / "b")
+        took = time.perf_counter() - start
+    finally:
+        shutil.rmtree(aside)
+    left = [str(folder) for folder in runs.glob(".new-*") if not lock.is_held(folder)]
+    also = f"; {', '.join(left)} were left by killed processes and can be removed" if left else ""
+    free = f"{shutil.disk_usage(runs).free:,} bytes free"
+    return f"{runs.resolve()}: {free}, 1 MB locked, synced and moved in {took * 1000:.0f} ms{also}"
+
+
+def _ray(settings: Settings) -> str:
+    with ray_session.ray_running(settings, meanwhile=lambda: None):
+        ray_session.run_a_task()
+        return f"started, ran a task; {places.cores():g} CPUs, room for {places.slots(settings)} trials at a time"
+
+
+def _mlflow(uri: str) -> str:
+    store.probe(uri)
+    store.write_probe(uri)
+    return f"{masked(uri)}: a run was written, read and deleted"
+
+
+def _gpus() -> str:
+    import torch
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return ", ".join(names) or "none; trials run on processors"
+
+
+def _decisions(events: Sequence[Event]) -> str:
+    different = replay.differences(events, recorded_study(about(events), to_train=False))
+    if different:
+        raise EnvironmentFault("; ".join(different))
+    return "every suggestion and every stop follows from the record"
+
+
+def _checkpoints(folder: Path, events: Sequence[Event], trials: Trials, *, running: bool) -> Finding:
+    shelf, needed = checkpoints.shelf(folder), set(checkpoints.needed(trials))
+    rows = {row.checkpoint: (trial, row) for trial in trials for row in trial.epochs if row.checkpoint}
+    faults, gone = [], []
+    for name in sorted(needed):
+        trial, row = rows[name]
+        try:
+            checkpoints.verified(shelf, name, row.sha256 or "")
+        except EnvironmentFault as fault:
+            faults.append(str(fault))
+            if trial.state not in (State.RUNNING, State.INTERRUPTED):
+                gone.append((trial, row))
+    present = shelf.names()
+    ahead = sorted(name for name in present - set(rows) if not name.endswith(".part"))
+    whole = f"{len(needed) - len(faults)} of {len(needed)} that are needed are whole"
+    more = f", {len(present - needed)} more" if present - needed else ""
+    seen = f"{whole}{more}, {shelf.bytes():,} bytes"
+    if running:
+        return Finding("checkpoints", not faults, "; ".join([seen, *faults]))
+    if len(ahead) > len(trials.running()) + 1:
+        faults.append(f"{len(ahead)} are of epochs that the record does not know, so it has lost its end")
+
+    def repair() -> str:
+        for trial, row in gone:
+            _trained_again(folder, events, trial, row)
+        checkpoints.Retention(shelf).tidy(replayed(read(folder / FILE), trials.objective))
+        again = f"trial {gone[0][0].number} was trained again from its seed, and came out the same; " if gone else ""
+        return f"{again}what nobody needs was removed, and interrupted trials go on from what is whole"
+
+    return Finding("checkpoints", not faults and present <= needed, "; ".join([seen, *faults]), repair)
+
+
+def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: EpochRow) -> None:
+    """Make the lost checkpoint of an ended trial once more. Raises EnvironmentFault if it comes out otherwise."""
+    prepared = recalled(folder, events, More(), "", Silent())
+    written = remake(prepared, trial.number, row.number, checkpoints.shelf(folder))
+    told = {"epoch": row.number, "same": True, "checkpoint": written.name, "sha256": written.sha256}
+    with mirror.record(folder) as record:
+        record.append(("repeated", trial.number, {**told, "bytes": written.bytes}))
+
+
+def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
+    try:
+        store.probe(uri)
+        return disagreements(uri, events)
+    except Exception as error:
+        return [masked(" ".join(str(error).split()))[:300]]
+
+
+def _salvaged(folder: Path) -> str:
+    kept, aside = salvage(folder / FILE)
+    return f"its first {kept} events are whole and were kept, the rest is lost; the damaged files are in {aside}"
+
+
+def _closed(folder: Path, closing: tuple[str, int | None, Mapping[str, Any]]) -> str:
+    with mirror.record(folder) as record:
+        record.append(closing)
+    return "the record says so now; the trials that ran are interrupted, and go on if the search does"
+
+
+def _rewritten(uri: str, events: Sequence[Event]) -> str:
+    for anew in (False, True):
+        try:
+            rewrite(uri, events, anew=anew)
+        except SearchError:
+            raise
+        except Exception as error:
+            raise EnvironmentFault(f"MLflow did not take the runs: {masked(str(error))[:300]}") from error
+        if not disagreements(uri, events):
+            return "the runs were deleted and written anew" if anew else "what was missing or wrong was written again"
+    raise EnvironmentFault("MLflow shows other runs than were written to it")

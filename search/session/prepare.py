@@ -1,0 +1,307 @@
+"""All that can be checked before Ray starts; nothing here writes anything."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import spaces
+from search import provenance
+from search import settings as choices
+from search.decide.samplers import SAMPLERS
+from search.decide.samplers.grid import grid
+from search.decide.schedulers import SCHEDULERS
+from search.engine import ray_session
+from search.engine.worker import send_along
+from search.errors import BadInput, EnvironmentFault, NameInUse
+from search.prepared import Prepared
+from search.record.record import FILE
+from search.session.warm_start import warmed
+from search.settings import Settings
+from search.storage import bucket, mirror
+from search.terminal.console import Display
+from search.tracking import store
+from spaces.space import SpaceError, parse
+from spaces.study import Study, to_plain
+from trainables import datasets
+from trainables.cache import cache_folder
+from trainables.data import Data, part
+from trainables.device import pick_device
+
+
+def prepare(name: str, settings: Settings, display: Display) -> Prepared:
+    """Check all that can be checked without Ray; writes nothing. Raises SearchError."""
+    named = adapted(name, settings)
+    study = to_search(named, settings)
+    settings = replace(settings, sampler=study.sampler, scheduler=study.scheduler)
+    trials = _trials(study, settings.trials or study.trials)
+    check_confirm(settings.confirm, trials)
+    if settings.name:
+        _free(settings.runs / settings.name)
+    if not settings.name:
+        try:
+            choices.check_name(f"{study.name}-1")
+        except BadInput:
+            raise BadInput(
+                f"a search is named after its study, but {study.name!r} is not made of letters, digits, '.', '_' and "
+                "'-'; rename the file, or give --name"
+            ) from None
+    study, taken = warmed(study, settings.warm_start, settings.runs)
+    for each in taken:
+        display.say(f"start point from {each}")
+    _check_trainable(study)
+    source, data, digest = surroundings(study, settings, display)
+    study = _rehearsed(study, data, settings)
+    idle = ray_session.idle_gpus(settings)
+    if idle:
+        display.warn(
+            f"trials train on processors, though this machine has {idle} GPU{'s' * (idle > 1)}; --gpus 1 gives each "
+            "trial one, --gpus 0.25 a quarter"
+        )
+    budget = settings.time_budget or study.time_budget
+    rungs = SCHEDULERS[study.scheduler](study).rungs
+    about = {
+        "study": study.name,
+        "about": study.about,
+        "experiment": study.name + ("-stand-in" if source.stand_in else ""),
+        "dataset": source.name,
+        "where": source.where,
+        "stand_in": source.stand_in,
+        "digest": digest,
+        "train_images": len(data.train),
+        "val_images": len(data.val),
+        "classes": list(data.classes),
+        "shape": list(data.shape),
+        "objective": {"metric": study.objective.metric, "mode": study.objective.mode},
+        "space": {key: str(range_) for key, range_ in study.ranges.items()},
+        "fixed": dict(study.fixed),
+        "start": [dict(point) for point in study.start],
+        # A claim about a data set says nothing of another one.
+        "published": named.published[0].test_accuracy if _claim_holds(named, source, settings) else None,
+        "warm_start": [each.plain() for each in taken],
+        "warm_start_from": list(settings.warm_start),
+        "audit": settings.audit,
+        "until_settled": settings.until_settled,
+        "epochs": study.epochs,
+        "rungs": list(rungs),
+        "trials": trials,
+        "confirm": settings.confirm,
+        "confirm_seeds": settings.confirm_seeds or choices.CONFIRM_SEEDS,
+        "time_budget": budget,
+        "seed": settings.seed,
+        "sampler": study.sampler,
+        "scheduler": study.scheduler,
+        "cpus": settings.cpus,
+        "gpus": settings.gpus,
+        "also_cpus": settings.also_cpus,
+        "concurrent": settings.concurrent or "as many as fit",
+        "tracking_uri": choices.masked(settings.tracking),
+        "trial_timeout": settings.trial_timeout,
+        "checkpoint_budget": settings.checkpoint_budget,
+        "command": settings.command,
+        "definition": to_plain(study),
+        "source": spaces.source(name),
+        "data": str(settings.data.resolve()) if settings.data else None,
+        "data_dir": os.environ.get("SEARCH_DATA_DIR") if settings.data is None else None,
+        "user": provenance.user(),
+        **provenance.code(spaces.source(name)),
+    }
+    return Prepared(study, settings, source, data, about)
+
+
+def _free(folder: Path) -> None:
+    """Raise NameInUse if the search that is to be made in `folder` exists."""
+    mirror.pull(folder)
+    mirrored = bucket.of(folder) is not None
+    if (folder / FILE).exists() or (folder.exists() and not mirrored):
+        where = bucket.shown(folder.parent)
+        raise NameInUse(f"a search named {folder.name} exists in {where}; choose another --name, or remove that one")
+
+
+def check_confirm(confirm: int | None, trials: int) -> None:
+    """Raise BadInput if more are to be confirmed than there will be."""
+    if confirm is not None and confirm > trials:
+        raise BadInput(
+            f"--confirm must be at most the number of trials, which is {trials}, but got {confirm}; "
+            "confirm fewer, or search more with --trials"
+        )
+
+
+def _trials(study: Study, asked: int) -> int:
+    """How many trials there will be at most: a grid has no more than its points."""
+    return min(asked, len(study.published) + len(grid(study.ranges))) if study.sampler == "grid" else asked
+
+
+def _claim_holds(study: Study, source: datasets.Source, settings: Settings) -> bool:
+    """Whether what is published was said of these data, and the setting, if trained, gets the epochs it was said of."""
+    if not study.published or source.name != study.dataset or source.stand_in:
+        return False
+    if not settings.published:
+        return True
+    config = study.published[0].config
+    return study.epochs_of(config) == config["train/epochs"]
+
+
+def surroundings(
+    study: Study, settings: Settings, display: Display, *, stand_in: bool = False
+) -> tuple[datasets.Source, Data, str]:
+    """Check storage, resources and MLflow, and read the data; returns it with the digest of its train part.
+
+    A dry run downloads nothing: the digest is "" where something would have to be.
+
+    With `stand_in` the data set's stand-in is taken even if the real one is at hand: a search began with it.
+    """
+    _writable(settings.runs)
+    ray_session.available_locally(settings)
+    store.probe(settings.tracking)
+    try:
+        if stand_in:
+            source = datasets.stand_in(study.dataset)
+        else:
+            source = datasets.find(study.dataset, settings.data, warn=display.warn, download=not settings.dry_run)
+        if source.stand_in and not settings.stand_in:
+            raise EnvironmentFault(
+                f"{study.dataset} is not at hand and cannot be downloaded; put {datasets.file_of(study.dataset)} into "
+                "SEARCH_DATA_DIR"
+            )
+        train_part = source.train()
+        data = part(*train_part, source.classes, val_fraction=study.val_fraction, seed=study.split_seed)
+    except datasets.DataError as error:
+        raise BadInput(str(error)) from None
+    if source.stand_in:
+        display.warn(
+            f"STAND-IN DATA: {study.dataset.upper()} COULD NOT BE HAD. THIS RUNS ON {source.where.upper()}, "
+            f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. "
+            f"For the real thing put {datasets.file_of(study.dataset)} into SEARCH_DATA_DIR."
+        )
+    if source.missing:
+        display.warn(f"{study.dataset} is not at hand; the search will download it into {cache_folder()} first")
+    return source, data, "" if source.missing else datasets.digest(train_part)
+
+
+def adapted(name: str, settings: Settings) -> Study:
+    """The study called `name`, changed as the settings say. Raises BadInput."""
+    try:
+        study = spaces.load(name)
+        study = replace(study, epochs=settings.epochs or study.epochs)
+        changes = {key: parse(text) for key, text in settings.changes.items()}
+        study = study.changed(changes)
+        study = replace(
+            study, sampler=settings.sampler or study.sampler, scheduler=settings.scheduler or study.scheduler
+        )
+        for kind, asked, known in (("sampler", study.sampler, SAMPLERS), ("scheduler", study.scheduler, SCHEDULERS)):
+            if asked not in known:
+                raise BadInput(choices.nearest(kind, asked, sorted(known)))
+        SAMPLERS[study.sampler](study, settings.seed)  # a grid needs a space without real numbers
+    except (spaces.UnknownStudy, SpaceError) as error:
+        raise BadInput(str(error)) from None
+    return study
+
+
+def to_search(study: Study, settings: Settings) -> Study:
+    """`study` with its published settings only if they are to be trained. Raises BadInput if it has none to train."""
+    if not settings.published:
+        return replace(study, published=())
+    if not study.published:
+        raise BadInput(f"--published trains the published settings of a study first, but {study.name} has none")
+    return study
+
+
+def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
+    """Call the trainable at the start points and the corners of the space, without training: bad values show now.
+
+    Returns the study with what "auto" comes to on this machine's processor fixed, so that all trials compute alike,
+    here and after a resume; on GPUs each worker finds out for its own. Only what is the same at every point that leaves
+    it open is fixed: what is worked out at one point is no setting of another.
+    """
+    points = [*(each.config for each in study.published), *study.start, *study.ranges.corners().values()]
+    resolved: dict[str, set[Any]] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(settings.cpus)))  # as in a worker, where the answer is to hold
+    try:
+        for point in points:
+            config = study.full_config(point, seed=0)
+            _check_device(str(config.get("train/device", "auto")), settings)
+            # Weights are made on the processor, wherever the trials will run.
+            try:
+                epochs = study.trainable({**config, "train/device": "cpu"}, data)
+            except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
+                raise BadInput(f"{study.name} cannot run with {_short(point)}: {error}") from None
+            except Exception as error:  # whatever a user's code does; of many kinds the text alone says nothing
+                raise BadInput(
+                    f"{study.name} cannot run with {_short(point)}: {type(error).__name__}: {error}"
+                ) from None
+            if not isinstance(epochs, Iterator):
+                raise BadInput(
+                    f"the trainable of {study.name} returned a {type(epochs).__name__}, but must be a generator: "
+                    "let it `yield Epoch(number, metrics, save)` after each epoch"
+                )
+            for key, value in getattr(epochs, "resolved", {}).items():
+                resolved.setdefault(key, set()).add(value)
+    finally:
+        torch.set_num_threads(threads)
+    if settings.gpus or torch.backends.mps.is_available():
+        return study
+    same = {key: values.pop() for key, values in resolved.items() if len(values) == 1 and key not in study.ranges}
+    return replace(study, fixed={**same, **study.fixed})
+
+
+def _check_trainable(study: Study) -> None:
+    try:
+        inspect.signature(study.trainable).bind({}, None, resume=None)
+    except TypeError as error:
+        raise BadInput(
+            f"the trainable of {study.name} must be a generator function (config, data, *, resume=None): {error}"
+        ) from None
+    except ValueError:  # written in C; its call will tell
+        pass
+    send_along(study.trainable)
+
+
+def _check_device(name: str, settings: Settings) -> None:
+    try:
+        kind = pick_device(name).type if name != "auto" else "cpu"
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    if kind == "cuda" and not settings.gpus:
+        raise BadInput(f"train/device={name} needs GPUs for the trials; add --gpus 1, or leave the device out")
+    if kind == "cuda" and settings.also_cpus:
+        raise BadInput(f"train/device={name} leaves nothing to --also-cpus; leave one of them out")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise BadInput(f"train/device={name}, but this machine has no such device; leave the device out")
+
+
+def _short(point: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in point.items()) or "its fixed values"
+
+
+def _writable(runs: Path) -> None:
+    storage = bucket.of(runs)
+    if storage is not None:
+        storage.check()
+        runs.mkdir(parents=True, exist_ok=True)
+    if provenance.in_rays_copy(runs):
+        raise EnvironmentFault(
+            f"{runs} would lie in Ray's copy of the working folder, which is deleted with the job; give --runs with an "
+            "absolute path, to a folder that all nodes share"
+        )
+    try:
+        existing = next(folder for folder in [runs, *runs.resolve().parents] if folder.exists())
+    except OSError as error:  # a name too long
+        raise EnvironmentFault(f"no runs can be kept in {runs} ({error.strerror}); choose another --runs") from None
+    if not existing.is_dir():
+        raise EnvironmentFault(f"{existing} is no folder, so no runs can be kept there; choose another with --runs")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise EnvironmentFault(
+            f"no runs can be kept in {runs} ({error.strerror}); choose another with --runs"
+        ) from None

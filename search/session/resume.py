@@ -1,0 +1,341 @@
+"""A recorded search, made ready to go on: its study, settings and budgets are those of its record."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import spaces
+from search import provenance
+from search.errors import BadInput, EnvironmentFault
+from search.prepared import Prepared
+from search.record.reading import about, finished, objective_of, spent
+from search.record.record import FILE, Event, read
+from search.record.trials import State, replayed
+from search.session.prepare import adapted, check_confirm, prepare, surroundings, to_search
+from search.settings import CONFIRM_SEEDS, Settings, from_environment, masked
+from search.signals import ending_seconds
+from search.storage import bucket, lock, mirror
+from search.storage.runs import searches
+from search.terminal.console import Display
+from spaces.space import SpaceError
+from spaces.space import from_plain as range_from_plain
+from spaces.study import Study, from_plain, to_plain
+from trainables.epoch import Epoch
+
+
+@dataclass(frozen=True)
+class More:
+    """What a search is given beyond what it had: so many trials and seconds more; the rest in place of what it had."""
+
+    trials: int | None = None
+    seconds: float | None = None
+    concurrent: int | None = None
+    trial_timeout: float | None = None
+    checkpoint_budget: int | None = None
+    confirm: int | None = None
+    confirm_seeds: int | None = None
+
+    def __post_init__(self) -> None:
+        for option in ("trials", "concurrent", "confirm", "confirm_seeds"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise BadInput(f"--{option.replace('_', '-')} must be at least 1, but got {value}")
+
+
+@contextmanager
+def ready(study: str, settings: Settings, display: Display, *, resume: bool) -> Iterator[Prepared]:
+    """A search of `study` that `session.run` can begin; with `resume` the one that exists, if one does, to go on with.
+
+    Call `session.run` inside. Raises SearchError, with nothing written.
+    """
+    folder = existing(study, settings) if resume else None
+    if folder is None:
+        yield prepare(study, settings, display)
+        return
+
+    def more(events: Sequence[Event]) -> More:
+        return more_by_command(study, settings, events)
+
+    given = {"source": spaces.source(study), **({"data": str(settings.data.resolve())} if settings.data else {})}
+    with going_on(folder, more, settings.command, display, given) as prepared:
+        yield replace(prepared, settings=replace(prepared.settings, wait_for_resources=settings.wait_for_resources))
+
+
+@contextmanager
+def going_on(
+    folder: Path,
+    more: Callable[[Sequence[Event]], More],
+    command: str,
+    display: Display,
+    given: Mapping[str, str] | None = None,
+) -> Iterator[Prepared]:
+    """The search in `folder`, locked, for `session.run` to go on with; `more` sees its events. Raises SearchError.
+
+    `given` are the paths of study (`source`) and `data` as they are today, where the recorded ones were those of a job.
+    """
+    with lock.held(folder, display.say):
+        mirror.pull(folder, holding=True)
+        events = read(folder / FILE)
+        yield recalled(folder, events, more(events), command, display, given)
+
+
+def recalled(
+    folder: Path,
+    events: Sequence[Event],
+    more: More,
+    command: str,
+    display: Display,
+    given: Mapping[str, str] | None = None,
+) -> Prepared:
+    """The search in `folder`, checked like a new one. Call it with the search's lock held.
+
+    The study is the recorded one, whatever its file says today; only the trainable is imported. More trials come
+    without a limit of time, unless more time is given too. A search that was confirmed and is given more trials or
+    time is reopened: what its search proper left goes on, and then a confirmation follows of what is best by then, in
+    which the runs that a setting has had count. Raises EnvironmentFault if the data are not the recorded
+    ones, BadInput if the trainable cannot be found.
+    """
+    how = {**about(events), **(given or {})}
+    study = recorded_study(how)
+    total, limit = how["trials"] + (more.trials or 0), how["time_budget"]
+    if more.seconds is not None:
+        limit = more.seconds + (limit if limit is not None else spent(events))
+    elif more.trials is not None:
+        limit = None
+    before = how.get("confirm"), how.get("confirm_seeds", CONFIRM_SEEDS)
+    confirm, confirm_seeds = more.confirm or before[0], more.confirm_seeds or before[1]
+    if confirm is None and more.confirm_seeds is not None:
+        raise BadInput("--confirm-seeds says how often --confirm trains a setting again; give --confirm too")
+    check_confirm(confirm, total)
+    uri = tracking_uri(folder, events)
+    data = how["data"]
+    if data is None and how["data_dir"] and how["data_dir"] in how["where"] and not os.environ.get("SEARCH_DATA_DIR"):
+        data = how["data_dir"]  # it was found there by a variable that is no longer set
+    settings = Settings(
+        name=folder.name,
+        runs=folder.parent,
+        data=Path(data) if data else None,
+        trials=total,
+        epochs=study.epochs,
+        time_budget=limit,
+        concurrent=more.concurrent or (how["asked_concurrent"]),
+        cpus=how["cpus"],
+        gpus=how["gpus"],
+        also_cpus=how.get("also_cpus", False),
+        seed=how["seed"],
+        audit=how.get("audit", 0.0),
+        until_settled=how.get("until_settled", False),
+        sampler=how["sampler"],
+        scheduler=how["scheduler"],
+        trial_timeout=more.trial_timeout or how["trial_timeout"],
+        checkpoint_budget=more.checkpoint_budget or how["checkpoint_budget"],
+        confirm=confirm,
+        confirm_seeds=confirm_seeds if confirm else None,
+        tracking_uri=uri,
+        ray_address=from_environment()["ray_address"],
+        command=command,
+    )
+    source, data_set, digest = surroundings(study, settings, display, stand_in=how["stand_in"])
+    if digest != how["digest"]:
+        raise EnvironmentFault(
+            f"{folder.name} was searched on other data ({how['where']}, SHA-256 {how['digest'][:12]}…) than there is "
+            f"now ({source.where}, {digest[:12]}…); put the recorded data back, or start a new search"
+        )
+    now = provenance.code(how["source"])
+    for line in drift(how, now):
+        display.warn(f"{line}; trials that go on may come out otherwise")
+    changes = {
+        "trials": total,
+        "time_budget": limit,
+        "trial_timeout": settings.trial_timeout,
+        "checkpoint_budget": settings.checkpoint_budget,
+        "tracking_uri": masked(uri),
+        "confirm": confirm,
+        "confirm_seeds": confirm_seeds,
+        "resume_command": command,
+        **(given or {}),
+        **now,
+    }
+    if confirm and (more.trials or more.seconds or (confirm, confirm_seeds) != before):
+        changes["reopened"] = True
+    return Prepared(study, settings, source, data_set, {**how, **changes}, tuple(events), changes)
+
+
+def _none(config: Mapping[str, Any], data: Any, *, resume: Path | None = None) -> Iterator[Epoch]:
+    raise AssertionError("a study that is only looked at cannot be trained")
+
+
+def tracking_uri(folder: Path, events: Sequence[Event] = ()) -> str:
+    """Where the search in `folder` reports to: MLFLOW_TRACKING_URI, else what it recorded, else the store beside it.
+
+    Raises EnvironmentFault if the recorded address had a password, which is not recorded.
+    """
+    given = from_environment()["tracking_uri"]
+    try:
+        recorded = about(events or read(folder / FILE))["tracking_uri"]
+    except EnvironmentFault:  # a damaged record, as the doctor meets it
+        recorded = Settings(runs=folder.parent).tracking
+    uri: str = given or recorded
+    if uri.startswith("sqlite:///") and bucket.of(folder) and not Path(uri.removeprefix("sqlite:///")).exists():
+        uri = Settings(runs=folder.parent).tracking  # that was another machine's; here the runs are written anew
+    if "***" in uri:
+        raise EnvironmentFault(
+            f"the search reports to {uri}, and passwords are not recorded; set MLFLOW_TRACKING_URI to the whole address"
+        )
+    return uri
+
+
+def recorded_study(how: dict[str, Any], *, to_train: bool = True) -> Study:
+    """The study of a record, with the trainable that its name or file gives today. Raises BadInput.
+
+    Unless it is wanted `to_train`: then nothing is imported, so that to look at a search runs no code of its author.
+    """
+    try:
+        return from_plain(how["definition"], spaces.load(how["source"]).trainable if to_train else _none)
+    except (spaces.UnknownStudy, SpaceError) as error:
+        raise BadInput(f"{how['name']} was a search of {how['source']}: {error}") from None
+
+
+def drift(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What has changed in code and versions, a line for each."""
+    lines = [
+        f"{name} was {version}, and is {now['versions'][name]}"
+        for name, version in then["versions"].items()
+        if now["versions"].get(name) != version
+    ]
+    if then["code"] != now["code"]:
+        lines.append("the code of this service has changed since the search began")
+    if then["study_code"] != now["study_code"]:
+        lines.append(f"the study file {then['source']} has changed since the search began")
+    return lines
+
+
+def something_left(prepared: Prepared) -> bool:
+    """Whether a recalled search has trials to run, or its end to come to; else it is finished as it is."""
+    events, limit = prepared.past, prepared.settings.time_budget
+    if finished(events).get("state") not in ("done", "failed"):
+        return True
+    if finished(events)["state"] == "done" and not _published(events):
+        return True
+    if limit is not None and limit - spent(events) <= ending_seconds(limit):
+        return False
+    trials = replayed(events, objective_of(events))
+    reopened = prepared.changes.get("reopened", False)
+    unfinished = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
+    if trials.confirming is not None and not reopened:  # what the search proper left behind stays so
+        return bool(trials.due(trials.confirming)) or any(trial.confirms is not None for trial in unfinished)
+    if prepared.about.get("confirm") and (reopened or trials.confirming is None):
+        return True
+    more = any(prepared.about[key] != about(events)[key] for key in ("trials", "time_budget"))
+    fewer = len(trials.searched) < prepared.about["trials"] and (trials.settled is None or more)
+    return bool(unfinished) or fewer or finished(events)["state"] == "failed"
+
+
+def _published(events: Sequence[Event]) -> bool:
+    kinds = [event.kind for event in events if event.kind in ("search", "resumed", "published")]
+    return kinds[-1] == "published"
+
+
+def closing_event(events: Sequence[Event]) -> tuple[str, int | None, Mapping[str, Any]] | None:
+    """What the process of a search would have written in the end, if it died without; None if it has said its word."""
+    if finished(events):
+        return None
+    why, wall = "its process died; the search can be resumed", round(spent(events), 1)
+    return "finished", None, {"state": "interrupted", "why": why, "wall_s": wall, "posthumous": True}
+
+
+def existing(study: str, settings: Settings) -> Path | None:
+    """The folder that `--resume auto` goes on with: that of `--name`, else the newest search of `study`; or None."""
+    if settings.name:
+        folder = settings.runs / settings.name
+        mirror.pull(folder)
+        if bucket.of(folder):
+            return folder if (folder / FILE).exists() else None
+        if folder.exists() and not (folder / FILE).exists():
+            raise EnvironmentFault(
+                f"{folder} exists and holds no record; it is damaged or of another make, move it away"
+            )
+        return folder if folder.exists() else None
+    wanted = _travelled(spaces.source(study))
+    found = []
+    for folder in searches(settings.runs):
+        try:
+            first = read(folder / FILE)[0]
+        except EnvironmentFault:
+            # To pass over a damaged search of this study would be to start it afresh.
+            if folder.name.startswith(f"{Path(study).stem}-"):
+                raise
+            continue
+        if _travelled(first.body["source"]) == wanted:
+            found.append((first.at, folder))
+    return max(found, default=(0.0, None))[1]
+
+
+def _travelled(path: str) -> str:
+    """`path` without the folder into which Ray unpacks what a job brings, which is another one for each cluster."""
+    return re.sub(r".*/_ray_pkg_[0-9a-f]+/", "", path)
+
+
+def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> More:
+    """What the command of `--resume auto`, given again, adds to the search that is recorded.
+
+    Budgets in it are totals, so that a command that is given twice asks for no more than once. Raises BadInput if it
+    asks for another search than the recorded one.
+    """
+    how = about(events)
+    # Through JSON, as the recorded one went, which knows no tuples.
+    wanted = to_search(adapted(study, settings), settings)
+    asked, recorded = json.loads(json.dumps(to_plain(wanted))), how["definition"]
+    # Not in records from before studies had them.
+    recorded = {"published": [], "sampler": how["sampler"], "scheduler": how["scheduler"], **recorded}
+    differences = []
+    spaces_of = [{each["name"]: range_from_plain(each) for each in plain["space"]} for plain in (recorded, asked)]
+    for name in sorted({*spaces_of[0], *spaces_of[1]}):
+        was, is_ = (space.get(name) for space in spaces_of)
+        if was != is_:
+            differences.append(f"{name} was {was or 'not searched'}, asked is {is_ or 'not to search it'}")
+    # What the earlier searches have since come to changes nothing of a search that began from them.
+    asked_from, recorded_from = list(settings.warm_start), how.get("warm_start_from", [])
+    if asked_from != recorded_from:
+        differences.append(f"warm start was from {recorded_from or 'nothing'}, asked is {asked_from or 'nothing'}")
+    own = [point for point in asked["start"] if point not in recorded["start"]]
+    asked["start"] = recorded["start"] if recorded_from and not own else asked["start"]
+    if not settings.published:  # who does not ask for them may have got them: searches once trained them unasked
+        asked["published"] = recorded["published"]
+    same = ("dataset", "epochs", "objective", "published", "start", "sampler", "scheduler", "first_rung")
+    for key in (*same, "reduction_factor"):
+        if asked[key] != recorded[key]:
+            differences.append(f"{key} was {recorded[key]}, asked is {asked[key]}")
+    # What "auto" came to was fixed when the search began.
+    fixed = {key: value for key, value in recorded["fixed"].items() if key in asked["fixed"]}
+    if asked["fixed"] != fixed:
+        differences.append(f"fixed were {fixed}, asked are {asked['fixed']}")
+    for key in ("seed", "cpus", "gpus", "also_cpus", "audit", "until_settled"):
+        if getattr(settings, key) != how.get(key, 0):
+            differences.append(f"{key} was {how.get(key, 0)}, asked is {getattr(settings, key)}")
+    if settings.data and _travelled(str(settings.data.resolve())) != _travelled(how["data"] or ""):
+        differences.append(f"data was {how['data'] or how['where']}, asked is {settings.data}")
+    if _travelled(how["source"]) != _travelled(spaces.source(study)):
+        differences = [f"it is of {how['source']}"]
+    if differences:
+        raise BadInput(f"{how['name']} is another search: {'; '.join(differences)[:400]}; choose another --name")
+    had = how["time_budget"]
+    seconds = None
+    if settings.time_budget:
+        seconds = max(0.0, settings.time_budget - (spent(events) if had is None else had))
+    return More(
+        trials=max(0, (settings.trials or 0) - how["trials"]) or None,
+        seconds=seconds,
+        concurrent=settings.concurrent,
+        trial_timeout=settings.trial_timeout,
+        checkpoint_budget=settings.checkpoint_budget,
+        confirm=settings.confirm,
+        confirm_seeds=settings.confirm_seeds,
+    )

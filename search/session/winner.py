@@ -1,0 +1,134 @@
+"""The end of a search: the test set is opened, here and only here, once, for the winner alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from search.decide.search import Search
+from search.errors import EnvironmentFault, SearchError, SearchFailed
+from search.findings import test_pictures
+from search.prepared import Prepared
+from search.record.trials import State, Trial
+from search.settings import masked
+from search.storage import checkpoints, mirror
+from search.terminal.console import Display
+from search.tracking.registry import Winner, registry
+from trainables.classifier import ARCHITECTURE, load_classifier
+from trainables.data import Split
+from trainables.datasets import Source
+from trainables.training import examined
+
+
+def winner(search: Search) -> Trial:
+    """The best trial. Raises SearchFailed, with the most frequent reason, if no trial has a finite value."""
+    best = search.trials.best()
+    if search.hopeless():
+        last = max(search.trials, key=lambda trial: trial.ended or 0)
+        raise SearchFailed(f"the last trials all failed, the last with: {last.why}")
+    if best is not None:
+        return best
+    reasons = Counter(trial.why for trial in search.trials)
+    if not reasons:
+        raise SearchFailed("the time budget was spent before a trial began; give more with --time-budget")
+    why, count = reasons.most_common(1)[0]
+    raise SearchFailed(f"none of {len(search.trials)} trials has a result; the most frequent end ({count}): {why}")
+
+
+def measure(search: Search, trial: Trial, source: Source, folder: Path) -> float | None:
+    """The test accuracy of the best epoch of `trial`, written into the record; None if the data has no test part.
+
+    `folder` is that of the search.
+
+    Once it is in the record, the test set stays closed: a search that goes on after a crash reads it there. What the
+    winner made of each image is kept beside the record, from the same opening, for those who want to see its mistakes.
+    Raises StorageFull where there is no room for it.
+    """
+    row = trial.best_epoch(search.study.objective)
+    if trial.tested.get("epoch") == row.number:
+        accuracy: float = trial.tested["test_accuracy"]
+        return accuracy
+    assert row.checkpoint is not None
+    assert row.sha256 is not None
+    checkpoint = checkpoints.verified(checkpoints.shelf(folder), row.checkpoint, row.sha256)
+    if source.test is None:
+        return None
+    _, model = load_classifier(checkpoint)
+    split = Split(*source.test())
+    metrics, predicted, confidence = examined(model, split)
+    # Before the event, because once that is written nothing may open the test set again.
+    mirror.push(
+        test_pictures.write(folder, test_pictures.chosen(trial.number, row.number, split, predicted, confidence))
+    )
+    told: dict[str, Any] = {
+        "trial": trial.number,
+        "epoch": row.number,
+        "test_accuracy": metrics["val_accuracy"],
+        "test_loss": metrics["val_loss"],
+        "images": len(split),
+    }
+    search.note("tested", told, trial.number)
+    return metrics["val_accuracy"]
+
+
+def crown(prepared: Prepared, search: Search, folder: Path, display: Display) -> Winner | None:
+    """Measure the winner on the test set; None if it is no classifier of ours, which nobody but its author can measure.
+
+    `folder` is that of the search.
+    Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint is bad.
+    """
+    about, shelf = prepared.about, checkpoints.shelf(folder)
+    best = winner(search)
+    if best.state is not State.COMPLETE:
+        display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
+    row = best.best_epoch(search.study.objective)
+    assert row.checkpoint is not None
+    checkpoint = shelf.fetched(row.checkpoint)
+    ours = (checkpoint / ARCHITECTURE).is_file()
+    if not ours or "val_accuracy" not in row.metrics:
+        assert row.sha256 is not None
+        checkpoints.verified(shelf, row.checkpoint, row.sha256)
+        why = "was yielded without val_accuracy" if ours else "is none of our networks"
+        display.warn(f"the winner {why}, so it is neither tested nor registered; its checkpoint is kept")
+        return None
+    if prepared.source.test is None:
+        display.say("the data has no test part, so the winner is not tested")
+    elif best.tested.get("epoch") != row.number:
+        again = any(trial.tested for trial in search.trials)
+        display.say(
+            f"measuring trial {best.number} on the test set, {'AGAIN, for another winner' if again else 'once'}"
+        )
+    accuracy = measure(search, best, prepared.source, folder)
+    return Winner(
+        study=search.study.name,
+        search=about["name"],
+        key=f"{about['id']}/{best.number}/{row.number}",
+        checkpoint=checkpoint,
+        config={**search.study.fixed, **best.point},
+        metrics=row.metrics,
+        test_accuracy=accuracy,
+        data_digest=about["digest"],
+        classes=tuple(about["classes"]),
+    )
+
+
+def publish(prepared: Prepared, model: Winner, place: dict[str, Any], instead: str) -> dict[str, Any]:
+    """Log and register the winner's model in the runs at `place`, and return where all that is in MLflow.
+
+    Safe to repeat. Raises EnvironmentFault if MLflow does not take it, or gives back another model; the message names
+    the command to use `instead`, later.
+    """
+    run_id = place["parent_run_id"]
+    try:
+        with registry(prepared.settings.tracking) as models:
+            logged = models.log(model, run_id, place["experiment_id"], prepared.data.val)
+            registered = {} if prepared.about["stand_in"] else models.register(model, logged, run_id)
+    except SearchError:
+        raise
+    except Exception as error:  # MLflow, its store or the disk; the search itself has succeeded
+        why = " ".join(masked(str(error)).split())[:300]
+        raise EnvironmentFault(
+            f"MLflow did not take the model ({why}); its checkpoint {model.checkpoint} is kept, `{instead}` tries again"
+        ) from error
+    return {**place, "model_uri": logged, "winner": model.key, **registered}

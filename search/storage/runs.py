@@ -1,0 +1,45 @@
+"""The folder of searches: which there are, where one is, and the command that does something to it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from search.errors import BadInput
+from search.record.record import FILE
+from search.settings import check_name, nearest
+from search.storage import mirror
+from search.storage.bucket import shown
+
+REPORT = "report.html"
+"""The report of a search, beside its record."""
+
+
+def searches(runs: Path) -> list[Path]:
+    """The folders of the searches in `runs`, in the order in which they were last worked on; mirrors are up to date."""
+    mirror.pull_all(runs)
+    files = [file for file in runs.glob(f"*/{FILE}") if not file.parent.name.startswith(".")]
+    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
+
+
+def found(name: str, runs: Path) -> Path:
+    """The folder of the search `name` in `runs`. Raises BadInput, with the nearest name, if there is none.
+
+    If it is a mirror, it is up to date.
+    """
+    check_name(name)
+    mirror.pull(runs / name)
+    if not (runs / name / FILE).is_file():
+        known = sorted(folder.name for folder in searches(runs))
+        raise BadInput(nearest("search", name, known) if known else f"no search {name!r}: {shown(runs)} holds none")
+    return runs / name
+
+
+def command(verb: str, folder: Path) -> str:
+    """The command that does `verb` to the search in `folder`."""
+    return f"python -m search {verb} {folder.name}{elsewhere(folder.parent)}"
+
+
+def elsewhere(runs: Path) -> str:
+    """The option that a command needs to find `runs`, none if they are where it looks."""
+    return "" if runs.resolve() == Path("runs").resolve() else f" --runs {shlex.quote(shown(runs))}"

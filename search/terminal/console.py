@@ -1,0 +1,55 @@
+"""What a session tells its user: a line that stays, a warning, what goes on. Here the one that shows warnings only."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
+    from search.decide.search import Search
+
+
+class Display(Protocol):
+    """Told what is going on; `tick` is called several times a second while trials run."""
+
+    def say(self, text: str) -> None:
+        """A line that stays, such as a step of the start or the end."""
+
+    def warn(self, text: str) -> None:
+        """A line that must be seen."""
+
+    def begin(self, search: Search, deadline: float | None) -> None:
+        """Trials begin; `deadline` on the monotonic clock."""
+
+    def tick(self) -> None:
+        """Something may have changed."""
+
+    def end(self) -> None:
+        """Trials are over."""
+
+
+class Silent:
+    """Shows warnings only."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
+        """See `Display`."""
+        _print(f"warning: {text}")
+
+    def begin(self, search: Search, deadline: float | None) -> None:
+        """Nothing."""
+
+    def tick(self) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+def _print(text: str) -> None:
+    # A pipe that was closed, or a terminal that is gone, ends no search.
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)

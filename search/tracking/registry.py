@@ -1,0 +1,206 @@
+"""The winner in MLflow: logged, loaded again, scored again, and only then registered."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from search import provenance
+from search.errors import EnvironmentFault
+from search.tracking.store import prepare_environment
+from trainables.classifier import ARCHITECTURE, WEIGHTS
+from trainables.data import Split
+
+KEY = "search.winner"
+AGREEMENT = 2
+"""So many images may be judged otherwise by the reloaded model: it adds up in another order than training did."""
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What is to be served: the checkpoint of the best epoch, and the numbers it must show again.
+
+    `key` names search, trial and epoch for good; by it a model that was logged before a crash is found again.
+    """
+
+    study: str
+    search: str
+    key: str
+    checkpoint: Path
+    config: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    test_accuracy: float | None
+    data_digest: str
+    classes: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def registry(uri: str) -> Iterator[Registry]:
+    """MLflow's models at `uri`.
+
+    A model can only be logged where MLflow's globals and environment variables point; they do so inside, and are given
+    back as they were, since this may be a process of the user's with runs of its own.
+    """
+    prepare_environment()
+    from mlflow.tracking import fluent
+    from mlflow.tracking._tracking_service.utils import _use_tracking_uri
+
+    experiment = fluent._active_experiment_id
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")}
+    try:
+        with _use_tracking_uri(uri):
+            yield Registry(uri)
+    finally:
+        fluent._active_experiment_id = experiment
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class Registry:
+    """MLflow's models, inside `registry`."""
+
+    def __init__(self, uri: str) -> None:
+        from mlflow import MlflowClient
+
+        for name in ("mlflow.models.model", "mlflow.utils.environment", "mlflow.pyfunc", "mlflow.tracking.fluent"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._client = MlflowClient(tracking_uri=uri)
+
+    def log(self, winner: Winner, run: str, experiment: str, val: Split) -> str:
+        """Log the winner under the run `run` of `experiment`, reload it, score it on `val`, and return its URI.
+
+        What an earlier process logged of the same winner is used, what it only began is deleted. Raises
+        EnvironmentFault if the reloaded model does not show the recorded accuracy.
+        """
+        import mlflow
+
+        images = _as_users_have_them(val)
+        uri = self._logged(winner, experiment) or self._log(winner, run, experiment, images)
+        with _quiet():
+            again = mlflow.pyfunc.load_model(uri).predict(images)
+        right = int((again.argmax(1) == val.labels.numpy()).sum())
+        expected = winner.metrics["val_accuracy"] * len(val)
+        if abs(right - expected) > AGREEMENT:
+            raise EnvironmentFault(
+                f"the model that MLflow gives back gets {right} of {len(val)} validation images right, but "
+                f"{expected:.0f} were recorded; it was not registered"
+            )
+        return uri
+
+    def _logged(self, winner: Winner, experiment: str) -> str | None:
+        found = None
+        for model in self._client.search_logged_models([experiment], filter_string=f"tags.`{KEY}` = '{winner.key}'"):
+            if str(model.status) == "READY" and found is None:
+                found = str(model.model_uri)
+            else:
+                self._client.delete_logged_model(model.model_id)
+        return found
+
+    def _log(self, winner: Winner, run: str, experiment: str, images: Any) -> str:
+        import mlflow
+        import numpy as np
+        from mlflow.models import Model
+        from mlflow.models.signature import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(images.dtype, (-1, *images.shape[1:]))]),
+            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(winner.classes)))]),
+        )
+        with tempfile.TemporaryDirectory() as folder, _quiet():
+            classifier = Path(folder, "classifier")
+            classifier.mkdir()
+            for name in (WEIGHTS, ARCHITECTURE):
+                shutil.copy(winner.checkpoint / name, classifier / name)
+            mlflow.set_experiment(experiment_id=experiment)  # where Model.log puts the model, whatever the run's is
+            info = Model.log(
+                artifact_path=None,
+                name="model",
+                flavor=mlflow.pyfunc,
+                run_id=run,
+                python_model=str(Path(__file__).with_name("served_model.py")),
+                artifacts={"classifier": str(classifier)},
+                code_paths=[str(provenance.ROOT / "trainables")],
+                signature=signature,
+                input_example=images[:2],
+                # Given, because MLflow would start a process and import everything to find out.
+                pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "numpy", "safetensors")],
+                tags={KEY: winner.key},
+                metadata={"classes": list(winner.classes), "study": winner.study, "search": winner.search},
+            )
+        return str(info.model_uri)
+
+    def register(self, winner: Winner, model_uri: str, run: str) -> dict[str, Any]:
+        """Register the model under the study's name: alias `candidate`, and `champion` if it beats the present one.
+
+        Only test accuracies on the same data are compared; a champion of other data stays.
+        """
+        import mlflow
+
+        tags = {"search": winner.search, "data_sha256": winner.data_digest, "run": run, KEY: winner.key}
+        if winner.test_accuracy is not None:
+            tags["test_accuracy"] = repr(winner.test_accuracy)
+        made = self._registered(winner)
+        if made is None:
+            with _quiet():
+                made = mlflow.register_model(model_uri, winner.study, tags=tags)
+        aliases = ["candidate"]
+        champion = self._champion(winner.study)
+        if champion is None or champion.version == made.version or _beats(winner, champion.tags):
+            aliases.append("champion")
+        for alias in aliases:
+            self._client.set_registered_model_alias(winner.study, alias, made.version)
+        uri = f"models:/{winner.study}@{aliases[-1]}"
+        return {"model_uri": uri, "model_version": int(made.version), "aliases": aliases, "logged_model": model_uri}
+
+    def _registered(self, winner: Winner) -> Any:
+        return next(
+            (
+                v
+                for v in self._client.search_model_versions(f"name = '{winner.study}'")
+                if v.tags.get(KEY) == winner.key
+            ),
+            None,
+        )
+
+    def _champion(self, study: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_model_version_by_alias(study, "champion")
+        except MlflowException as error:
+            if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                return None
+            raise
+
+
+def _beats(winner: Winner, champion: Mapping[str, str]) -> bool:
+    if winner.test_accuracy is None or champion.get("data_sha256") != winner.data_digest:
+        return False
+    return winner.test_accuracy > float(champion.get("test_accuracy", "-inf"))
+
+
+def _as_users_have_them(split: Split) -> Any:
+    """Images as an `.npz` file holds them: `(N, H, W)`, or `(N, H, W, C)` where there is more than one channel."""
+    images = split.images
+    return (images.squeeze(1) if images.shape[1] == 1 else images.permute(0, 2, 3, 1)).contiguous().numpy()
+
+
+def _quiet() -> Any:
+    """MLflow tells of its progress on standard output and error, where our own is."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+    stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+    return stack

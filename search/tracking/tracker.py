@@ -1,0 +1,120 @@
+"""MLflow runs as a projection of the record: a reader with a cursor, on a thread of its own.
+
+One parent run per search, one child per trial. Nothing here is on the path of training: the record is the spool, and an
+MLflow that is slow or away is caught up with later, in this process or in another one (runs.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from search.record.record import Record
+from search.settings import masked
+from search.tracking.runs import Runs
+from search.tracking.store import connect
+
+FLUSH_SECONDS = 1.0
+PATIENCE_SECONDS = 30.0
+"""How long the end of a search waits for MLflow to take what is recorded."""
+REPORT_SECONDS = 10.0
+"""How long it waits for MLflow to take the report."""
+
+
+class Tracker:
+    """Writes the events of the record at `path` to MLflow at `uri` until told to finish."""
+
+    def __init__(self, path: Path, uri: str, warn: Callable[[str], None]) -> None:
+        self._path, self._uri, self._warn = path, uri, warn
+        self._projection: Runs | None = None
+        self._wake, self._ending = threading.Event(), threading.Event()
+        self._warned = False
+        self._thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
+        self._started = False
+
+    def start(self) -> None:
+        """Begin; importing MLflow takes seconds, so call it once the workers are busy."""
+        if not self._started:
+            self._started = True
+            self._thread.start()
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all that is recorded by now is written, at most `seconds`; say whether it is."""
+        self.start()
+        deadline = time.monotonic() + seconds
+        with Record(self._path) as record:
+            goal = record.last_id()
+        while time.monotonic() < deadline:
+            self._wake.set()
+            if self._projection is not None and self._projection.cursor >= goal:
+                return True
+            time.sleep(0.02)
+        return False
+
+    def finish(self, seconds: float) -> bool:
+        """Flush, then end the thread; False if MLflow lacks some of the record."""
+        done = self.flush(seconds)
+        self._ending.set()
+        self._wake.set()
+        if done and self._projection is not None:
+            with contextlib.suppress(Exception):  # a doubled run is no reason to fail a search
+                self._projection.remove_doubles()
+        return done
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where the runs are: `tracking_uri`, `experiment_id`, `parent_run_id`; empty ids before the first flush."""
+        runs = self._projection
+        return {
+            "tracking_uri": masked(self._uri),
+            "experiment_id": runs.experiment_id if runs else None,
+            "parent_run_id": runs.parent if runs else None,
+        }
+
+    def _loop(self) -> None:
+        with Record(self._path) as record:
+            self._follow(record)
+
+    def _follow(self, record: Record) -> None:
+        pause = FLUSH_SECONDS
+        while not self._ending.is_set():
+            try:
+                if self._projection is None:
+                    self._projection = Runs(self._uri, list(record.events()))
+                events = list(record.events(after=self._projection.cursor))
+                if events:
+                    self._projection.write(events)
+                pause = FLUSH_SECONDS
+            except Exception as error:  # whatever MLflow raises, training goes on and the record keeps all
+                if not self._warned:
+                    self._warned = True
+                    text = masked(" ".join(str(error).split()))[:200]
+                    self._warn(f"MLflow does not take the runs at present ({text}); they are kept and written later")
+                pause = min(30.0, pause * 2)
+            self._wake.wait(pause)
+            self._wake.clear()
+
+
+def log_report(uri: str, run_id: str, path: Path, seconds: float) -> str:
+    """Put the file at `path` among the artifacts of run `run_id`, in place of an older one; returns why not, or "".
+
+    On a thread, because MLflow may keep files on a store of its own that knows no limit; after `seconds` it is left to
+    itself.
+    """
+    why = [f"no answer in {seconds:.0f} s"]
+
+    def log() -> None:
+        try:
+            connect(uri).log_artifact(run_id, str(path))
+            why[0] = ""
+        except Exception as error:  # whatever MLflow raises, the report is there all the same
+            why[0] = masked(" ".join(str(error).split()))[:200] or type(error).__name__
+
+    thread = threading.Thread(target=log, name="mlflow-report", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return why[0]
