@@ -283,7 +283,7 @@ def test_runs_that_were_deleted_with_the_store_are_written_again(tmp_path, store
     with Record(path, create=True) as record:
         record.append(*story())
     # In processes of their own, as resume and sync are; MLflow keeps files open that are gone.
-    code = "import sys; from tests.test_tracking import Path, tracked; tracked(Path(sys.argv[1]), sys.argv[2])"
+    code = "import sys; from tests.tracking.test_tracking import Path, tracked; tracked(Path(sys.argv[1]), sys.argv[2])"
     for _ in range(2):
         (tmp_path / "mlflow.db").unlink(missing_ok=True)
         subprocess.run([sys.executable, "-c", code, str(path), store], check=True, timeout=100, capture_output=True)

@@ -40,7 +40,7 @@ from trainables.data import Data, Split
 from trainables.datasets import Source
 from trainables.training import evaluate, examined
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert('1')</script>\"&$x^2$"
 
 

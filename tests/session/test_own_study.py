@@ -19,9 +19,9 @@ import torch
 import spaces
 from search.engine import worker
 from search.errors import BadInput
-from tests.test_end_to_end import search
+from tests.session.test_end_to_end import search
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 EXAMPLE = next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "STUDY = " in code)
 """The study that the README shows, as it stands there."""

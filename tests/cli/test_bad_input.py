@@ -27,7 +27,7 @@ import torch
 from search.cli import group
 from search.record.record import FILE, Record
 
-ROOT = Path(group.__file__).parents[1]
+ROOT = Path(group.__file__).parents[2]
 TOO_MANY_GPUS = torch.cuda.device_count() + 1
 SECRET = "s3cr3t"
 OURS = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "SEARCH_DATA_DIR")

@@ -17,7 +17,7 @@ import pytest
 from search.errors import BadInput, EnvironmentFault
 from search.jobs import jobs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUDY = "from spaces.digits_mlp import STUDY\n"
 
 

@@ -50,7 +50,7 @@ print("mlflow" in sys.modules)
 
 def script(text: str, folder: Path) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    ours = {"PYTHONPATH": str(Path(__file__).parents[1]), "CHAOS_FOLDER": str(folder), "SPT_NOENV": "1"}
+    ours = {"PYTHONPATH": str(Path(__file__).parents[2]), "CHAOS_FOLDER": str(folder), "SPT_NOENV": "1"}
     folder.mkdir()
     return subprocess.Popen(
         [sys.executable, "-c", text], cwd=folder, env={**kept, **ours}, text=True,

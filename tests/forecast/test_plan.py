@@ -25,7 +25,7 @@ from search.terminal.console import Silent
 from spaces.study import Published, Study
 from tests.simulated import Curves, Memory, begun, work
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def told(study: Study, scheduler: str | Callable[[Study], Any] = "asha", **options: Any) -> list[Any]:

@@ -37,7 +37,7 @@ from search.tracking.runs import Runs, disagreements
 from spaces.study import Choice, Objective, Study
 from tests.simulated import Curves, Memory, begun, decisions, kept, resumed, work
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLAIN = {"confirm": 2, "confirm_seeds": 3}
 
 

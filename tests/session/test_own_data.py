@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import spaces
-from tests.test_end_to_end import search
+from tests.session.test_end_to_end import search
 from trainables.classifier import load_classifier
 from trainables.data import part
 from trainables.datasets import find
