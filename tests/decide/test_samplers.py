@@ -144,7 +144,7 @@ ELSEWHERE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import spaces
-from search.samplers import SAMPLERS
+from search.decide.samplers import SAMPLERS
 from test_samplers import run_alone
 study = spaces.load("digits_mlp")
 print(json.dumps({name: run_alone(SAMPLERS[name](study, 5), study, 15) for name in ("tpe", "random")}))

@@ -40,7 +40,7 @@ COUNTED = """
 import sys
 from ray import tune
 from ray.air._internal import usage
-from search.ray_insides import untold
+from search.engine.ray_patches import untold
 
 with untold():
     usage.tag_callbacks([tune.Callback()])

@@ -118,7 +118,7 @@ OWN = """
 
     import torch
 
-    from search.probe import available_memory
+    from search.forecast.probe import available_memory
     from spaces.study import Choice, Study
     from trainables.epoch import Epoch
 
