@@ -1,4 +1,7 @@
-"""Whether the nodes of a cluster can do our work: versions, code, runs folder, MLflow."""
+"""Whether the nodes of a cluster can do our work: versions, code, runs folder, MLflow.
+
+A small task on each node tells what is there; the driver compares it with what it has itself.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from search import provenance
-from search.engine.places import working
+from search.engine.places import worker_nodes
 from search.errors import EnvironmentFault
 from search.settings import Settings
 from search.storage.bucket import Bucket, of, shown
@@ -24,26 +27,31 @@ NEWCOMERS_SECONDS = 5.0
 """How often one looks for nodes that have joined."""
 
 DRIVERS_WORD = "driver"
+"""The object that the driver writes into a bucket, for nodes to read."""
 
 MATTERS = ("python", "ray", "torch", "numpy")
 """What a worker must have in the driver's version: Ray's pickles and the numbers depend on it."""
 
 
-class Roll:
-    """The nodes that were looked at: each has our code in our versions, sees the runs folder, and reaches MLflow."""
+class NodeChecker:
+    """Checks that each node has our code in our versions, sees the runs folder, and reaches MLflow.
+
+    Each node is checked once: those of the start by `check`, and who joins later by `check_newcomers`.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._known: set[str] = set()
         self._asked: dict[Any, tuple[str, str]] = {}
-        self._next = 0.0
+        """Newcomers that have not answered yet: id and address of the node by the reference to its answer."""
+        self._next_look = 0.0
         self._probe = contextlib.ExitStack()
 
     def check(self) -> None:
         """Look at all nodes. Raises EnvironmentFault with the first fault; leaves nothing in the runs folder."""
         import ray
 
-        nodes = working()
+        nodes = worker_nodes()
         with _probe(self._settings.runs) as probe:
             asked = self._ask(nodes, probe)
             ready, late = ray.wait([*asked], num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
@@ -57,9 +65,9 @@ class Roll:
         """Look at nodes that have joined, without waiting for them. Raises EnvironmentFault, as `check` does."""
         import ray
 
-        if time.monotonic() < self._next:
+        if time.monotonic() < self._next_look:
             return
-        self._next = time.monotonic() + NEWCOMERS_SECONDS
+        self._next_look = time.monotonic() + NEWCOMERS_SECONDS
         if self._asked:
             ready, _ = ray.wait([*self._asked], num_returns=len(self._asked), timeout=0)
             for answer in ready:
@@ -67,7 +75,7 @@ class Roll:
             if not self._asked:
                 self._probe.close()
             return
-        new = {node: address for node, address in working().items() if node not in self._known}
+        new = {node: address for node, address in worker_nodes().items() if node not in self._known}
         if new:
             self._known |= set(new)
             self._asked = self._ask(new, self._probe.enter_context(_probe(self._settings.runs)))
@@ -81,11 +89,13 @@ class Roll:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         look = ray.remote(num_cpus=0, max_retries=0)(_look)
-        uri = self._settings.tracking
+        uri = self._settings.tracking if self._settings.tracking.startswith("http") else None
+
+        def there(node: str) -> NodeAffinitySchedulingStrategy:
+            return NodeAffinitySchedulingStrategy(node, soft=False)
+
         return {
-            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                *probe, uri if uri.startswith("http") else None
-            ): (node, address)
+            look.options(scheduling_strategy=there(node)).remote(*probe, uri): (node, address)
             for node, address in nodes.items()
         }
 
@@ -97,7 +107,7 @@ class Roll:
             found = ray.get(answer)
             fault = _fault(found, provenance.versions(), provenance.code_digest(), self._settings.runs)
         except ray.exceptions.RayError as error:
-            if node not in working() or isinstance(error, ray.exceptions.WorkerCrashedError):
+            if node not in worker_nodes() or isinstance(error, ray.exceptions.WorkerCrashedError):
                 return
             why = " ".join(str(error).split())
             fault = f"cannot run our code ({why[-200:]}); install it there, or start with `search submit`"

@@ -217,7 +217,7 @@ def _job(settings: Settings) -> Any:
             return super()._serialize()
 
     job = Job()
-    job.set_metadata(places.WISH, json.dumps(places.wish(settings)))
+    job.set_metadata(places.DEMAND, json.dumps(places.demand(settings)))
     return job
 
 

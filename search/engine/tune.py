@@ -177,8 +177,8 @@ class Engine:
         if live.asked < room.asked:
             return False
         now, oldest = time.monotonic(), min(self._waiting.values(), default=math.inf)
-        starved = live.bare > 0 and live.asked == room.asked and now > oldest + GPU_WAIT_SECONDS
-        return None if live.bare >= room.bare or starved else True
+        starved = live.cpu_only > 0 and live.asked == room.asked and now > oldest + GPU_WAIT_SECONDS
+        return None if live.cpu_only >= room.cpu_only or starved else True
 
     @property
     def _live(self) -> Places:

@@ -209,7 +209,7 @@ def _stack_dump(path: Path, seconds: float) -> Iterator[Callable[[], None]]:
                     path.unlink()
 
 
-def share(data: Any) -> tuple[Any, ...]:
+def put_data(data: Any) -> tuple[Any, ...]:
     """Put train and validation part into Ray's object store, from which the workers of a node map them uncopied."""
     import ray
 
@@ -224,12 +224,12 @@ def _data(task: Task) -> Any:
     key = task.data[0].hex()
     if key not in _DATA:
         _DATA.clear()
-        _DATA[key] = shared(task.data)
+        _DATA[key] = get_data(task.data)
     return _DATA[key]
 
 
-def shared(data: tuple[Any, ...]) -> Any:
-    """The data set that `share` put away: tensors over Ray's shared memory, not copied."""
+def get_data(data: tuple[Any, ...]) -> Any:
+    """The data set that `put_data` put away: tensors over Ray's shared memory, not copied."""
     import ray
     import torch
 

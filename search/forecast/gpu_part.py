@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import spaces
-from search.engine.worker import send_along, share, shared
+from search.engine.worker import get_data, put_data, send_along
 from search.errors import EnvironmentFault
 from search.forecast.plan import points_of, shown
 from search.forecast.probe import Measured, measure
@@ -48,7 +48,7 @@ def fits(prepared: Prepared, *, within: float) -> str:
     task = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus, max_retries=0)(_tried)
     answer = task.remote(
         cloudpickle.dumps(study.trainable),
-        share(prepared.data),
+        put_data(prepared.data),
         [study.full_config(point, seed=0) for _, point in points],
         settings.cpus,
         settings.gpus,
@@ -113,4 +113,4 @@ def _tried(
 ) -> Sequence[Measured]:
     """Runs on a node, with what a trial gets there: try `configs` one after the other."""
     sys.path += [folder for folder in folders if folder not in sys.path]
-    return measure(trainable, shared(data), configs, cpus=cpus, gpus=gpus, lanes=1, seconds=seconds).results
+    return measure(trainable, get_data(data), configs, cpus=cpus, gpus=gpus, lanes=1, seconds=seconds).results

@@ -20,7 +20,7 @@ from search.storage import bucket, lock, mirror
 
 
 @contextlib.contextmanager
-def _claimed(prepared: Prepared, stop: Stop) -> Iterator[tuple[Path, Prepared]]:
+def claimed(prepared: Prepared, stop: Stop) -> Iterator[tuple[Path, Prepared]]:
     """A new run's folder, locked, with the first event in its record.
 
     It is made aside and moved, so that a folder without a record is no search that was just begun, but a damaged one.

@@ -26,7 +26,7 @@ from search.forecast.gpu_part import fits
 from search.prepared import Prepared
 from search.record.reading import finished, last, spent
 from search.record.record import Record
-from search.session.claim import _claimed
+from search.session.claim import claimed
 from search.session.resume import closing_event, something_left
 from search.settings import CONFIRM_SEEDS
 from search.signals import Interrupted, Stop
@@ -58,10 +58,10 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
         meanwhile, lost = partial(import_module, "search.engine.tune"), partial(setattr, stop, "lost")
         ray.enter_context(ray_session.ray_running(settings, meanwhile, lost, display.say))
         stop.install()
-        roll = node_check.Roll(settings) if settings.ray_address else None
-        if roll:
-            stack.callback(roll.close)
-            roll.check()
+        checker = node_check.NodeChecker(settings) if settings.ray_address else None
+        if checker:
+            stack.callback(checker.close)
+            checker.check()
         here = {
             "asked_concurrent": settings.concurrent,
             "concurrent": places.slots(settings),
@@ -82,10 +82,10 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
                 prepared = replace(prepared, past=tuple(record.events()))
             display.say(f"{folder.name} goes on: {len(past)} events recorded, {before:.0f} s spent")
         else:
-            folder, prepared = stack.enter_context(_claimed(prepared, stop))
+            folder, prepared = stack.enter_context(claimed(prepared, stop))
             display.say(f"{folder.name}\n{plan(prepared.study, prepared.about)}")
         with mirror.record(folder) as record:
-            fault = _searched(prepared, record, folder, stop, display, before, roll, ray.close)
+            fault = _searched(prepared, record, folder, stop, display, before, checker, ray.close)
     return summarize(folder), fault, 128 + stop.signal if stop.signal else 0
 
 
@@ -136,7 +136,7 @@ def _searched(
     stop: Stop,
     display: Display,
     before: float,
-    roll: node_check.Roll | None,
+    checker: node_check.NodeChecker | None,
     leave_ray: Callable[[], None],
 ) -> SearchError | None:
     """Run the trials, crown the winner, and bring MLflow up to date; returns what failed at the end, if anything."""
@@ -157,7 +157,7 @@ def _searched(
     fault: SearchError | None = None
     state, patience = "done", PATIENCE_SECONDS
     try:
-        why = _train(prepared, search, retention, tracker, folder, stop, display, roll)
+        why = _train(prepared, search, retention, tracker, folder, stop, display, checker)
         leave_ray()  # what follows needs it no more, and its processes would only be in the way
         stop.install()  # Ray gives SIGTERM back to the system
         if stop.signal:
@@ -231,19 +231,19 @@ def _train(
     folder: Path,
     stop: Stop,
     display: Display,
-    roll: node_check.Roll | None,
+    checker: node_check.NodeChecker | None,
 ) -> str:
     """Run the trials that are left, and say why that ended: "" if there is nothing more to do."""
     from search.engine.tune import Engine
-    from search.engine.worker import Task, share
+    from search.engine.worker import Task, put_data
 
     settings, as_given, folder = prepared.settings, folder, folder.resolve()
 
     epochs_before = search.trials.epochs
 
     def tick() -> None:
-        if roll:
-            roll.check_newcomers()
+        if checker:
+            checker.check_newcomers()
         # Importing MLflow takes seconds of CPU, which the workers need until they train.
         if search.trials.epochs > epochs_before:
             tracker.start()
@@ -252,7 +252,7 @@ def _train(
 
     task = Task(
         prepared.study.trainable,
-        share(prepared.data),
+        put_data(prepared.data),
         checkpoints.shelf(folder),
         folder / "stacks",
         settings.cpus,
@@ -276,9 +276,9 @@ def _train(
         should_stop=stop,
         should_confirm=should_confirm,
         # Of a Ray of our own the head is not asked again and again: it may be gone, and nothing else can have changed.
-        places=(lambda: places.places(settings)) if roll else (lambda: there),
-        alone=lambda: not roll or not places.others(),
-        some_gone=lambda: bool(roll) and places.some_gone(),
+        places=(lambda: places.places(settings)) if checker else (lambda: there),
+        alone=lambda: not checker or not places.other_searches(),
+        some_gone=lambda: bool(checker) and places.some_gone(),
         unreachable=lambda: bool(stop.lost),
         tick=tick,
         warn=display.warn,

@@ -36,7 +36,7 @@ def winner(search: Search) -> Trial:
     raise SearchFailed(f"none of {len(search.trials)} trials has a result; the most frequent end ({count}): {why}")
 
 
-def measure(search: Search, trial: Trial, source: Source, folder: Path) -> float | None:
+def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -> float | None:
     """The test accuracy of the best epoch of `trial`, written into the record; None if the data has no test part.
 
     `folder` is that of the search.
@@ -99,7 +99,7 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
         display.say(
             f"measuring trial {best.number} on the test set, {'AGAIN, for another winner' if again else 'once'}"
         )
-    accuracy = measure(search, best, prepared.source, folder)
+    accuracy = measure_winner(search, best, prepared.source, folder)
     return Winner(
         study=search.study.name,
         search=about["name"],

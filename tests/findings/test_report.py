@@ -29,7 +29,7 @@ from search.findings import comparison, figures, importance, intervals, report, 
 from search.findings.summary import summarize
 from search.record.record import FILE, Record
 from search.record.trials import State, Trial, Trials
-from search.session.winner import measure
+from search.session.winner import measure_winner
 from search.storage import checkpoints
 from search.tracking import tracker
 from spaces.space import Choice, Float, Int, Space
@@ -522,8 +522,8 @@ def test_measuring_the_winner_leaves_its_answers_behind_from_one_opening(
 ) -> None:
     opened: list[int] = []
     search, trial, source, folder = measured(tmp_path / "s", tiny_study, tiny_data, opened)
-    accuracy = measure(search, trial, source, folder)
-    assert measure(search, trial, source, folder) == accuracy
+    accuracy = measure_winner(search, trial, source, folder)
+    assert measure_winner(search, trial, source, folder) == accuracy
     kept = test_pictures.read(tmp_path / "s")
     assert kept is not None
     assert (kept.trial, kept.epoch, kept.accuracy) == (0, 1, accuracy)
@@ -542,7 +542,7 @@ def test_a_full_disk_while_measuring_leaves_the_test_set_unmeasured(
 
     monkeypatch.setattr(np, "savez_compressed", full)
     with pytest.raises(StorageFull):
-        measure(search, trial, source, folder)
+        measure_winner(search, trial, source, folder)
     assert not trial.tested
 
 
@@ -562,7 +562,7 @@ def test_the_decisions_of_a_winner_over_the_plane_are_drawn(
     search, trial, source, folder = measured(tmp_path / "s", tiny_study, data, [])
     without = page(tmp_path / "s")
     assert 'id="regions"' not in without
-    measure(search, trial, source, folder)
+    measure_winner(search, trial, source, folder)
     told = text(page(tmp_path / "s"))
     assert "Decision regions" in told
     assert "and test points in the colour of their own" in told

@@ -1,20 +1,18 @@
-"""How searches share a cluster, and what of a node is told before a search begins."""
+"""How many trials fit into a cluster, and how searches share it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import provenance
-from search.engine import node_check, places
+from search.engine import places
 from search.settings import Settings
 
-WISHES = st.dictionaries(
+DEMANDS = st.dictionaries(
     st.text("0123456789abcdef", min_size=8, max_size=8),
     st.fixed_dictionaries(
         {
@@ -33,28 +31,28 @@ def alike(count: int, **more: Any) -> dict[str, dict[str, Any]]:
 
 
 def test_a_search_that_is_alone_has_all_the_room() -> None:
-    assert places.share(7, alike(1), "00000000") == 7
+    assert places.fair_share(7, alike(1), "00000000") == 7
 
 
 def test_searches_alike_get_the_same_and_the_oldest_what_is_over() -> None:
-    assert [places.share(8, alike(3), key) for key in alike(3)] == [3, 3, 2]
+    assert [places.fair_share(8, alike(3), key) for key in alike(3)] == [3, 3, 2]
 
 
 def test_what_one_leaves_the_others_take() -> None:
-    wishes = alike(3)
-    wishes["00000001"]["concurrent"] = 1
-    assert [places.share(9, wishes, key) for key in wishes] == [4, 1, 4]
+    demands = alike(3)
+    demands["00000001"]["concurrent"] = 1
+    assert [places.fair_share(9, demands, key) for key in demands] == [4, 1, 4]
 
 
 def test_searches_on_processors_leave_the_gpus_to_those_that_ask_for_them() -> None:
-    wishes = {**alike(1), "00000001": {"cpus": 1.0, "gpus": 1.0, "concurrent": None}}
-    assert places.share(4, wishes, "00000001") == 4
+    demands = {**alike(1), "00000001": {"cpus": 1.0, "gpus": 1.0, "concurrent": None}}
+    assert places.fair_share(4, demands, "00000001") == 4
 
 
-@given(WISHES, st.integers(1, 40))
-def test_together_searches_alike_take_all_there_is_and_no_more(wishes: dict[str, Any], room: int) -> None:
-    same = {key: {**each, "cpus": 1.0, "gpus": 0.0} for key, each in wishes.items()}
-    shares = {key: places.share(room, same, key) for key in same}
+@given(DEMANDS, st.integers(1, 40))
+def test_together_searches_alike_take_all_there_is_and_no_more(demands: dict[str, Any], room: int) -> None:
+    same = {key: {**each, "cpus": 1.0, "gpus": 0.0} for key, each in demands.items()}
+    shares = {key: places.fair_share(room, same, key) for key in same}
     wanted = sum(min(room, each["concurrent"] or room) for each in same.values())
     if room >= len(same):
         assert sum(shares.values()) == min(room, wanted)
@@ -62,15 +60,15 @@ def test_together_searches_alike_take_all_there_is_and_no_more(wishes: dict[str,
     assert not free or max(free) - min(free) <= 1
 
 
-@given(WISHES, st.integers(1, 40))
-def test_every_search_has_at_least_one_and_at_most_what_it_wants(wishes: dict[str, Any], room: int) -> None:
-    for key, each in wishes.items():
-        assert 1 <= places.share(room, wishes, key) <= min(room, each["concurrent"] or room)
+@given(DEMANDS, st.integers(1, 40))
+def test_every_search_has_at_least_one_and_at_most_what_it_wants(demands: dict[str, Any], room: int) -> None:
+    for key, each in demands.items():
+        assert 1 <= places.fair_share(room, demands, key) <= min(room, each["concurrent"] or room)
 
 
 def test_a_search_tells_others_what_it_asks_for() -> None:
     told = {"cpus": 2, "gpus": 0.5, "concurrent": 3, "also_cpus": False}
-    assert places.wish(Settings(cpus=2, gpus=0.5, concurrent=3)) == told
+    assert places.demand(Settings(cpus=2, gpus=0.5, concurrent=3)) == told
 
 
 @pytest.mark.parametrize(
@@ -86,7 +84,7 @@ MIXED = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 3.0}]
 
 
 @pytest.mark.parametrize(
-    ("options", "there", "places"),
+    ("options", "there", "wanted"),
     [
         ({"gpus": 0.5}, MIXED, (2, 5)),
         ({"gpus": 0.5, "also_cpus": False}, MIXED, (2, 0)),
@@ -101,24 +99,24 @@ MIXED = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 3.0}]
     ids=str,
 )
 def test_trials_without_a_gpu_have_the_cpus_that_stand_beside_no_gpu_place(
-    options: dict[str, Any], there: list[dict[str, float]], places: tuple[int, int]
+    options: dict[str, Any], there: list[dict[str, float]], wanted: tuple[int, int]
 ) -> None:
     settings = Settings(**{"also_cpus": True, **options})
-    assert places._bounded(settings, places._room(settings, there)) == places
+    assert places._bounded(settings, places._capacity(settings, there)) == wanted
 
 
 def of_searches(there: list[dict[str, float]], *asked: Settings) -> list[tuple[int, int]]:
     """The places that each of these searches has on the nodes `there`, the oldest first."""
-    wishes = {f"{number:08d}": places.wish(each) for number, each in enumerate(asked)}
-    both = zip(asked, wishes, strict=True)
-    return [places._bounded(each, places._shared(each, there, wishes, key)) for each, key in both]
+    demands = {f"{number:08d}": places.demand(each) for number, each in enumerate(asked)}
+    both = zip(asked, demands, strict=True)
+    return [places._bounded(each, places._shared(each, there, demands, key)) for each, key in both]
 
 
 BOTH = Settings(gpus=0.5, also_cpus=True)
 
 
 @pytest.mark.parametrize(
-    ("asked", "places"),
+    ("asked", "wanted"),
     [
         ([BOTH, BOTH], [(1, 3), (1, 2)]),
         ([BOTH, Settings(gpus=0.5)], [(1, 5), (1, 0)]),
@@ -128,14 +126,14 @@ BOTH = Settings(gpus=0.5, also_cpus=True)
     ],
     ids=["alike", "with one on GPUs alone", "with one on CPUs", "no more than it wants", "what one leaves"],
 )
-def test_searches_share_places_with_and_without_a_gpu(asked: list[Settings], places: list[tuple[int, int]]) -> None:
-    assert of_searches(MIXED, *asked) == places
+def test_searches_share_places_with_and_without_a_gpu(asked: list[Settings], wanted: list[tuple[int, int]]) -> None:
+    assert of_searches(MIXED, *asked) == wanted
 
 
 def test_searches_with_different_parts_of_a_gpu_leave_none_idle() -> None:
     """Three devices for the one that asks for whole ones, four quarters of the fourth for the other."""
-    wishes = {key: {"cpus": 1.0, "gpus": gpus, "concurrent": None} for key, gpus in (("00", 1.0), ("01", 0.25))}
-    assert [places.share(room, wishes, key) for room, key in ((4, "00"), (16, "01"))] == [3, 4]
+    demands = {key: {"cpus": 1.0, "gpus": gpus, "concurrent": None} for key, gpus in (("00", 1.0), ("01", 0.25))}
+    assert [places.fair_share(room, demands, key) for room, key in ((4, "00"), (16, "01"))] == [3, 4]
 
 
 def test_a_search_that_wants_few_places_has_them_also_beside_another_one() -> None:
@@ -153,7 +151,7 @@ def test_searches_alike_never_have_more_places_together_than_fit(
 ) -> None:
     settings = Settings(cpus=cpus, gpus=gpus, also_cpus=True)
     taken = of_searches(there, *[settings] * searches)
-    room = places._room(settings, there)
+    room = places._capacity(settings, there)
     assert sum(asked for asked, _ in taken) <= max(room.asked, searches)
     if sum(room) >= searches * 2 and room.asked >= searches:
         assert sum(map(sum, taken)) <= sum(room)
@@ -172,68 +170,3 @@ def test_searches_alike_never_have_more_places_together_than_fit(
 def test_what_no_node_has_is_told(cpus: float, gpus: float, told: str) -> None:
     there = [{"CPU": 4.0}, {"CPU": 3.0, "GPU": 2.0}]
     assert places._lacking(Settings(cpus=cpus, gpus=gpus), there) == told
-
-
-# What a node answers
-
-
-@pytest.fixture
-def answer(tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / ".probe-1").write_text("token")
-    return node_check._look(tmp_path / ".probe-1", "token", None)
-
-
-def judged(found: dict[str, Any]) -> str:
-    return node_check._fault(found, provenance.versions(), provenance.code_digest(), Path("/shared/runs"))
-
-
-def test_a_node_like_this_one_is_well_and_has_written_where_it_was_asked_to(answer: Any, tmp_path: Path) -> None:
-    assert judged(answer) == ""
-    [written] = [file for file in tmp_path.iterdir() if file.name != ".probe-1"]
-    assert written.read_text() == "token"
-
-
-@pytest.mark.parametrize("name", node_check.MATTERS)
-def test_a_node_with_another_version_is_named_with_both(answer: Any, name: str) -> None:
-    here = answer["versions"][name]
-    answer["versions"] = {**answer["versions"], name: "0.1"}
-    assert judged(answer).startswith(f"has {name} 0.1, the driver {here}; ")
-
-
-def test_a_node_with_other_code_of_ours_is_told(answer: Any) -> None:
-    assert "another version of our code" in judged({**answer, "code": "0"})
-
-
-def test_a_folder_that_a_node_does_not_see_is_told_with_what_to_do(tmp_path: Path) -> None:
-    found = node_check._look(tmp_path / "elsewhere" / ".probe-1", "token", None)
-    assert "--runs must be a folder or bucket that all of them share" in judged(found)
-
-
-def test_a_folder_of_the_same_name_on_another_disk_is_not_taken_for_the_drivers(tmp_path: Path) -> None:
-    (tmp_path / ".probe-1").write_text("another token")
-    assert "does not see /shared/runs" in judged(node_check._look(tmp_path / ".probe-1", "token", None))
-
-
-def test_a_folder_that_a_node_may_not_write_is_told(answer: Any) -> None:
-    assert "cannot write into /shared/runs (Permission denied)" in judged({**answer, "runs": "Permission denied"})
-
-
-def test_an_mlflow_that_a_node_does_not_reach_is_told(tmp_path: Path) -> None:
-    (tmp_path / ".probe-1").write_text("token")
-    found = node_check._look(tmp_path / ".probe-1", "token", "http://127.0.0.1:9")
-    assert "does not reach MLflow: no MLflow server answers at http://127.0.0.1:9" in judged(found)
-
-
-def test_the_probe_leaves_nothing_in_the_runs_folder_and_no_folder_that_was_not_there(tmp_path: Path) -> None:
-    runs = tmp_path / "new" / "runs"
-    with node_check._probe_file(runs) as (path, token):
-        node_check._look(path, token, None)
-        assert len(list(runs.iterdir())) == 2
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_was_in_the_runs_folder_stays(tmp_path: Path) -> None:
-    (tmp_path / "search").mkdir()
-    with node_check._probe_file(tmp_path):
-        pass
-    assert [file.name for file in tmp_path.iterdir()] == ["search"]
