@@ -193,6 +193,8 @@ class Bucket:
             client.download_file(self.name, self.prefix + key, str(folder / key))
 
         for key in keys:
+            if key.startswith("/") or ".." in key.split("/"):
+                raise EnvironmentFault(f"{self.url} holds {key[:100]!r}, which leads out of it; remove it")
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             self._asked(functools.partial(read, key=key))
 

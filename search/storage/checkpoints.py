@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,8 +17,13 @@ from typing import Any
 from search.errors import EnvironmentFault, StorageFull
 from search.record.trials import EpochRow, State, Trial, Trials
 from search.storage import bucket as storage
+from search.storage import inside
 from search.storage.bucket import Bucket
 
+NAME = re.compile(r"trial-\d{4,9}/attempt-\d{1,9}/epoch-\d{4,9}")
+"""How a checkpoint is called; what is called otherwise is none of ours, and is never touched."""
+LEVELS = 3
+"""So many folders deep checkpoints lie."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 BUDGET = "--checkpoint-budget"
 PATIENCE_SECONDS = 5.0
@@ -59,16 +65,15 @@ class Shelf:
         final, aside = self.root / name, self.root / f"{name}.part"
         deadline = time.monotonic() + patience
         while True:
-            shutil.rmtree(aside, ignore_errors=True)
+            inside.remove(self.root, f"{name}.part")
             try:
-                aside.mkdir(parents=True)
+                inside.make(self.root, f"{name}.part")
                 save(aside)
                 size = bytes_under(aside)
                 if budget is not None and self.bytes() > budget:
                     raise OSError(errno.EDQUOT, f"checkpoints need more than the {budget:,} bytes of {BUDGET}")
                 written = Written(name, digest(aside), size)
-                if final.exists():  # a trainable that yields an epoch twice
-                    shutil.rmtree(final)
+                inside.remove(self.root, name)  # a trainable that yields an epoch twice
                 os.replace(aside, final)
                 return written
             except Exception as error:
@@ -80,7 +85,7 @@ class Shelf:
                     text = getattr(error, "strerror", None) or error
                     raise OSError(number, f"{text}: {free:,} bytes free, more than {needed:,} needed") from None
             finally:
-                shutil.rmtree(aside, ignore_errors=True)
+                inside.remove(self.root, f"{name}.part")
             time.sleep(0.2)
 
     def fetched(self, name: str) -> Path:
@@ -94,7 +99,8 @@ class Shelf:
 
     def names(self) -> set[str]:
         """All checkpoints there are, also those half written (`.part`)."""
-        return {str(path.relative_to(self.root)) for path in self.root.glob("trial-*/attempt-*/*")}
+        there = inside.folders(self.root, LEVELS)
+        return {name for name in there if NAME.fullmatch(name.removesuffix(".part"))}
 
     def bytes(self) -> int:
         """The bytes of all of them."""
@@ -107,19 +113,15 @@ class Shelf:
     def remove(self, names: Iterable[str]) -> None:
         """Remove checkpoints; folders of attempt and trial go with their last one."""
         for name in names:
-            folder = self.root / name
-            shutil.rmtree(folder, ignore_errors=True)
-            for parent in (folder.parent, folder.parent.parent):
-                try:
-                    parent.rmdir()
-                except OSError:
-                    break
+            inside.remove(self.root, name, empty_above=True)
 
     def remove_empty(self) -> None:
         """Remove folders with nothing in them."""
-        for folder in sorted(self.root.glob("*/**/"), reverse=True):
-            with contextlib.suppress(OSError):  # not empty, or gone
-                folder.rmdir()
+        inside.remove_empty(self.root, LEVELS)
+
+    def links(self) -> list[str]:
+        """The links that lie where checkpoints belong; they are nobody's checkpoints, and are left alone."""
+        return inside.links(self.root, LEVELS)
 
 
 class BucketShelf(Shelf):
@@ -134,6 +136,7 @@ class BucketShelf(Shelf):
 
     def write(self, trial: int, epoch: int, save: Callable[[Path], None], **how: Any) -> Written:
         """As in a folder; returns once the bucket has all of it."""
+        self.root.mkdir(parents=True, exist_ok=True)
         written = super().write(trial, epoch, save, **how)
         folder = self.root / written.name
         try:
@@ -214,7 +217,7 @@ def bytes_under(folder: Path) -> int:
     for parent, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.stat(os.path.join(parent, name)).st_size
+                total += os.lstat(os.path.join(parent, name)).st_size
             except FileNotFoundError:
                 continue
     return total
@@ -223,7 +226,7 @@ def bytes_under(folder: Path) -> int:
 def digest(folder: Path) -> str:
     """SHA-256 over the names and contents of the files in `folder`."""
     whole = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
         whole.update(str(file.relative_to(folder)).encode())
         whole.update(hashlib.sha256(file.read_bytes()).digest())
     return whole.hexdigest()
@@ -231,9 +234,12 @@ def digest(folder: Path) -> str:
 
 def verified(shelf: Shelf, name: str, sha256: str) -> Path:
     """The folder of the checkpoint `name`. Raises EnvironmentFault if it is missing or not what was recorded."""
+    if not NAME.fullmatch(name):
+        raise EnvironmentFault(f"{name[:100]!r} is no checkpoint's name")
     folder = shelf.fetched(name)
-    if not folder.is_dir():
-        raise EnvironmentFault(f"the checkpoint {folder} is missing")
+    if not inside.is_own(shelf.root, name):
+        why = "is behind a link, which is not followed" if folder.is_dir() else "is missing"
+        raise EnvironmentFault(f"the checkpoint {folder} {why}")
     try:
         same = digest(folder) == sha256
     except OSError as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from search.errors import EnvironmentFault, NameInUse, SearchError
 from search.storage import bucket as storage
+from search.storage import inside
 from search.storage.bucket import Bucket
 
 FILE = "lock"
@@ -45,10 +46,12 @@ def held(folder: Path, say: Callable[[str], None] = lambda text: None) -> Iterat
 def held_here(folder: Path) -> Iterator[None]:
     """Hold `folder` against all processes that see it. Raises NameInUse if another one does.
 
+    Who holds it may write, so links in it are refused here, with an EnvironmentFault (inside.py).
     A lock of `flock` dies with its process, also by kill -9, so none can be stale; over NFS it holds between machines.
     """
+    inside.check(folder)
     try:
-        descriptor = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = inside.plain_file(folder / FILE, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise EnvironmentFault(f"{folder} cannot be written ({error.strerror}); a search needs to") from None
     try:
@@ -120,8 +123,8 @@ def is_held(folder: Path) -> bool:
 def is_held_here(folder: Path) -> bool:
     """Whether a process that sees `folder` works on the search in it."""
     try:
-        descriptor = os.open(folder / FILE, os.O_RDONLY)
-    except OSError:
+        descriptor = inside.plain_file(folder / FILE, os.O_RDONLY)
+    except (OSError, EnvironmentFault):  # what is no lock holds nothing
         return False
     try:
         return not _taken(descriptor, fcntl.LOCK_SH, folder)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 STARTED = """
 import os
 from pathlib import Path
-from search import cluster
+from search.engine import ray_session as cluster
 from search.settings import Settings
 from tests.chaos import checker
 

@@ -238,7 +238,7 @@ def test_doctor_finds_record_decisions_checkpoints_and_mlflow_in_agreement(reque
 GARBAGE = """
 import gc, threading
 from pathlib import Path
-from search import cluster
+from search.engine import ray_session as cluster
 from search.settings import Settings
 
 gc.disable()

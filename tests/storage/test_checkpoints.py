@@ -143,8 +143,8 @@ def test_a_digest_covers_folders_within(tmp_path: Path) -> None:
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFault, match=r"the checkpoint .*trial-0001/epoch-0002 is missing"):
-        verified(Shelf(tmp_path), "trial-0001/epoch-0002", "00")
+    with pytest.raises(EnvironmentFault, match=r"the checkpoint .*trial-0001/attempt-1/epoch-0002 is missing"):
+        verified(Shelf(tmp_path), "trial-0001/attempt-1/epoch-0002", "00")
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
@@ -486,13 +486,13 @@ def test_whichever_step_fails_a_checkpoint_is_whole_or_absent(number: int, lasti
             break
     else:
         raise AssertionError("no step was the last")
-    assert at == 9, "five tries make three folders, then come two files, and one folder is moved"
+    assert at == 7, "three folders are made, then come two files, and one folder is moved"
 
 
 def test_a_writer_without_room_says_how_much_there_is_and_how_much_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = Disk(monkeypatch, errno.ENOSPC, 7, lasting=True)
+    disk = Disk(monkeypatch, errno.ENOSPC, 5, lasting=True)
     with pytest.raises(OSError, match=r"No space left on device: [\d,]+ bytes free, more than 8 needed") as raised:
         Shelf(tmp_path).write(0, 1, disk.save, patience=0)
     assert raised.value.errno == errno.ENOSPC
@@ -519,12 +519,12 @@ def test_a_writer_waits_for_room_in_the_budget(tmp_path: Path) -> None:
 
 def test_what_disappears_while_sizes_are_summed_counts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Shelf(tmp_path).write(0, 1, saving("x" * 98))
-    real = os.stat
+    real = os.lstat
 
     def stat(path: str, **options: object) -> os.stat_result:
         if str(path).endswith("progress.json"):
             raise FileNotFoundError(path)
         return real(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "lstat", stat)
     assert bytes_under(tmp_path) == 98

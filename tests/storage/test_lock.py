@@ -17,7 +17,7 @@ import pytest
 from search.errors import EnvironmentFault, NameInUse
 from search.prepared import Prepared
 from search.record.record import FILE, read
-from search.session.claim import _claimed
+from search.session.claim import claimed as beginning
 from search.settings import Settings
 from search.signals import Stop
 from search.storage import lock
@@ -26,7 +26,7 @@ from spaces.study import Study
 HOLD = """
 import sys, time
 from pathlib import Path
-from search import lock
+from search.storage import lock
 with lock.held(Path(sys.argv[1])):
     print("held", flush=True)
     if len(sys.argv) > 2:
@@ -39,7 +39,7 @@ with lock.held(Path(sys.argv[1])):
 RACE = """
 import sys, time
 from pathlib import Path
-from search import lock
+from search.storage import lock
 from search.errors import NameInUse
 lock.PATIENCE_SECONDS = 0.0
 print("ready", flush=True)
@@ -251,7 +251,7 @@ def claim(tmp_path: Path, tiny_study: Study) -> Callable[[str | None], tuple[lis
         def begin() -> None:
             together.wait()
             try:
-                with _claimed(prepared, Stop(time.monotonic())) as (folder, begun):
+                with beginning(prepared, Stop(time.monotonic())) as (folder, begun):
                     assert lock.is_held(folder)
                     assert [event.kind for event in read(folder / FILE)] == ["search"]
                     assert begun.about["name"] == read(folder / FILE)[0].body["name"] == folder.name
