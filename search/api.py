@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.findings.summary import Table, curve_table, summarize, trial_table
 from search.findings.text import configuration
+from search.record.events import Event
 from search.record.reading import about, objective_of
-from search.record.record import FILE, Event, read
+from search.record.record import FILE, read
 from search.record.trials import Trials, replayed
 from search.settings import Settings, from_environment, seconds, size
 from search.signals import Interrupted, Stop

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.record.record import Event
+from search.record.events import Event
 from search.settings import Settings
 from spaces.study import Study
 from trainables import datasets

@@ -19,7 +19,8 @@ import torch
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
-from search.record.record import FILE, Event, Record
+from search.record.events import Event
+from search.record.record import FILE, Record
 from search.record.trials import State, Trial
 from search.storage import checkpoints
 from spaces.study import Study, to_plain

@@ -11,6 +11,7 @@ import click
 from search.cli.clock import on_signals
 from search.cli.options import DEBUG, JSON, RUNS, command_line
 from search.errors import BadInput, EnvironmentFault, SearchFailed
+from search.record.events import Kind
 
 
 @click.command()
@@ -29,7 +30,7 @@ def replay(name: str, runs: Path, as_json: bool) -> None:
     events = read(found(name, runs) / FILE)
     how = about(events)
     different = differences(events, recorded_study(how, to_train=False))
-    counts = {kind: sum(event.kind == kind for event in events) for kind in ("asked", "decided", "ended")}
+    counts = {str(kind): sum(event.kind == kind for event in events) for kind in (Kind.ASKED, Kind.DECIDED, Kind.ENDED)}
     if as_json:
         click.echo(json.dumps({"name": name, "same": not different, "differences": different, **counts}, indent=1))
     else:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
+from search.record.events import Entry, Event, Kind
 from search.record.reading import about
-from search.record.record import Event
 from search.record.trials import State
 from search.settings import CONFIRM_SEEDS
 from spaces.study import Study
 
-DECIDED = ("asked", "lost", "epoch", "repeated", "decided", "ended", "settled", "confirming")
+DECIDED = (
+    Kind.ASKED,
+    Kind.LOST,
+    Kind.EPOCH,
+    Kind.REPEATED,
+    Kind.DECIDED,
+    Kind.ENDED,
+    Kind.SETTLED,
+    Kind.CONFIRMING,
+)
 """What the search writes by itself, given what it hears."""
 
 
@@ -24,7 +33,7 @@ class _Memory:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
+    def append(self, *events: Entry) -> list[Event]:
         """See `Record.append`."""
         made = [Event(0, 0.0, kind, trial, body) for kind, trial, body in events]
         self.events += made
@@ -54,7 +63,7 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
     pending: list[Event] = []
     for event in events:
         if event.kind not in DECIDED or _mended(event, search):
-            if event.kind == "restarted":
+            if event.kind == Kind.RESTARTED:
                 waiting = search.again()
                 if waiting is None or (waiting.number, waiting.attempt + 1) != (event.trial, event.body["attempt"]):
                     first = f"trial {waiting.number}, attempt {waiting.attempt + 1}" if waiting else "no trial"
@@ -76,16 +85,16 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
 
 def _mended(event: Event, search: Search) -> bool:
     """Whether `event` is of a checkpoint that the doctor made once more, of a trial that had ended."""
-    return event.kind == "repeated" and search.trials[event.trial].state is not State.RUNNING
+    return event.kind == Kind.REPEATED and search.trials[event.trial].state is not State.RUNNING
 
 
 def _tell(search: Search, event: Event) -> None:
     body = event.body
-    if event.kind in ("asked", "settled"):
+    if event.kind in (Kind.ASKED, Kind.SETTLED):
         search.ask()
-    elif event.kind == "confirming":  # when is up to the clock, too; of what is not
+    elif event.kind == Kind.CONFIRMING:  # when is up to the clock, too; of what is not
         search.confirm()
-    elif event.kind in ("epoch", "repeated"):
+    elif event.kind in (Kind.EPOCH, Kind.REPEATED):
         metrics = body.get("metrics")
         if metrics is None:  # a repeated epoch keeps only whether its metrics were those known
             known = search.trials[event.trial].epochs[body["epoch"] - 1].metrics
@@ -99,9 +108,9 @@ def _tell(search: Search, event: Event) -> None:
             sha256=body["sha256"],
             size=body["bytes"],
         )
-    elif event.kind == "lost":
+    elif event.kind == Kind.LOST:
         search.lost(event.trial or 0, body["state"], body["why"])
-    elif event.kind == "ended" and body["state"] not in (State.STOPPED, State.COMPLETE):  # which nobody else says
+    elif event.kind == Kind.ENDED and body["state"] not in (State.STOPPED, State.COMPLETE):  # which nobody else says
         search.end(event.trial or 0, body["state"], body["why"], body.get("traceback", ""))
 
 

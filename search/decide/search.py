@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from search.decide import settled
 from search.decide.samplers.sampler import Sampler
 from search.decide.schedulers.scheduler import Scheduler
-from search.record.record import Event
+from search.record.events import Entry, Event, Kind
 from search.record.trials import (
     AUDIT,
     CONFIRMATION,
@@ -52,7 +52,7 @@ def _own_seed(seed: int, number: int) -> int:
 class Events(Protocol):
     """Where a search writes; `Record` is one."""
 
-    def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
+    def append(self, *events: Entry) -> list[Event]:
         """See `Record.append`."""
 
 
@@ -97,7 +97,7 @@ class Search:
         self._ends: list[tuple[State, str]] = []
         for event in past:
             self._apply(event)
-            if event.kind == "decided":
+            if event.kind == Kind.DECIDED:
                 self.scheduler.decide(self._number(event), event.body["epoch"], event.body["value"])
 
     def again(self) -> Trial | None:
@@ -122,7 +122,7 @@ class Search:
         number, point = len(self.trials), dict(self.trials[due[0]].point)
         if SEED in point:
             point[SEED] = _own_seed(self.seed, number)
-        self._append(("asked", number, {"point": config_of(point), "origin": f"{CONFIRMATION} {due[0]}"}))
+        self._append((Kind.ASKED, number, {"point": config_of(point), "origin": f"{CONFIRMATION} {due[0]}"}))
         return self.trials[number]
 
     def _ask(self) -> Trial | None:
@@ -145,7 +145,7 @@ class Search:
             if proposed is None:
                 return None
             point, origin = config_of(proposed), PROPOSED
-        self._append(("asked", number, {"point": point, "origin": origin}))
+        self._append((Kind.ASKED, number, {"point": point, "origin": origin}))
         return self.trials[number]
 
     def _settled(self) -> bool:
@@ -153,7 +153,7 @@ class Search:
         if self._until_settled and self.trials.settled is None:
             verdict = settled.verdict(self.trials, self.study)
             if verdict is not None:
-                self._append(("settled", None, verdict))
+                self._append((Kind.SETTLED, None, verdict))
         return self.trials.settled is not None
 
     def confirm(self) -> None:
@@ -163,7 +163,7 @@ class Search:
         """
         plan = self.confirmation_plan()
         if plan is not None and self.trials.confirming is None:
-            self._append(("confirming", None, plan))
+            self._append((Kind.CONFIRMING, None, plan))
 
     def confirmation_plan(self) -> dict[str, Any] | None:
         """What would be confirmed now: the best `trials`, the `control` or None, and how many `seeds` of each.
@@ -187,7 +187,7 @@ class Search:
             "checkpoint": row.checkpoint if row else None,
             "epoch": row.number if row else 0,
         }
-        self._append(("restarted", trial.number, told))
+        self._append((Kind.RESTARTED, trial.number, told))
 
     def config(self, trial: Trial) -> dict[str, Any]:
         """What the trainable is called with."""
@@ -216,22 +216,22 @@ class Search:
         saved = {"checkpoint": checkpoint, "sha256": sha256, "bytes": size}
         if epoch <= len(trial.epochs):
             same = dict(metrics) == dict(trial.epochs[epoch - 1].metrics)
-            self._append(("repeated", number, {"epoch": epoch, "same": same, **saved}))
+            self._append((Kind.REPEATED, number, {"epoch": epoch, "same": same, **saved}))
             return True
         value = metrics.get(self.study.objective.metric, math.nan)
         best = self.study.objective.best([*trial.values(self.study.objective), value])
         row = {"epoch": epoch, "metrics": dict(metrics), "seconds": seconds, **saved}
-        events: list[tuple[str, int | None, Mapping[str, Any]]] = [("epoch", number, {**row, **(place or {})})]
+        events: list[Entry] = [(Kind.EPOCH, number, {**row, **(place or {})})]
         if not math.isfinite(value):
             metric, known = self.study.objective.metric, ", ".join(sorted(metrics)) or "none"
             state, why = State.DIVERGED, f"{metric} is {value} after epoch {epoch}; reported were: {known}"
             if metric not in metrics:  # a fault of the code, which other values of hyperparameters would not mend
                 state = State.FAILED
                 why = f"epoch {epoch} lacks the metric {metric}; reported were: {known}; yield it, or set the objective"
-            self._append(*events, ("ended", number, {"state": state, "why": why}))
+            self._append(*events, (Kind.ENDED, number, {"state": state, "why": why}))
             return False
         if epoch >= self.study.epochs_of(trial.point):
-            self._append(*events, ("ended", number, {"state": State.COMPLETE, "why": "reached the full budget"}))
+            self._append(*events, (Kind.ENDED, number, {"state": State.COMPLETE, "why": "reached the full budget"}))
             return False
         if trial.exempt:
             self._append(*events)
@@ -241,10 +241,10 @@ class Search:
         goes_on = decision.go_on or spared is not None
         if decision.rung is not None:
             told = {"epoch": epoch, "value": best, "rung": decision.rung, "cutoff": decision.cutoff, "go_on": goes_on}
-            events.append(("decided", number, {**told, **({"spared": spared} if spared else {})}))
+            events.append((Kind.DECIDED, number, {**told, **({"spared": spared} if spared else {})}))
         if not goes_on:
             why = f"{best:.4f} after {epoch} epochs, {decision.cutoff:.4f} was needed"
-            events.append(("ended", number, {"state": State.STOPPED, "why": why}))
+            events.append((Kind.ENDED, number, {"state": State.STOPPED, "why": why}))
         self._append(*events)
         return goes_on
 
@@ -263,7 +263,7 @@ class Search:
         """Trial `number` ended in `state` for another reason than the scheduler's; nothing if it has ended already."""
         if self.trials[number].state is State.RUNNING:
             told = {"state": state, "why": why, **({"traceback": traceback} if traceback else {})}
-            self._append(("ended", number, told))
+            self._append((Kind.ENDED, number, told))
 
     def lost(self, number: int, state: State, why: str) -> bool:
         """Trial `number` lost its worker and would end in `state`; say whether it will be tried again instead."""
@@ -273,7 +273,7 @@ class Search:
         if trial.losses.count(state) >= RETRIES[state]:
             self.end(number, state, f"{why} ({trial.attempt} attempts)")
             return False
-        self._append(("lost", number, {"attempt": trial.attempt, "state": state, "why": why}))
+        self._append((Kind.LOST, number, {"attempt": trial.attempt, "state": state, "why": why}))
         return True
 
     def hopeless(self) -> bool:
@@ -281,36 +281,36 @@ class Search:
         last = self._ends[-FAILURES_IN_A_ROW:]
         return len(last) == FAILURES_IN_A_ROW and last[0][0] is State.FAILED and len(set(last)) == 1
 
-    def note(self, kind: str, body: Mapping[str, Any], trial: int | None = None) -> None:
+    def note(self, kind: Kind, body: Mapping[str, Any], trial: int | None = None) -> None:
         """Write down an event that is not about the course of a trial."""
         self._append((kind, trial, body))
 
-    def _append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> None:
+    def _append(self, *events: Entry) -> None:
         with uninterrupted():  # or memory would lack what is on disk
             for event in self.record.append(*events):
                 self._apply(event)
 
     def _apply(self, event: Event) -> None:
         self.trials.apply(event)
-        if event.kind == "asked":
+        if event.kind == Kind.ASKED:
             trial = self.trials[event.trial]
             if not trial.exempt:
                 self.sampler.started(trial.number, trial.point)
-        elif event.kind == "epoch":
+        elif event.kind == Kind.EPOCH:
             trial = self.trials[event.trial]
             if not trial.exempt:
                 self.sampler.heard(trial.number, trial.best_so_far(self.study.objective))
-        elif event.kind == "ended":
+        elif event.kind == Kind.ENDED:
             trial = self.trials[event.trial]
             # Without its numbers, which differ from trial to trial, a message tells one fault from another.
             self._ends.append((trial.state, re.sub(r"\d+", "#", trial.why)))
             if not trial.exempt:
                 self.sampler.ended(trial.number, trial.state, trial.best_so_far(self.study.objective))
-        elif event.kind == "lost":
+        elif event.kind == Kind.LOST:
             self._waiting.append(self._number(event))
-        elif event.kind == "confirming":
+        elif event.kind == Kind.CONFIRMING:
             self._waiting = [number for number in self._waiting if self.trials[number].confirms is not None]
-        elif event.kind == "resumed":
+        elif event.kind == Kind.RESUMED:
             self.max_trials = event.body["trials"]
             self._confirm = event.body.get("confirm", self._confirm)
             self._confirm_seeds = event.body.get("confirm_seeds", self._confirm_seeds)

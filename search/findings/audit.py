@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.findings.intervals import share_interval
-from search.record.record import Event
+from search.record.events import Event, Kind
 from search.record.trials import AUDIT, State, Trials
 
 FEWEST = 4
@@ -29,7 +29,7 @@ def document(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
     """
     rows: dict[int, dict[str, Any]] = {}
     for event in events:
-        if event.kind == "decided" and event.body.get("spared") == AUDIT and event.trial is not None:
+        if event.kind == Kind.DECIDED and event.body.get("spared") == AUDIT and event.trial is not None:
             told = {"trial": event.trial, **{key: event.body[key] for key in ("rung", "value", "cutoff")}}
             rows.setdefault(event.trial, told)
     if not rows:
@@ -43,7 +43,7 @@ def document(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
         row["thrown_away"] = done and objective.better(row["final"], best)
     finals = [row for row in rows.values() if row["final"] is not None]
     thrown = sum(row["thrown_away"] for row in finals)
-    first = min(event.body["rung"] for event in events if event.kind == "decided")
+    first = min(event.body["rung"] for event in events if event.kind == Kind.DECIDED)
     fair = [trial for trial in complete if trial.number in rows or trial.given]
     pairs = [(trial.best_so_far(objective)[first - 1], trial.best_value(objective)) for trial in fair]
     return {

@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.decide.samplers.optuna_sampler import distribution
 from search.errors import EnvironmentFault, StorageFull
+from search.record.events import Event
 from search.record.reading import objective_of, space_of
-from search.record.record import Event
 from search.record.trials import State, Trial, replayed
 from spaces.space import Space
 

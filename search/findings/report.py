@@ -24,9 +24,10 @@ from search.errors import EnvironmentFault, StorageFull
 from search.findings import audit, comparison, confirmed, figures, importance, intervals, test_pictures
 from search.findings.summary import summarize
 from search.findings.text import clock, short
+from search.record.events import BEGINNINGS, Event, Kind
 from search.record.reading import about, full_config, objective_of, space_of
 from search.record.record import FILE as RECORD
-from search.record.record import Event, read
+from search.record.record import read
 from search.record.trials import WORTHLESS, State, Trial, Trials, replayed
 from search.storage import checkpoints
 from search.storage.runs import REPORT, command
@@ -600,12 +601,12 @@ class Story:
         """Every process that worked on the search: when it began, where, by which command, and how it left."""
         rows: list[dict[str, str]] = []
         for event in self.events:
-            if event.kind in ("search", "resumed"):
+            if event.kind in BEGINNINGS:
                 body = event.body
                 began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(event.at - body.get("after_s", 0.0)))
                 told = body.get("resume_command") or body.get("command", "")
                 rows.append({"began": began, "node": str(body.get("node", "")), "command": str(told), "left": ""})
-            elif event.kind == "finished" and rows:
+            elif event.kind == Kind.FINISHED and rows:
                 rows[-1]["left"] = f"{event.body['state']} {event.body.get('why', '')}".strip()
         return rows
 

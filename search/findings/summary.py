@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from search.findings import audit, confirmed
+from search.record.events import BEGINNINGS, Event, Kind
 from search.record.reading import about, finished, full_config, last, objective_of, spent
-from search.record.record import FILE, Event, read
+from search.record.record import FILE, read
 from search.record.trials import Trials, replayed
 from search.storage import lock
 from search.storage.bucket import shown
@@ -26,7 +27,7 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
     events = events or read(folder / FILE)
     first, how = events[0].body, about(events)
     ending = finished(events)
-    starts = [event.body["began"] for event in events if event.kind == "epoch" and "began" in event.body]
+    starts = [event.body["began"] for event in events if event.kind == Kind.EPOCH and "began" in event.body]
     trials = replayed(events, objective_of(events))
     seconds = sum(row.seconds for trial in trials for row in trial.epochs)
     wall = ending.get("wall_s", round(spent(events), 1))
@@ -44,17 +45,17 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
         "training_s": round(seconds, 1),
         "utilisation": round(seconds * how["cpus"] / (how["cores"] * wall), 3) if wall and how["cores"] else None,
         "first_trial_s": round(min(starts) - first["started_at"], 1) if starts else None,
-        "sessions": sum(event.kind in ("search", "resumed") for event in events),
+        "sessions": sum(event.kind in BEGINNINGS for event in events),
         "best": best(events, trials),
         "published": _claim(how, trials),
         "settled": trials.settled,
         "audit": audit.document(events, trials),
         "confirmation": confirmed.document(first["fixed"], trials),
         "warm_start": first.get("warm_start", []),
-        "test_openings": sum(event.kind == "tested" for event in events),
+        "test_openings": sum(event.kind == Kind.TESTED for event in events),
         "run_dir": shown(folder.resolve()),
         "report": shown((folder / REPORT).resolve()) if (folder / REPORT).is_file() else None,
-        "mlflow": last(events, "published") or {"tracking_uri": how["tracking_uri"]},
+        "mlflow": last(events, Kind.PUBLISHED) or {"tracking_uri": how["tracking_uri"]},
         "command": first["command"],
         "resume": command("resume", folder),
         "ui": f"python -m search ui{elsewhere(folder.parent)}",

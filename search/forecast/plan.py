@@ -33,8 +33,8 @@ from search.engine import places
 from search.findings.text import clock
 from search.forecast.probe import LATE, MB, Measured, Probe, measure
 from search.prepared import Prepared
+from search.record.events import Entry, Event, Kind
 from search.record.reading import spent
-from search.record.record import Event
 from search.record.trials import State
 from search.signals import ending_seconds
 from spaces.space import Config, Value
@@ -204,7 +204,7 @@ class _Play:
         self._noise, self._hinted, self._learned = chance.random(), 2 * chance.random(), chance.random()
         self._quiet = chance.random()
         self._worth: dict[int, float] = {}
-        goes_on = [Event(len(past) + 1, 0.0, "resumed", None, {"trials": trials})] if past else []
+        goes_on = [Event(len(past) + 1, 0.0, Kind.RESUMED, None, {"trials": trials})] if past else []
         past = [*past, *goes_on]
         self._search = Search(study, self, self, scheduler, seed=seed, trials=trials, past=past, **options)
 
@@ -263,7 +263,7 @@ class _Play:
 
     # The record: nothing is kept but what the search itself remembers.
 
-    def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
+    def append(self, *events: Entry) -> list[Event]:
         """See `search.search.Events`."""
         made = [Event(self._events + 1 + i, 0.0, *event) for i, event in enumerate(events)]
         self._events += len(made)

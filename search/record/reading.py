@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.record.record import Event
+from search.record.events import BEGINNINGS, Event, Kind
 from search.record.trials import Trial
 from spaces.space import Space, from_plain
 from spaces.study import Objective
@@ -21,7 +21,7 @@ def space_of(events: Sequence[Event]) -> Space:
     return Space({each["name"]: from_plain(each) for each in about(events)["definition"]["space"]})
 
 
-def last(events: Sequence[Event], kind: str) -> Mapping[str, Any]:
+def last(events: Sequence[Event], kind: Kind) -> Mapping[str, Any]:
     """The body of the last event of `kind`, or an empty one."""
     return next((event.body for event in reversed(events) if event.kind == kind), {})
 
@@ -30,7 +30,7 @@ def about(events: Sequence[Event]) -> dict[str, Any]:
     """What the search is and how it runs: as it began, with the changes of every process that went on with it."""
     merged = dict(events[0].body)
     for event in events:
-        if event.kind == "resumed":
+        if event.kind == Kind.RESUMED:
             merged |= event.body
     return merged
 
@@ -38,9 +38,9 @@ def about(events: Sequence[Event]) -> dict[str, Any]:
 def finished(events: Sequence[Event]) -> Mapping[str, Any]:
     """How the last process left the search; empty if it died, or still works."""
     for event in reversed(events):
-        if event.kind == "finished":
+        if event.kind == Kind.FINISHED:
             return event.body
-        if event.kind in ("search", "resumed"):
+        if event.kind in BEGINNINGS:
             break
     return {}
 
@@ -50,14 +50,14 @@ def spent(events: Sequence[Event]) -> float:
     total = start = end = 0.0
     left = False
     for event in events:
-        if event.kind in ("search", "resumed"):
+        if event.kind in BEGINNINGS:
             total += end - start
             start, left = event.at - event.body["after_s"], False
         left = left or bool(event.body.get("posthumous"))
         if not left:
             end = event.at
         # What others add after a search was left is no work on it.
-        left = left or event.kind == "finished"
+        left = left or event.kind == Kind.FINISHED
     return total + end - start
 
 

@@ -33,35 +33,21 @@ import shutil
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from search.errors import EnvironmentFault, StorageFull
+from search.record.events import Entry, Event, Kind
 from search.signals import uninterrupted
 
 SCHEMA = 2
 FILE = "record.db"
 PAGE = 4096
+KINDS = {str(kind): kind for kind in Kind}
 
 Row = tuple[int, float, str, int | None, str, int]
 """An event as it is stored: `id`, `at`, kind, trial, body as JSON, checksum."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One row: `id` counts from 1 without gaps, `at` is the time in seconds since 1970.
-
-    Between the events of one process `at` advances by the monotonic clock, so a clock that is set while a search runs
-    changes no duration.
-    """
-
-    id: int
-    at: float
-    kind: str
-    trial: int | None
-    body: Mapping[str, Any]
 
 
 class Ahead(Protocol):
@@ -109,14 +95,11 @@ class Record:
         if version != SCHEMA:
             raise EnvironmentFault(f"the record {path} has version {version}, this code reads version {SCHEMA}")
 
-    def append(self, *events: tuple[str, int | None, Mapping[str, Any]]) -> list[Event]:
+    def append(self, *events: Entry) -> list[Event]:
         """Add `(kind, trial, body)` of each event, all of them or none, and return them as they were written."""
         now = self._epoch + time.monotonic()
-        written = [Event(self._next + i, now, kind, trial, body) for i, (kind, trial, body) in enumerate(events)]
-        rows: list[Row] = []
-        for event in written:
-            text = json.dumps(event.body, sort_keys=True)
-            rows.append((event.id, event.at, event.kind, event.trial, text, _checksum(event, text)))
+        written = [Event(self._next + i, now, Kind(kind), trial, body) for i, (kind, trial, body) in enumerate(events)]
+        rows = [_row(event) for event in written]
         with uninterrupted():
             if self._ahead is not None:
                 self._ahead.append(rows)
@@ -126,7 +109,7 @@ class Record:
     def absorb(self, rows: Sequence[Row]) -> None:
         """Add rows as another record has them. Raises EnvironmentFault unless they are whole and the next ones."""
         for number, row in enumerate(rows, self._next):
-            if row[0] != number or row[5] != _checksum(Event(*row[:4], {}), row[4]):
+            if row[0] != number or row[5] != _checksum(*row[:5]):
                 raise EnvironmentFault(f"event {number} of the record {self.path} came damaged from where it is kept")
         with uninterrupted():
             self._insert(rows)
@@ -154,11 +137,12 @@ class Record:
             for id_, at, kind, trial, text, crc in self._db.execute(
                 "SELECT id, at, kind, trial, body, crc FROM events WHERE id > ? ORDER BY id", (after,)
             ):
-                event = Event(id_, at, kind, trial, {})
-                if id_ != expected or crc != _checksum(event, text):
+                if id_ != expected or crc != _checksum(id_, at, kind, trial, text):
                     raise EnvironmentFault(f"the record {self.path} is damaged at event {expected}")
+                if kind not in KINDS:
+                    raise EnvironmentFault(f"event {id_} of the record {self.path} is of an unknown kind: {kind!r}")
                 expected += 1
-                yield replace(event, body=json.loads(text))
+                yield Event(id_, at, KINDS[kind], trial, json.loads(text))
         except sqlite3.DatabaseError as error:
             raise EnvironmentFault(f"the record {self.path} is damaged after event {expected - 1}: {error}") from None
 
@@ -212,8 +196,7 @@ def salvage(path: Path) -> tuple[int, Path]:
         for id_, at, kind, trial, text, crc in damaged.execute(
             "SELECT id, at, kind, trial, body, crc FROM events ORDER BY id"
         ):
-            event = Event(id_, at, kind, trial, {})
-            if id_ != len(events) + 1 or crc != _checksum(event, text):
+            if id_ != len(events) + 1 or crc != _checksum(id_, at, kind, trial, text):
                 break
             events.append((id_, at, kind, trial, text, crc))
     events = [row for row in events if row[0] == 1 or row[1] != events[-1][1]]
@@ -249,5 +232,10 @@ def _raise_if_full(error: Exception, path: Path, needed: int) -> None:
         ) from None
 
 
-def _checksum(event: Event, text: str) -> int:
-    return zlib.crc32(f"{event.id} {event.at!r} {event.kind} {event.trial} {text}".encode())
+def _row(event: Event) -> Row:
+    told = (event.id, event.at, str(event.kind), event.trial, json.dumps(event.body, sort_keys=True))
+    return *told, _checksum(*told)
+
+
+def _checksum(id_: int, at: float, kind: str, trial: int | None, text: str) -> int:
+    return zlib.crc32(f"{id_} {at!r} {kind} {trial} {text}".encode())

@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import accumulate
 from typing import Any
 
-from search.record.record import Event
+from search.record.events import Event, Kind
 from spaces.space import Value
 from spaces.study import Objective
 
@@ -216,12 +216,12 @@ class Trials:
     def apply(self, event: Event) -> None:
         """Take in one event; those that are not about a trial's course change nothing."""
         body = event.body
-        if event.kind == "asked":
+        if event.kind == Kind.ASKED:
             assert event.trial is not None
             self._trials[event.trial] = Trial(event.trial, body["point"], body["origin"], event.at)
             self._going[event.trial] = self._trials[event.trial]
             self.confirmations += self._trials[event.trial].confirms is not None
-        elif event.kind == "epoch":
+        elif event.kind == Kind.EPOCH:
             row = EpochRow(
                 body["epoch"],
                 body["metrics"],
@@ -234,36 +234,36 @@ class Trials:
             self[event.trial].epochs.append(row)
             self[event.trial].losses.clear()
             self.epochs += 1
-        elif event.kind == "repeated":
+        elif event.kind == Kind.REPEATED:
             rows, index = self[event.trial].epochs, body["epoch"] - 1
             rows[index] = replace(
                 rows[index], checkpoint=body["checkpoint"], sha256=body["sha256"], bytes=body.get("bytes", 0)
             )
-        elif event.kind == "lost":
+        elif event.kind == Kind.LOST:
             self[event.trial].losses.append(State(body["state"]))
-        elif event.kind == "restarted":
+        elif event.kind == Kind.RESTARTED:
             self[event.trial].attempt = body["attempt"]
-        elif event.kind == "ended":
+        elif event.kind == Kind.ENDED:
             trial = self[event.trial]
             trial.state, trial.why, trial.ended = State(body["state"]), body["why"], event.at
             trial.traceback = body.get("traceback", "")
             if trial.state is not State.INTERRUPTED:
                 self._going.pop(trial.number, None)
                 self._lead(trial)
-        elif event.kind == "tested":
+        elif event.kind == Kind.TESTED:
             self[event.trial].tested = body
-        elif event.kind == "confirming":
+        elif event.kind == Kind.CONFIRMING:
             self.confirming = body
             self.plans.append(body)
             for trial in self.running():
                 if trial.confirms is None:
                     trial.state, trial.why, trial.ended = State.INTERRUPTED, LEFT, event.at
-        elif event.kind == "settled":
+        elif event.kind == Kind.SETTLED:
             self.settled = body
-        elif event.kind == "finished":
+        elif event.kind == Kind.FINISHED:
             for trial in self.running():
                 trial.state, trial.why, trial.ended = State.INTERRUPTED, body["why"], event.at
-        elif event.kind == "resumed":
+        elif event.kind == Kind.RESUMED:
             self.settled = None  # if it is still so, that will be said again
             if body.get("reopened"):
                 self.confirming = None

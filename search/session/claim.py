@@ -13,6 +13,7 @@ from pathlib import Path
 
 from search.errors import EnvironmentFault, NameInUse
 from search.prepared import Prepared
+from search.record.events import Kind
 from search.record.record import FILE, Record
 from search.settings import Settings
 from search.signals import Stop
@@ -45,7 +46,7 @@ def claimed(prepared: Prepared, stop: Stop) -> Iterator[tuple[Path, Prepared]]:
                     file.unlink()
                 with Record(aside / FILE, create=True, ahead=mirror.log(folder)) as record:
                     try:
-                        record.append(("search", None, about))
+                        record.append((Kind.SEARCH, None, about))
                     except NameInUse:  # another process has begun one there in the meantime
                         continue
                     past = tuple(record.events())

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from search import provenance
 from search.decide import replay
 from search.engine import places, ray_session
 from search.errors import EnvironmentFault, SearchError
+from search.record.events import BEGINNINGS, Entry, Event, Kind
 from search.record.reading import about, objective_of
-from search.record.record import FILE, Event, read, salvage
+from search.record.record import FILE, read, salvage
 from search.record.trials import EpochRow, State, Trial, Trials, replayed
 from search.session.reproduce import remake
 from search.session.resume import More, closing_event, drift, recalled, recorded_study
@@ -64,7 +64,7 @@ def search(folder: Path, uri: str, *, running: bool) -> Iterator[Finding]:
             return
     closing = None if running else closing_event(events)
     counts = ", ".join(f"{n} {state}" for state, n in replayed(events, objective_of(events)).counts().items())
-    processes = sum(event.kind in ("search", "resumed") for event in events)
+    processes = sum(event.kind in BEGINNINGS for event in events)
     seen = f"{len(events)} whole events of {processes} processes; trials: {counts or 'none'}"
     if closing is None:
         yield Finding("record", True, seen)
@@ -184,7 +184,7 @@ def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: Epo
     written = remake(prepared, trial.number, row.number, checkpoints.shelf(folder))
     told = {"epoch": row.number, "same": True, "checkpoint": written.name, "sha256": written.sha256}
     with mirror.record(folder) as record:
-        record.append(("repeated", trial.number, {**told, "bytes": written.bytes}))
+        record.append((Kind.REPEATED, trial.number, {**told, "bytes": written.bytes}))
 
 
 def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
@@ -200,7 +200,7 @@ def _salvaged(folder: Path) -> str:
     return f"its first {kept} events are whole and were kept, the rest is lost; the damaged files are in {aside}"
 
 
-def _closed(folder: Path, closing: tuple[str, int | None, Mapping[str, Any]]) -> str:
+def _closed(folder: Path, closing: Entry) -> str:
     with mirror.record(folder) as record:
         record.append(closing)
     return "the record says so now; the trials that ran are interrupted, and go on if the search does"

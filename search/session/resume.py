@@ -15,8 +15,9 @@ import spaces
 from search import provenance
 from search.errors import BadInput, EnvironmentFault
 from search.prepared import Prepared
+from search.record.events import Entry, Event, Kind
 from search.record.reading import about, finished, objective_of, spent
-from search.record.record import FILE, Event, read
+from search.record.record import FILE, read
 from search.record.trials import State, replayed
 from search.session.prepare import adapted, check_confirm, prepare, surroundings, to_search
 from search.settings import CONFIRM_SEEDS, Settings, from_environment, masked
@@ -239,16 +240,16 @@ def something_left(prepared: Prepared) -> bool:
 
 
 def _published(events: Sequence[Event]) -> bool:
-    kinds = [event.kind for event in events if event.kind in ("search", "resumed", "published")]
-    return kinds[-1] == "published"
+    kinds = [event.kind for event in events if event.kind in (Kind.SEARCH, Kind.RESUMED, Kind.PUBLISHED)]
+    return kinds[-1] == Kind.PUBLISHED
 
 
-def closing_event(events: Sequence[Event]) -> tuple[str, int | None, Mapping[str, Any]] | None:
+def closing_event(events: Sequence[Event]) -> Entry | None:
     """What the process of a search would have written in the end, if it died without; None if it has said its word."""
     if finished(events):
         return None
     why, wall = "its process died; the search can be resumed", round(spent(events), 1)
-    return "finished", None, {"state": "interrupted", "why": why, "wall_s": wall, "posthumous": True}
+    return Kind.FINISHED, None, {"state": "interrupted", "why": why, "wall_s": wall, "posthumous": True}
 
 
 def existing(study: str, settings: Settings) -> Path | None:

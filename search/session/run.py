@@ -24,6 +24,7 @@ from search.errors import ClusterLost, EnvironmentFault, SearchError, SearchFail
 from search.findings.summary import summarize
 from search.forecast.gpu_part import fits
 from search.prepared import Prepared
+from search.record.events import Kind
 from search.record.reading import finished, last, spent
 from search.record.record import Record
 from search.session.claim import claimed
@@ -69,7 +70,7 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
             "pid": os.getpid(),
             "node": os.uname().nodename,
         }
-        if 0 < settings.gpus < 1 and not any(event.kind == "epoch" for event in past) and not stop():
+        if 0 < settings.gpus < 1 and not any(event.kind == Kind.EPOCH for event in past) and not stop():
             # Before the name is taken: with a larger part the same command is to begin, not to find another search.
             doubt = fits(prepared, within=stop.left())
             if doubt:
@@ -78,7 +79,7 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
         if past:
             folder = settings.runs / about["name"]
             with mirror.record(folder) as record:
-                record.append(("resumed", None, {**here, **prepared.changes, "after_s": stop.elapsed()}))
+                record.append((Kind.RESUMED, None, {**here, **prepared.changes, "after_s": stop.elapsed()}))
                 prepared = replace(prepared, past=tuple(record.events()))
             display.say(f"{folder.name} goes on: {len(past)} events recorded, {before:.0f} s spent")
         else:
@@ -150,8 +151,8 @@ def _searched(
     def finish(state: str, why: str, patience: float) -> bool:
         if state != "done":  # where the runs are; of a search that is done, `published` says that its winner is too
             patience = patience if tracker.flush(patience) else 1.0
-            search.note("published", {**last(prepared.past, "published"), **tracker.place})
-        search.note("finished", {"state": state, "why": why, "wall_s": round(before + stop.elapsed(), 1)})
+            search.note(Kind.PUBLISHED, {**last(prepared.past, Kind.PUBLISHED), **tracker.place})
+        search.note(Kind.FINISHED, {"state": state, "why": why, "wall_s": round(before + stop.elapsed(), 1)})
         return tracker.finish(patience)
 
     fault: SearchError | None = None
@@ -309,9 +310,9 @@ def _publish(prepared: Prepared, search: Search, tracker: Tracker, folder: Path,
     from search.session.winner import crown, publish
 
     model = crown(prepared, search, folder.resolve(), display)
-    published = last(prepared.past, "published")
+    published = last(prepared.past, Kind.PUBLISHED)
     if model is not None and published.get("winner") == model.key:
-        search.note("published", published)  # once per process: it tells that nothing is left to do
+        search.note(Kind.PUBLISHED, published)  # once per process: it tells that nothing is left to do
         return True
     if not tracker.flush(PATIENCE_SECONDS):
         display.warn(f"MLflow does not answer, so no model is registered yet; `{command('sync', folder)}` will do it")
@@ -319,5 +320,5 @@ def _publish(prepared: Prepared, search: Search, tracker: Tracker, folder: Path,
     place = tracker.place
     if model is not None:
         place = publish(prepared, model, place, instead=command("sync", folder))
-    search.note("published", place)
+    search.note(Kind.PUBLISHED, place)
     return True

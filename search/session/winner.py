@@ -10,6 +10,7 @@ from search.decide.search import Search
 from search.errors import EnvironmentFault, SearchError, SearchFailed
 from search.findings import test_pictures
 from search.prepared import Prepared
+from search.record.events import Kind
 from search.record.trials import State, Trial
 from search.settings import masked
 from search.storage import checkpoints, mirror
@@ -68,7 +69,7 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -
         "test_loss": metrics["val_loss"],
         "images": len(split),
     }
-    search.note("tested", told, trial.number)
+    search.note(Kind.TESTED, told, trial.number)
     return metrics["val_accuracy"]
 
 

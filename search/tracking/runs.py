@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search.findings import confirmed
-from search.record.record import Event
+from search.record.events import Event, Kind
 from search.record.trials import CONFIRMATION, LEFT, State, Trials, replayed
 from search.tracking.store import connect
 from spaces.study import Objective
@@ -81,7 +81,7 @@ class Runs:
     def _apply(self, events: Sequence[Event]) -> None:
         for event in events:
             if event.id > self._applied:
-                if event.kind == "resumed":
+                if event.kind == Kind.RESUMED:
                     self._about = {**self._about, **event.body}
                 self._trials.apply(event)
                 self._applied = event.id
@@ -99,14 +99,14 @@ class Runs:
         confirmations = {trial.number for trial in self._trials if trial.confirms is not None}
         for event in events:
             body, stamp = event.body, int(event.at * 1000)
-            if event.kind in ("finished", "confirming"):
-                confirming = confirming or event.kind == "confirming"
-                left = running if event.kind == "finished" else running - confirmations
+            if event.kind in (Kind.FINISHED, Kind.CONFIRMING):
+                confirming = confirming or event.kind == Kind.CONFIRMING
+                left = running if event.kind == Kind.FINISHED else running - confirmations
                 status |= dict.fromkeys(left, ("KILLED", stamp))
                 for trial in left:
                     tags.setdefault(trial, []).extend(_end_tags(State.INTERRUPTED, body.get("why", LEFT)))
                 running, interrupted = running - left, interrupted | left
-            elif event.kind == "resumed":
+            elif event.kind == Kind.RESUMED:
                 confirming = confirming and not body.get("reopened")
                 again = interrupted & confirmations if confirming else interrupted
                 status |= dict.fromkeys(again, ("RUNNING", stamp))
@@ -116,7 +116,7 @@ class Runs:
             number = event.trial
             if number is None:
                 continue
-            if event.kind == "asked":
+            if event.kind == Kind.ASKED:
                 self._open_child(number, stamp)
                 running.add(number)
                 if body["origin"].startswith(CONFIRMATION):
@@ -124,18 +124,18 @@ class Runs:
                 config = {**self._about["fixed"], **body["point"]}
                 params[number] = [Param(name, str(value)) for name, value in config.items()]
                 tags.setdefault(number, []).append(RunTag("search.origin", body["origin"]))
-            elif event.kind == "epoch":
+            elif event.kind == Kind.EPOCH:
                 values = {**body["metrics"], "seconds": body["seconds"]}
                 metrics.setdefault(number, []).extend(
                     Metric(name, value, stamp, body["epoch"]) for name, value in values.items()
                 )
-            elif event.kind == "restarted":
+            elif event.kind == Kind.RESTARTED:
                 tags.setdefault(number, []).append(RunTag("search.attempt", str(body["attempt"])))
-            elif event.kind == "ended":
+            elif event.kind == Kind.ENDED:
                 running.discard(number)
                 tags.setdefault(number, []).extend(_end_tags(State(body["state"]), body["why"]))
                 status[number] = (STATUS[State(body["state"])], stamp)
-            elif event.kind == "tested":
+            elif event.kind == Kind.TESTED:
                 metrics.setdefault(number, []).append(
                     Metric("test_accuracy", body["test_accuracy"], stamp, body["epoch"])
                 )
@@ -227,20 +227,20 @@ class Runs:
             metrics |= {f"best_{objective.metric}": math.nan, "best_trial": math.nan}
         tags = [RunTag("mlflow.note.content", self._note(best))]
         for event in events:
-            if event.kind == "tested":
+            if event.kind == Kind.TESTED:
                 metrics["test_accuracy"] = event.body["test_accuracy"]
-            elif event.kind == "finished":
+            elif event.kind == Kind.FINISHED:
                 tags += [RunTag("search.state", event.body["state"]), RunTag("search.why", event.body["why"])]
                 if best is not None:  # tags, because a search that goes on may find another, and params cannot change
                     config = {**dict.fromkeys(self._about["space"], "-"), **self._about["fixed"], **best.point}
                     tags += [RunTag(f"best/{name}", str(value)) for name, value in config.items()]
-            elif event.kind == "resumed":
+            elif event.kind == Kind.RESUMED:
                 tags.append(RunTag("search.state", "running"))
         for event in events:
-            if event.kind == "finished":
+            if event.kind == Kind.FINISHED:
                 status = {"done": "FINISHED", "failed": "FAILED"}.get(event.body["state"], "KILLED")
                 self._set_status(self.parent, status, int(event.at * 1000))
-            elif event.kind == "resumed":
+            elif event.kind == Kind.RESUMED:
                 self._set_status(self.parent, "RUNNING", 0)
         # Last of all, since the cursor says that the rest is done.
         tags = [*{tag.key: tag for tag in tags}.values(), RunTag("search.cursor", str(events[-1].id))]

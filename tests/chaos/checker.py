@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.record.record import FILE, Event
+from search.record.events import Event
+from search.record.record import FILE
 from tests.chaos.command import events_of, opened
 
 ENDS = {

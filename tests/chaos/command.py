@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from search.record.record import FILE, Event
+from search.record.events import Event
+from search.record.record import FILE
 
 STUDY = Path(__file__).with_name("study.py")
 NAME = "chaos"

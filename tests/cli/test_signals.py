@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.record.record import FILE, Event, Record
+from search.record.events import Event
+from search.record.record import FILE, Record
 from search.signals import Interrupted, Stop, ending_seconds, uninterrupted
 from spaces.study import Study
 from tests.simulated import begun

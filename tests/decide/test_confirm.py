@@ -24,7 +24,8 @@ from search.errors import BadInput
 from search.findings import confirmed, intervals, report
 from search.findings.optuna_export import write_study
 from search.findings.summary import summarize
-from search.record.record import FILE, Event, Record, read
+from search.record.events import Event
+from search.record.record import FILE, Record, read
 from search.record.trials import CONFIRMATION, State, Trial
 from search.session.prepare import prepare
 from search.session.resume import More, recalled, something_left

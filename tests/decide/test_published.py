@@ -20,7 +20,7 @@ import spaces
 from search.decide import replay
 from search.decide.search import Search
 from search.errors import BadInput
-from search.record.record import Event
+from search.record.events import Event
 from search.record.trials import State
 from search.session.prepare import adapted, prepare, to_search
 from search.session.resume import more_by_command

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.decide.replay import differences
-from search.record.record import Event
+from search.record.events import Event
 from spaces.study import Study
 from tests.simulated import Curves, Memory, begun, resumed, work
 

@@ -21,7 +21,8 @@ from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import FAILURES_IN_A_ROW, RETRIES, Search
 from search.findings.summary import leaderboard, summarize
-from search.record.record import FILE, Event, Record, read
+from search.record.events import Event
+from search.record.record import FILE, Record, read
 from search.record.trials import State, Trial, Trials, replayed
 from search.storage import lock
 from spaces.study import Objective, Study

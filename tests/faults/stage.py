@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from search.record.record import Event
+from search.record.events import Event
 from tests.chaos import checker, command
 
 

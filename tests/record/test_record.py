@@ -11,26 +11,27 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import EnvironmentFault, StorageFull
-from search.record.record import FILE, Event, Record, read, salvage
+from search.record.events import Event, Kind
+from search.record.record import FILE, Record, read, salvage
 
 Entry = tuple[str, int | None, dict[str, Any]]
 
 NUMBER = r"\d{1,3}(?:,\d{3})*"
 
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20)),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
     max_leaves=8,
 )
 entries = st.tuples(
-    st.one_of(st.sampled_from(["search", "asked", "epoch", "decided", "ended"]), text),
+    st.sampled_from(Kind),
     st.one_of(st.none(), st.integers(0, 9999)),
     st.dictionaries(st.text(max_size=10), values, max_size=4),
 )
@@ -187,6 +188,18 @@ def test_the_rows_before_the_damage_can_be_had(path: Path) -> None:
     with Record(path) as record:
         good = list(islice(record.events(), 5))
     assert told(good) == SOME[:5]
+
+
+def test_an_event_of_a_kind_that_only_later_versions_know_is_refused(path: Path) -> None:
+    made(path, SOME)
+    altered(path, f"UPDATE events SET kind = 'paused', crc = {crc32(later(read(path)[5]))} WHERE id = 6")
+    with pytest.raises(EnvironmentFault, match=r"event 6 of the record .* is of an unknown kind: 'paused'"):
+        read(path)
+
+
+def later(event: Event) -> bytes:
+    """What the checksum of `event` is made of, were it of another kind."""
+    return f"{event.id} {event.at!r} paused {event.trial} {json.dumps(event.body, sort_keys=True)}".encode()
 
 
 def test_swapped_rows_are_noticed(path: Path) -> None:

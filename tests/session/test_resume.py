@@ -18,8 +18,9 @@ import spaces
 from search.decide import replay
 from search.errors import BadInput, EnvironmentFault
 from search.prepared import Prepared
+from search.record.events import Event
 from search.record.reading import about, spent
-from search.record.record import FILE, Event, Record, read, salvage
+from search.record.record import FILE, Record, read, salvage
 from search.record.trials import State, replayed
 from search.session.prepare import prepare
 from search.session.resume import (

@@ -359,7 +359,7 @@ def test_a_shelf_in_a_bucket_travels_to_workers_and_finds_its_place_there(runs: 
 
 def told(shelf: Shelf, epochs: int) -> Trials:
     """One trial with so many epochs, all on the shelf."""
-    from search.record.record import Event
+    from search.record.events import Event
 
     trials = Trials(Objective())
     events = [Event(1, 0.0, "asked", 0, {"point": {}, "origin": "start point 0"})]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import EnvironmentFault
-from search.record.record import Event
+from search.record.events import Event
 from search.record.trials import State, Trials
 from search.storage.checkpoints import FULL, Retention, Shelf, bytes_under, digest, newest, verified
 from spaces.study import Objective

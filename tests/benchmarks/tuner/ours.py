@@ -9,7 +9,7 @@ from typing import Any
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
-from search.record.record import Event
+from search.record.events import Event
 from spaces.space import Value
 from spaces.study import Study
 from tests.benchmarks.tuner.simulation import Job
