@@ -8,6 +8,7 @@ is unpickled (CIFAR-10 is published as pickles, which torchvision reads after ch
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import urllib.request
@@ -25,6 +26,9 @@ from torch import Tensor
 from trainables.cache import cache_folder
 
 Part = tuple[Tensor, Tensor]
+
+LIMIT = 2 * 10**9
+"""So many bytes a data set of a user's own may take in memory, if nothing else is said."""
 
 
 class DataError(ValueError):
@@ -89,27 +93,29 @@ def find(
     *,
     warn: Callable[[str], None] = lambda text: None,
     download: bool = True,
+    limit: int = LIMIT,
 ) -> Source:
     """Where data set `name` comes from: `data`, `SEARCH_DATA_DIR`, the cache, the network, else a stand-in.
 
     Without `download` nothing is fetched: a set that a server offers is `missing` then.
 
     `data` is an `.npz` file, an image folder (`train/<class>/*.png`, and `test/` likewise), or a folder with the files
-    of known sets: `<name>.npz` or torchvision's layout. `warn` hears what the user must know. Raises DataError for data
-    that was named and cannot be used, and for a torchvision that does not fit torch.
+    of known sets: `<name>.npz` or torchvision's layout. `warn` hears what the user must know. Data of a user's own may
+    take `limit` bytes unpacked, which their headers tell before anything is read. Raises DataError for data that was
+    named and cannot be used, and for a torchvision that does not fit torch.
     """
     if data is not None and not data.exists():
         raise DataError(f"no data at {data}; give an .npz file, an image folder, or leave --data out")
     if data is not None and data.is_file():
-        return _npz(data.stem, data, None)
+        return _npz(data.stem, data, None, limit)
     if data is not None and (data / "train").is_dir():
-        return _image_folder(data)
+        return _image_folder(data, limit)
     if name in GENERATED:
         if data is not None:
             raise DataError(f"{data} is no image folder (train/<class>/*.png) and no .npz; leave --data out for {name}")
         return GENERATED[name]()
     if name in SUBSETS:
-        return _subset(name, find(SUBSETS[name][0], data, warn=warn, download=download))
+        return _subset(name, find(SUBSETS[name][0], data, warn=warn, download=download, limit=limit))
     if name not in KNOWN:
         raise DataError(f"unknown data set {name!r}; known are {', '.join(names())}, or give --data PATH")
     given = os.environ.get("SEARCH_DATA_DIR")
@@ -121,7 +127,7 @@ def find(
             warn(f"SEARCH_DATA_DIR={given} is no folder")
     named = data is not None and not given_by_environment
     if data is not None:
-        found = _in_folder(name, data)
+        found = _in_folder(name, data, limit)
         if found:
             return found
         lacks = f"{data} holds neither {name}.npz nor {KNOWN[name].torchvision}/"
@@ -130,7 +136,7 @@ def find(
         warn(lacks)
     cache = cache_folder()
     if (cache / f"{name}.npz").is_file():
-        return _npz(name, cache / f"{name}.npz", KNOWN[name])
+        return _npz(name, cache / f"{name}.npz", KNOWN[name], limit)
     try:
         with _patience():
             return _torchvision(name, cache, download=True) if download else _offered(name, cache)
@@ -236,17 +242,18 @@ def _subset(name: str, whole: Source) -> Source:
     )
 
 
-def _in_folder(name: str, folder: Path) -> Source | None:
+def _in_folder(name: str, folder: Path, limit: int = LIMIT) -> Source | None:
     if (folder / f"{name}.npz").is_file():
-        return _npz(name, folder / f"{name}.npz", KNOWN[name])
+        return _npz(name, folder / f"{name}.npz", KNOWN[name], limit)
     known = KNOWN[name].torchvision
     if (folder / known / "raw").is_dir() or (known == "CIFAR10" and (folder / "cifar-10-batches-py").is_dir()):
         return _torchvision(name, folder, download=False)
     return None
 
 
-def _npz(name: str, path: Path, known: Known | None) -> Source:
+def _npz(name: str, path: Path, known: Known | None, limit: int) -> Source:
     """An `.npz` with `x_train`, `y_train` and perhaps `x_test`, `y_test`; labels of all parts are checked now."""
+    _check_headers(path, limit)
     labels = _checked_labels(path, _member(path, "y_train"), "y_train", None)
     if labels is None:
         raise DataError(f"{path} lacks y_train; it needs x_train and y_train, and may have x_test and y_test")
@@ -274,6 +281,49 @@ def _same_shape(train: Part, test: Part, where: str) -> None:
     shapes = [tuple(images.shape[1:]) for images, _ in (train, test)]
     if shapes[0] != shapes[1]:
         raise DataError(f"{where} holds images of (C, H, W) {shapes[1]}, the train part of {shapes[0]}")
+
+
+def _check_headers(path: Path, limit: int) -> None:
+    """Raise DataError if what the headers of an `.npz` announce is too large, or is not one label per image.
+
+    A thousand bytes can unpack to gigabytes, so this comes before anything is unpacked.
+    """
+    import zipfile
+
+    told: dict[str, tuple[tuple[int, ...], Any]] = {}
+    total = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    shape, dtype = _announced(file)
+                told[member.filename.removesuffix(".npy")] = shape, dtype
+                total += max(math.prod(shape) * dtype.itemsize, member.file_size)
+    except Exception:  # damaged, or no archive: who reads it says so
+        return
+    if total > limit:
+        raise _too_large(path, total, limit)
+    for part in ("train", "test"):
+        if f"x_{part}" in told and f"y_{part}" in told:
+            (images, _), (labels, kind) = told[f"x_{part}"], told[f"y_{part}"]
+            if len(images) in (3, 4) and len(labels) == 1 and kind.kind in "iu" and images[0] != labels[0]:
+                raise DataError(f"{path}: x_{part} has {images[0]} images for {labels[0]} labels")
+
+
+def _announced(file: Any) -> tuple[tuple[int, ...], Any]:
+    """Shape and type of the array that `file`, a member of an `.npz`, says that it holds."""
+    from numpy.lib import format as npy
+
+    first = npy.read_magic(file) == (1, 0)
+    shape, _, dtype = npy.read_array_header_1_0(file) if first else npy.read_array_header_2_0(file)
+    return shape, dtype
+
+
+def _too_large(path: Path, total: int, limit: int) -> DataError:
+    return DataError(
+        f"{path} would take {total:,} bytes in memory, and {limit:,} are allowed; --data-limit allows more, if the "
+        "machine has them"
+    )
 
 
 def _member(path: Path, key: str) -> Any:
@@ -386,34 +436,41 @@ def _offered(name: str, cache: Path) -> Source:
     return Source(name, "to be downloaded", known.classes, noise, None, missing=True)
 
 
-def _image_folder(root: Path) -> Source:
+def _image_folder(root: Path, limit: int) -> Source:
     classes = sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir())
     if len(classes) < 2:
         raise DataError(f"{root}/train has {len(classes)} class folders; at least two are needed, each with images")
-    test = partial(_read_folder, root / "test", classes) if (root / "test").is_dir() else None
-    train = _read_folder(root / "train", classes)
+    test = partial(_read_folder, root / "test", classes, limit) if (root / "test").is_dir() else None
+    train = _read_folder(root / "train", classes, limit)
     if test is not None:
         _same_shape(train, test(), str(root / "test"))
     return Source(root.name, str(root), tuple(classes), lambda: train, test)
 
 
-def _read_folder(folder: Path, classes: list[str]) -> Part:
+def _read_folder(folder: Path, classes: list[str], limit: int) -> Part:
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
-    images, labels, first = [], [], None
+    images, labels, first, total = [], [], None, 0
     for label, name in enumerate(classes):
         files = sorted(f for f in (folder / name).glob("*") if f.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"))
         if not files:
             raise DataError(f"{folder / name} holds no images (.png, .jpg, .bmp)")
         for file in files:
+            if not file.is_file():
+                raise DataError(f"{file} is no file but a pipe, a device, a folder or a broken link; remove it")
             try:
                 with Image.open(file) as picture:
+                    total += picture.width * picture.height * len(picture.getbands())
+                    if total > limit:  # told by the file's head, before its pixels are unpacked
+                        raise _too_large(folder, total, limit)
                     grey = picture.mode in ("1", "L", "I;16") if first is None else first[1]
                     if picture.mode.startswith(("I", "F")):
                         raise OSError(f"its mode is {picture.mode}; save it with 8 bits per channel")
                     array = np.asarray(picture.convert("L" if grey else "RGB"))
-            except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            except DataError:
+                raise
+            except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
                 raise DataError(f"{file} is no readable image ({_one_line(error)})") from None
             first = first or (array.shape, grey)
             if array.shape != first[0]:

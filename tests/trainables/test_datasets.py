@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import gzip
 import hashlib
+import io
+import math
 import os
 import pickle
 import random
@@ -906,3 +908,66 @@ def test_a_subset_lies_in_the_file_of_the_whole() -> None:
         "cifar10": "cifar10.npz",
         "mnist": "mnist.npz",
     }
+
+
+# What is larger than it looks
+
+
+def bomb(path: Path, *, labels: int = 1_500_000_000, images: int = 4) -> Path:
+    """An .npz of some 1,300 bytes that would unpack to as many labels of one byte."""
+    import zipfile
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        for name, shape in (("x_train", (images, 8, 8)), ("y_train", (labels,))):
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            content = math.prod(shape)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                file.write(header.getvalue())
+                for start in range(0, content, 10**7):
+                    file.write(bytes(min(10**7, content - start)))
+    return path
+
+
+def test_an_archive_that_unpacks_to_more_labels_than_images_is_refused_by_its_headers(tmp_path: Path) -> None:
+    path = bomb(tmp_path / "bomb.npz", labels=30_000_000)
+    assert path.stat().st_size < 5_000
+    with pytest.raises(DataError, match="x_train has 4 images for 30000000 labels"):
+        find("fashion_mnist", path)
+
+
+def test_an_archive_that_unpacks_to_more_than_the_limit_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = bomb(tmp_path / "bomb.npz", labels=30_000_000, images=30_000_000 // 64)
+    with pytest.raises(DataError, match=r"bomb.npz would take [\d,]+ bytes in memory, and 1,000,000 are all"):
+        find("fashion_mnist", path, limit=10**6)
+
+
+def test_a_header_that_announces_more_than_there_is_is_refused_by_the_limit(tmp_path: Path) -> None:
+    import zipfile
+
+    path = tmp_path / "liar.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, shape in (("x_train", (10**9, 28, 28)), ("y_train", (10**9,))):
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            archive.writestr(f"{name}.npy", header.getvalue())
+    with pytest.raises(DataError, match="would take 785,000,000,000 bytes in memory"):
+        find("fashion_mnist", path)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_among_images_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / "train" / name / "1.png")
+    os.mkfifo(tmp_path / "train" / "b" / "2.png")
+    with pytest.raises(DataError, match=r"2\.png is no file but a pipe, a device, a folder or a broken link"):
+        find("fashion_mnist", tmp_path)
+
+
+def test_an_image_that_unpacks_to_more_than_the_limit_is_refused_by_its_head(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("L", (3000, 3000)).save(tmp_path / "train" / name / "1.png")
+    with pytest.raises(DataError, match="would take 18,000,000 bytes in memory, and 10,000,000 are allowed"):
+        find("fashion_mnist", tmp_path, limit=10**7)
