@@ -13,7 +13,7 @@ from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.findings.summary import Table, curve_table, summarize, trial_table
 from search.findings.text import configuration
 from search.record.events import Event
-from search.record.reading import about, objective_of
+from search.record.reading import header_of, objective_of
 from search.record.record import FILE, read
 from search.record.trials import Trials, replayed
 from search.settings import Settings, from_environment, seconds, size
@@ -205,7 +205,7 @@ class Result:
         """What each trial came to, and the learning curves with the rungs at which trials were compared."""
         from search.findings.figures import overview
 
-        return overview(self.name, self._replayed(), about(self._events)["rungs"])
+        return overview(self.name, self._replayed(), header_of(self._events).rungs)
 
     def _replayed(self) -> Trials:
         return replayed(self._events, objective_of(self._events))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.record.events import Event
+from search.record.header import Header
 from search.settings import Settings
 from spaces.study import Study
 from trainables import datasets
@@ -21,7 +22,7 @@ class Prepared:
     settings: Settings
     source: datasets.Source
     data: Data
-    about: dict[str, Any]
+    header: Header
     past: tuple[Event, ...] = ()
     """What the record of a search that goes on says so far."""
     changes: Mapping[str, Any] = field(default_factory=dict)

@@ -20,34 +20,58 @@ from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
 from search.record.events import Event
+from search.record.header import Header, Process
+from search.record.reading import header_of
 from search.record.record import FILE, Record
 from search.record.trials import State, Trial
 from search.storage import checkpoints
-from spaces.study import Study, to_plain
+from spaces.study import Objective, Study, to_plain
 from trainables.classifier import Architecture
 
-ABOUT = {
-    "name": "tiny-1",
-    "id": "0f",
-    "study": "tiny",
-    "about": "",
-    "dataset": "digits",
-    "stand_in": False,
-    "cpus": 1.0,
-    "gpus": 0.0,
-    "cores": 2,
-    "started_at": 0.0,
-    "after_s": 0.0,
-    "tracking_uri": "sqlite:///mlflow.db",
-    "command": "python -m search tiny",
-    "source": "tiny",
-    "time_budget": None,
-    "seed": 0,
-    "sampler": "random",
-    "scheduler": "asha",
-    "trials": 8,
-}
-"""As much of a `search` event as resuming, replaying and summing up need, but for what the study says."""
+HEADER = Header(
+    study="tiny",
+    about="",
+    experiment="tiny",
+    dataset="digits",
+    where="made up",
+    stand_in=False,
+    digest="ab" * 32,
+    train_images=64,
+    val_images=16,
+    classes=[],
+    shape=[1, 8, 8],
+    objective=Objective(),
+    space={},
+    fixed={},
+    start=[],
+    epochs=9,
+    rungs=[],
+    trials=8,
+    time_budget=None,
+    seed=0,
+    sampler="random",
+    scheduler="asha",
+    cpus=1.0,
+    gpus=0.0,
+    concurrent=None,
+    tracking_uri="sqlite:///mlflow.db",
+    trial_timeout=None,
+    checkpoint_budget=None,
+    command="python -m search tiny",
+    definition={},
+    source="tiny",
+    data=None,
+    data_dir=None,
+    user="me",
+    versions={"python": "3"},
+    commit="",
+    code="00",
+    study_code=None,
+    name="tiny-1",
+    id="0f",
+    process=Process(concurrent=2, cores=2.0, pid=1, node="here"),
+)
+"""A search that has begun, but for what a study says."""
 
 
 class Memory:
@@ -66,31 +90,35 @@ class Memory:
         return made
 
 
+def header(**changes: Any) -> dict[str, Any]:
+    """The body of a `search` event, with these keys of it changed."""
+    return Header.from_plain({**HEADER.to_plain(), **changes}).to_plain()
+
+
 def first_event(study: Study, **changes: Any) -> tuple[str, None, dict[str, Any]]:
     told = {
         "objective": {"metric": study.objective.metric, "mode": study.objective.mode},
         "fixed": dict(study.fixed),
         "epochs": study.epochs,
-        "space": {},
         "definition": to_plain(study),
     }
-    return "search", None, {**ABOUT, **told, **changes}
+    return "search", None, header(**{**told, **changes})
 
 
 def searching(study: Study, record: Any, past: Sequence[Event]) -> Search:
     """The search that `past`, the events of `record` so far, describe."""
-    how = past[0].body
+    first = header_of(past[:1])
     return Search(
         study,
         record,
-        SAMPLERS[how["sampler"]](study, how["seed"]),
-        SCHEDULERS[how["scheduler"]](study),
-        seed=how["seed"],
-        trials=how["trials"],
-        audit=how.get("audit", 0.0),
-        until_settled=how.get("until_settled", False),
-        confirm=how.get("confirm"),
-        confirm_seeds=how.get("confirm_seeds", 3),
+        SAMPLERS[first.sampler](study, first.seed),
+        SCHEDULERS[first.scheduler](study),
+        seed=first.seed,
+        trials=first.trials,
+        audit=first.audit,
+        until_settled=first.until_settled,
+        confirm=first.confirm,
+        confirm_seeds=first.confirm_seeds,
         past=past,
     )
 
@@ -207,7 +235,7 @@ def kept(
     So many `steps` of it, all by default; it was left in the state `end`, or was killed if that is None.
     """
     folder = runs / "tiny-1"
-    folder.mkdir(parents=True)
+    (folder / "checkpoints").mkdir(parents=True)
     space = {name: str(range_) for name, range_ in study.ranges.items()}
     with Record(folder / FILE, create=True) as record:
         search = begun(study, record, **{"space": space, "rungs": [1, 3], **changes})

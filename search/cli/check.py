@@ -22,14 +22,14 @@ from search.record.events import Kind
 def replay(name: str, runs: Path, as_json: bool) -> None:
     """Derive every suggestion and every stop of a search anew from its record, without training; compare."""
     from search.decide.replay import differences
-    from search.record.reading import about
+    from search.record.reading import header_of
     from search.record.record import FILE, read
     from search.session.resume import drift, recorded_study
     from search.storage.runs import found
 
     events = read(found(name, runs) / FILE)
-    how = about(events)
-    different = differences(events, recorded_study(how, to_train=False))
+    header = header_of(events)
+    different = differences(events, recorded_study(header, to_train=False))
     counts = {str(kind): sum(event.kind == kind for event in events) for kind in (Kind.ASKED, Kind.DECIDED, Kind.ENDED)}
     if as_json:
         click.echo(json.dumps({"name": name, "same": not different, "differences": different, **counts}, indent=1))
@@ -39,7 +39,7 @@ def replay(name: str, runs: Path, as_json: bool) -> None:
     if different:
         from search import provenance
 
-        since = drift(how, provenance.code(how["source"]))
+        since = drift(header, provenance.code(header.source))
         raise SearchFailed("; ".join([*different, *since]))
 
 

@@ -75,10 +75,10 @@ def show(name: str, runs: Path, as_json: bool) -> None:
 def _compared(events: Any) -> str:
     """What each setting of a grid changes, as lines of text; nothing for another sampler."""
     from search.findings import comparison
-    from search.record.reading import about, objective_of, space_of
+    from search.record.reading import header_of, objective_of, space_of
     from search.record.trials import replayed
 
-    if about(events).get("sampler") != "grid":
+    if header_of(events).sampler != "grid":
         return ""
     trials = replayed(events, objective_of(events))
     return comparison.table(comparison.compare(space_of(events), trials), trials.objective.metric)

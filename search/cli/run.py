@@ -149,9 +149,9 @@ def _plan(prepared: Any, stop: Any, probe: float | None, *, as_json: bool) -> No
 
     told = plan.plan(prepared, elapsed=stop.elapsed, **({} if probe is None else {"probe_seconds": probe}))
     if as_json:
-        click.echo(json.dumps({**prepared.about, "plan": told}, indent=1))
+        click.echo(json.dumps({**prepared.header.to_plain(), "plan": told}, indent=1))
     else:
-        click.echo(f"{messages.plan(prepared.study, prepared.about)}\n\n{plan.text(told, prepared.about)}")
+        click.echo(f"{messages.plan(prepared.study, prepared.header)}\n\n{plan.text(told, prepared.header)}")
 
 
 def _tell(summary: dict[str, Any], fault: SearchError | None, exit_code: int, *, as_json: bool) -> None:

@@ -9,9 +9,8 @@ from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
 from search.record.events import Entry, Event, Kind
-from search.record.reading import about
+from search.record.reading import header_of
 from search.record.trials import State
-from search.settings import CONFIRM_SEEDS
 from spaces.study import Study
 
 DECIDED = (
@@ -47,18 +46,19 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
     and loss in the recorded order, and what it writes is compared with what is recorded. It ends at the first
     difference, because all that follows would differ too.
     """
-    how, memory = about(events), _Memory()
+    # The budgets are those it began with; what a later process changed in them is told in its event.
+    header, memory = header_of(events[:1]), _Memory()
     search = Search(
         study,
         memory,
-        SAMPLERS[how["sampler"]](study, how["seed"]),
-        SCHEDULERS[how["scheduler"]](study),
-        seed=how["seed"],
-        trials=events[0].body["trials"],
-        confirm=events[0].body.get("confirm"),
-        until_settled=how.get("until_settled", False),
-        audit=how.get("audit", 0.0),
-        confirm_seeds=events[0].body.get("confirm_seeds", CONFIRM_SEEDS),
+        SAMPLERS[header.sampler](study, header.seed),
+        SCHEDULERS[header.scheduler](study),
+        seed=header.seed,
+        trials=header.trials,
+        confirm=header.confirm,
+        until_settled=header.until_settled,
+        audit=header.audit,
+        confirm_seeds=header.confirm_seeds,
     )
     pending: list[Event] = []
     for event in events:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from search.decide.samplers.optuna_sampler import distribution
 from search.errors import EnvironmentFault, StorageFull
 from search.record.events import Event
-from search.record.reading import objective_of, space_of
+from search.record.reading import header_of, objective_of, space_of
 from search.record.trials import State, Trial, replayed
 from spaces.space import Space
 
@@ -36,7 +36,7 @@ def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
     the trial, and of the study for what was fixed in all trials. Raises StorageFull or EnvironmentFault if the file
     cannot be written.
     """
-    about, objective = events[0].body, objective_of(events)
+    header, objective = header_of(events), objective_of(events)
     space = space_of(events)
     told = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -47,14 +47,14 @@ def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
         storage = RDBStorage("sqlite:///optuna.db", {"creator": lambda: _connected(path)})
         study = optuna.create_study(
             storage=storage,
-            study_name=about["name"],
+            study_name=header.name,
             direction="maximize" if objective.mode == "max" else "minimize",
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([objective.metric])
-        fixed = {f"fixed/{name}": value for name, value in sorted(about["fixed"].items())}
-        for name, value in {**{key: about[key] for key in ("study", "dataset", "command")}, **fixed}.items():
+        fixed = {f"fixed/{name}": value for name, value in sorted(header.fixed.items())}
+        for name, value in {**{key: getattr(header, key) for key in ("study", "dataset", "command")}, **fixed}.items():
             study.set_user_attr(name, value)
         for trial in replayed(events, objective):
             if trial.state is State.RUNNING and not running:

@@ -25,7 +25,8 @@ from search.findings import audit, comparison, confirmed, figures, importance, i
 from search.findings.summary import summarize
 from search.findings.text import clock, short
 from search.record.events import BEGINNINGS, Event, Kind
-from search.record.reading import about, full_config, objective_of, space_of
+from search.record.header import Header
+from search.record.reading import header_of, objective_of, space_of
 from search.record.record import FILE as RECORD
 from search.record.record import read
 from search.record.trials import WORTHLESS, State, Trial, Trials, replayed
@@ -89,7 +90,7 @@ def page(folder: Path, events: Sequence[Event], data: Data | None = None) -> str
     )
     environment.filters |= {"value": value_text, "svg": Markup, "clock": clock}
     story = Story(folder, events, data)
-    return environment.get_template("report.html").render(story=story, **summarize(folder, events), how=story.how)
+    return environment.get_template("report.html").render(story=story, **summarize(folder, events), header=story.header)
 
 
 def value_text(value: Any) -> str:
@@ -106,12 +107,12 @@ class Story:
     folder: Path
     events: Sequence[Event]
     data: Data | None = None
-    how: Mapping[str, Any] = field(init=False)
+    header: Header = field(init=False)
     trials: Trials = field(init=False)
     space: Space = field(init=False)
 
     def __post_init__(self) -> None:
-        self.how = about(self.events)
+        self.header = header_of(self.events)
         self.objective = objective_of(self.events)
         self.trials = replayed(self.events, self.objective)
         self.space = space_of(self.events)
@@ -120,7 +121,7 @@ class Story:
         self.found = (
             self.winner and self.trials[self.winner.number if self.winner.confirms is None else self.winner.confirms]
         )
-        self.classes = [str(name) for name in self.how.get("classes", ())]
+        self.classes = [str(name) for name in self.header.classes]
 
     # Head
 
@@ -143,7 +144,7 @@ class Story:
     @property
     def examples_are(self) -> str:
         """What the data consists of."""
-        return "points" if tuple(self.how.get("shape", ())) == PLANE else "images"
+        return "points" if tuple(self.header.shape) == PLANE else "images"
 
     @property
     def short_of_budget(self) -> bool:
@@ -155,7 +156,7 @@ class Story:
         """The winner's hyperparameters, the searched ones first."""
         if self.winner is None:
             return []
-        whole = full_config(self.events, self.winner)
+        whole = self.header.full_config(self.winner.point)
         return [(name, short(whole[name])) for name in sorted(whole, key=lambda name: (name not in self.space, name))]
 
     # Course
@@ -202,11 +203,11 @@ class Story:
     @property
     def rungs(self) -> list[int]:
         """The epochs at which trials were compared."""
-        return list(self.how.get("rungs", ()))
+        return list(self.header.rungs)
 
     def _budget(self, trial: Trial) -> int:
         """The epochs of `trial` at its full budget; a published setting has its own."""
-        return epochs_of(trial.point, self.how["epochs"])
+        return epochs_of(trial.point, self.header.epochs)
 
     # What mattered
 
@@ -229,7 +230,7 @@ class Story:
     def at(self) -> importance.Slice:
         """The trials at the rung at which hyperparameters are compared."""
         rungs = self.rungs or [1]
-        return importance.at_rung(self._alike, [*rungs, int(self.how["epochs"])], self.needed, self.objective)
+        return importance.at_rung(self._alike, [*rungs, self.header.epochs], self.needed, self.objective)
 
     @property
     def enough(self) -> bool:
@@ -267,7 +268,7 @@ class Story:
     def importances(self) -> list[tuple[str, float]]:
         """Hyperparameters and their shares in the variance of values at the rung, the largest first."""
         points = [trial.point for trial in self.at.trials]
-        found = importance.importances(self.space, points, self.at.values, seed=int(self.how.get("seed", 0)))
+        found = importance.importances(self.space, points, self.at.values, seed=self.header.seed)
         return list(found.items())
 
     @property
@@ -324,8 +325,7 @@ class Story:
     @property
     def published(self) -> float | None:
         """The test accuracy that the published setting is said to have."""
-        told = self.how.get("published")
-        return float(told) if isinstance(told, (int, float)) else None
+        return self.header.published
 
     @cached_property
     def _examples(self) -> tuple[test_pictures.Examples | None, str]:
@@ -409,7 +409,7 @@ class Story:
     @cached_property
     def regions(self) -> str:
         """The figure of what the winner decides, where data are points in the plane; else ""."""
-        if tuple(self.how.get("shape", ())) != PLANE or self.winner is None:
+        if tuple(self.header.shape) != PLANE or self.winner is None:
             return ""
         row = self.winner.best_epoch(self.objective)
         if row.checkpoint is None or row.sha256 is None:
@@ -510,7 +510,7 @@ class Story:
     @cached_property
     def confirmation(self) -> dict[str, Any] | None:
         """What fresh seeds made of the best settings: `rows`, the best first, what is said of them, and the figure."""
-        told = confirmed.document(self.how["fixed"], self.trials)
+        told = confirmed.document(self.header.fixed, self.trials)
         if told is None:
             return None
         control = told["control"]
@@ -536,7 +536,7 @@ class Story:
     @cached_property
     def groups(self) -> list[comparison.Group]:
         """Comparisons with all else equal, if the sampler went over a grid."""
-        return comparison.compare(self.space, self.trials) if self.how.get("sampler") == "grid" else []
+        return comparison.compare(self.space, self.trials) if self.header.sampler == "grid" else []
 
     @property
     def comparisons(self) -> list[dict[str, Any]]:
@@ -557,7 +557,7 @@ class Story:
         """Commands, and what each is good for."""
         trial = f" --trial {self.winner.number}" if self.winner else " --trial 0"
         return [
-            (str(self.how["command"]), "the search, as it was begun"),
+            (self.header.command, "the search, as it was begun"),
             (
                 command("replay", self.folder),
                 "derives every suggestion and stop anew from the record, and compares",
@@ -572,27 +572,27 @@ class Story:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """What the numbers depend on: seeds, data, code, versions."""
-        how, definition = self.how, self.how["definition"]
-        versions = ", ".join(f"{name} {version}" for name, version in how.get("versions", {}).items())
+        header, definition = self.header, self.header.definition
+        versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
         told = [
-            ("seed", f"{how['seed']}; the one of each trial is made from it and the trial's number"),
-            ("sampler, scheduler", f"{how['sampler']}, {how['scheduler']}"),
+            ("seed", f"{header.seed}; the one of each trial is made from it and the trial's number"),
+            ("sampler, scheduler", f"{header.sampler}, {header.scheduler}"),
             (
                 "split",
                 f"{definition['val_fraction']:.3g} held out for validation, seed {definition.get('split_seed')}",
             ),
-            ("data", f"{how['dataset']}: {how.get('where', '')}"),
-            ("data SHA-256", str(how.get("digest", ""))),
-            ("commit", str(how.get("commit", ""))),
-            ("code SHA-256", str(how.get("code", ""))),
-            ("study file SHA-256", str(how.get("study_code") or "")),
+            ("data", f"{header.dataset}: {header.where}"),
+            ("data SHA-256", header.digest),
+            ("commit", header.commit),
+            ("code SHA-256", header.code),
+            ("study file SHA-256", header.study_code or ""),
             ("versions", versions),
             (
                 "resources",
-                f"{how['cpus']:g} CPU and {how['gpus']:g} GPU{' or none' if how.get('also_cpus') else ''} per trial; "
-                f"{how.get('cores', '?')} cores",
+                f"{header.cpus:g} CPU and {header.gpus:g} GPU{' or none' if header.also_cpus else ''} per trial; "
+                f"{header.process.cores or '?'} cores",
             ),
-            ("platform", str(how.get("platform", ""))),
+            ("platform", header.platform),
         ]
         return [(name, text) for name, text in told if text]
 

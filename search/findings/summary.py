@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from search.findings import audit, confirmed
 from search.record.events import BEGINNINGS, Event, Kind
-from search.record.reading import about, finished, full_config, last, objective_of, spent
+from search.record.header import Header
+from search.record.reading import finished, header_of, last, objective_of, spent
 from search.record.record import FILE, read
 from search.record.trials import Trials, replayed
 from search.storage import lock
@@ -25,52 +26,54 @@ def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, 
     `audit` and `confirmation` are those of `audit.document` and `confirmation.document`.
     """
     events = events or read(folder / FILE)
-    first, how = events[0].body, about(events)
+    header = header_of(events)
     ending = finished(events)
     starts = [event.body["began"] for event in events if event.kind == Kind.EPOCH and "began" in event.body]
     trials = replayed(events, objective_of(events))
     seconds = sum(row.seconds for trial in trials for row in trial.epochs)
     wall = ending.get("wall_s", round(spent(events), 1))
     return {
-        "name": first["name"],
-        "study": first["study"],
+        "name": header.name,
+        "study": header.study,
         "state": ending.get("state") or ("running" if lock.is_held(folder) else "interrupted"),
         "why": ending.get("why", ""),
-        "dataset": first["dataset"],
-        "stand_in": first["stand_in"],
-        "seed": first["seed"],
+        "dataset": header.dataset,
+        "stand_in": header.stand_in,
+        "seed": header.seed,
         "trials": trials.counts(),
         "epochs": trials.epochs,
         "wall_s": wall,
         "training_s": round(seconds, 1),
-        "utilisation": round(seconds * how["cpus"] / (how["cores"] * wall), 3) if wall and how["cores"] else None,
-        "first_trial_s": round(min(starts) - first["started_at"], 1) if starts else None,
+        "utilisation": round(seconds * header.cpus / (header.process.cores * wall), 3)
+        if wall and header.process.cores
+        else None,
+        "first_trial_s": round(min(starts) - header.started_at, 1) if starts else None,
         "sessions": sum(event.kind in BEGINNINGS for event in events),
-        "best": best(events, trials),
-        "published": _claim(how, trials),
+        "best": best(header, trials),
+        "published": _claim(header, trials),
         "settled": trials.settled,
         "audit": audit.document(events, trials),
-        "confirmation": confirmed.document(first["fixed"], trials),
-        "warm_start": first.get("warm_start", []),
+        "confirmation": confirmed.document(header.fixed, trials),
+        "warm_start": list(header.warm_start),
         "test_openings": sum(event.kind == Kind.TESTED for event in events),
         "run_dir": shown(folder.resolve()),
         "report": shown((folder / REPORT).resolve()) if (folder / REPORT).is_file() else None,
-        "mlflow": last(events, Kind.PUBLISHED) or {"tracking_uri": how["tracking_uri"]},
-        "command": first["command"],
+        "mlflow": last(events, Kind.PUBLISHED) or {"tracking_uri": header.tracking_uri},
+        "command": header.command,
         "resume": command("resume", folder),
         "ui": f"python -m search ui{elsewhere(folder.parent)}",
     }
 
 
-def _claim(how: Mapping[str, Any], trials: Trials) -> dict[str, Any] | None:
+def _claim(header: Header, trials: Trials) -> dict[str, Any] | None:
     """The published test accuracy of the study on these data, and whether that setting was trained here; or None."""
-    claimed = how.get("published")
+    claimed = header.published
     if claimed is None:
         return None
     return {"test_accuracy": claimed, "trained": any(trial.published for trial in trials)}
 
 
-def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
+def best(header: Header, trials: Trials) -> dict[str, Any] | None:
     """The best trial: its number, epoch, configuration, what it was best in and its accuracies, or None."""
     trial = trials.best()
     if trial is None:
@@ -83,7 +86,7 @@ def best(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
         "confirmed_from": trial.confirms,
         "epoch": row.number,
         "complete": trial.state == "complete",
-        "config": full_config(events, trial),
+        "config": header.full_config(trial.point),
         "metric": metric,
         **{name: value for name, value in row.metrics.items() if name in (metric, "val_accuracy")},
         "test_accuracy": known.get("test_accuracy"),

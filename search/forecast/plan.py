@@ -34,6 +34,7 @@ from search.findings.text import clock
 from search.forecast.probe import LATE, MB, Measured, Probe, measure
 from search.prepared import Prepared
 from search.record.events import Entry, Event, Kind
+from search.record.header import Header
 from search.record.reading import spent
 from search.record.trials import State
 from search.signals import ending_seconds
@@ -93,7 +94,7 @@ def plan(
     `elapsed` tells the seconds since the command began, which a search would have spent so far too. The probe takes
     about `probe_seconds`; with 0 nothing is measured, and only trials and epochs are foretold.
     """
-    settings, study, about = prepared.settings, prepared.study, prepared.about
+    settings, study, header = prepared.settings, prepared.study, prepared.header
     checked = elapsed()
     concurrent = places.slots_here(settings)
     points = points_of(study, settings.seed)
@@ -101,7 +102,7 @@ def plan(
     if probe_seconds:
         configs = [study.full_config(point, seed=0) for _, point in points]
         probed = measure(
-            about["source"],
+            header.source,
             prepared.data,
             configs,
             cpus=settings.cpus,
@@ -123,14 +124,14 @@ def plan(
     seconds = _seconds(points, probed, checked)
     courses = foretell(
         study,
-        SCHEDULERS[about["scheduler"]],
-        trials=about["trials"],
+        SCHEDULERS[header.scheduler],
+        trials=header.trials,
         concurrent=concurrent,
         seed=settings.seed,
         seconds=seconds or Seconds(),
         limit=_left(prepared),
         past=prepared.past,
-        options={"audit": settings.audit, "confirm": settings.confirm, "confirm_seeds": about["confirm_seeds"]},
+        options={"audit": settings.audit, "confirm": settings.confirm, "confirm_seeds": header.confirm_seeds},
     )
     limit = _left(prepared) if seconds else None
     out_of_time = sum(course.out_of_time for course in courses) * 2 > len(courses)
@@ -138,15 +139,15 @@ def plan(
     if seconds and settings.gpus:
         hours["gpu_hours"] = _range([course.busy * settings.gpus / 3600 for course in courses])
     return {
-        "data": "to be downloaded" if prepared.source.missing else "stand-in" if about["stand_in"] else "at hand",
-        "rungs": about["rungs"],
+        "data": "to be downloaded" if prepared.source.missing else "stand-in" if header.stand_in else "at hand",
+        "rungs": header.rungs,
         "concurrent": concurrent,
         "trials": _range([course.trials for course in courses]),
         "epochs": _range([course.epochs for course in courses]),
         "seconds": None if seconds is None else _range([course.seconds for course in courses]),
         **({"cpu_hours": None} if seconds is None else hours),
         # Without a measure nobody knows which of two limits comes first.
-        "ends_by": None if about["time_budget"] and not seconds else "time budget" if out_of_time else "trials",
+        "ends_by": None if header.time_budget and not seconds else "time budget" if out_of_time else "trials",
         "memory_mb": {row["what"]: row["memory_mb"] for row in rows if row["memory_mb"] is not None},
         "fits": {
             "time_budget": None if limit is None else not out_of_time,
@@ -321,7 +322,7 @@ def _seconds(points: Sequence[tuple[str, Config]], probed: Probe, begun: float) 
 
 
 def _left(prepared: Prepared) -> float | None:
-    limit = prepared.about["time_budget"]
+    limit = prepared.header.time_budget
     return limit if limit is None or not prepared.past else max(0.0, limit - spent(prepared.past))
 
 
@@ -353,16 +354,16 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.3g}")
 
 
-def text(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+def text(told: Mapping[str, Any], header: Header) -> str:
     """The plan for people."""
     trials, epochs, seconds = told["trials"], told["epochs"], told["seconds"]
     lines = ["plan"]
     where = {"to be downloaded": "will be downloaded first", "stand-in": "CANNOT BE HAD; A STAND-IN WILL BE USED"}
-    lines.append(f"  data      {about['dataset']}: {where.get(told['data'], 'at hand')}")
+    lines.append(f"  data      {header.dataset}: {where.get(told['data'], 'at hand')}")
     lines.append(f"  trials    {_three(trials, str)}")
     lines.append(f"  epochs    {_three(epochs, str)}")
     if seconds:
-        budget = f", of {clock(about['time_budget'])} allowed" if about["time_budget"] else ""
+        budget = f", of {clock(header.time_budget)} allowed" if header.time_budget else ""
         lines.append(f"  time      {_three(seconds, clock)}{budget}")
         for kind in ("cpu", "gpu"):
             if told.get(f"{kind}_hours"):

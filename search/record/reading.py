@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.record.events import BEGINNINGS, Event, Kind
-from search.record.trials import Trial
+from search.record.header import Header
 from spaces.space import Space, from_plain
 from spaces.study import Objective
 
@@ -18,7 +18,7 @@ def objective_of(events: Sequence[Event]) -> Objective:
 
 def space_of(events: Sequence[Event]) -> Space:
     """What the search that `events` record varies."""
-    return Space({each["name"]: from_plain(each) for each in about(events)["definition"]["space"]})
+    return Space({each["name"]: from_plain(each) for each in events[0].body["definition"]["space"]})
 
 
 def last(events: Sequence[Event], kind: Kind) -> Mapping[str, Any]:
@@ -26,13 +26,13 @@ def last(events: Sequence[Event], kind: Kind) -> Mapping[str, Any]:
     return next((event.body for event in reversed(events) if event.kind == kind), {})
 
 
-def about(events: Sequence[Event]) -> dict[str, Any]:
+def header_of(events: Sequence[Event]) -> Header:
     """What the search is and how it runs: as it began, with the changes of every process that went on with it."""
     merged = dict(events[0].body)
     for event in events:
         if event.kind == Kind.RESUMED:
             merged |= event.body
-    return merged
+    return Header.from_plain(merged)
 
 
 def finished(events: Sequence[Event]) -> Mapping[str, Any]:
@@ -59,8 +59,3 @@ def spent(events: Sequence[Event]) -> float:
         # What others add after a search was left is no work on it.
         left = left or event.kind == Kind.FINISHED
     return total + end - start
-
-
-def full_config(events: Sequence[Event], trial: Trial) -> dict[str, Any]:
-    """Every hyperparameter of `trial`: what was fixed and what was searched."""
-    return dict(sorted({**events[0].body["fixed"], **trial.point}.items()))

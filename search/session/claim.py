@@ -40,13 +40,14 @@ def claimed(prepared: Prepared, stop: Stop) -> Iterator[tuple[Path, Prepared]]:
                 mirrored = bucket.of(folder) is not None
                 if (folder / FILE).exists() or (folder.exists() and not mirrored):
                     continue
-                about = {**prepared.about, "name": name, "id": uuid.uuid4().hex, "after_s": stop.elapsed()}
-                about["started_at"] = time.time() - about["after_s"]
+                process = replace(prepared.header.process, after_s=stop.elapsed())
+                began = time.time() - process.after_s
+                header = replace(prepared.header, name=name, id=uuid.uuid4().hex, started_at=began, process=process)
                 for file in aside.glob(f"{FILE}*"):
                     file.unlink()
                 with Record(aside / FILE, create=True, ahead=mirror.log(folder)) as record:
                     try:
-                        record.append((Kind.SEARCH, None, about))
+                        record.append((Kind.SEARCH, None, header.to_plain()))
                     except NameInUse:  # another process has begun one there in the meantime
                         continue
                     past = tuple(record.events())
@@ -62,7 +63,7 @@ def claimed(prepared: Prepared, stop: Stop) -> Iterator[tuple[Path, Prepared]]:
                         f"{folder} cannot be made ({error.strerror}); free space, or choose another --runs"
                     ) from None
                 stack.enter_context(lock.held_in_bucket(folder))
-                yield folder, replace(prepared, about=about, past=past)
+                yield folder, replace(prepared, header=header, past=past)
                 return
             where = bucket.shown(settings.runs)
             raise NameInUse(f"a search named {settings.name} exists in {where}; choose another --name")

@@ -14,7 +14,7 @@ from search.decide import replay
 from search.engine import places, ray_session
 from search.errors import EnvironmentFault, SearchError
 from search.record.events import BEGINNINGS, Entry, Event, Kind
-from search.record.reading import about, objective_of
+from search.record.reading import header_of, objective_of
 from search.record.record import FILE, read, salvage
 from search.record.trials import EpochRow, State, Trial, Trials, replayed
 from search.session.reproduce import remake
@@ -72,9 +72,9 @@ def search(folder: Path, uri: str, *, running: bool) -> Iterator[Finding]:
         died = f"{seen}; the last process died: resume goes on with it, --repair closes it"
         yield Finding("record", False, died, lambda: _closed(folder, closing))
         events = read(folder / FILE)
-    how, trials = about(events), replayed(events, objective_of(events))
+    header, trials = header_of(events), replayed(events, objective_of(events))
     yield _tried("decisions", lambda: _decisions(events))
-    changed = drift(how, provenance.code(how["source"]))
+    changed = drift(header, provenance.code(header.source))
     otherwise = "trials that go on or are reproduced may come out otherwise"
     yield Finding("code", True, "; ".join([*changed, otherwise]) if changed else "as when the search began")
     yield _checkpoints(folder, events, trials, running=running)
@@ -140,7 +140,7 @@ def _gpus() -> str:
 
 
 def _decisions(events: Sequence[Event]) -> str:
-    different = replay.differences(events, recorded_study(about(events), to_train=False))
+    different = replay.differences(events, recorded_study(header_of(events), to_train=False))
     if different:
         raise EnvironmentFault("; ".join(different))
     return "every suggestion and every stop follows from the record"

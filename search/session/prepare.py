@@ -22,6 +22,7 @@ from search.engine import ray_session
 from search.engine.worker import send_along
 from search.errors import BadInput, EnvironmentFault, NameInUse
 from search.prepared import Prepared
+from search.record.header import Header
 from search.record.record import FILE
 from search.session.warm_start import warmed
 from search.settings import Settings
@@ -67,53 +68,53 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         )
     budget = settings.time_budget or study.time_budget
     rungs = SCHEDULERS[study.scheduler](study).rungs
-    about = {
-        "study": study.name,
-        "about": study.about,
-        "experiment": study.name + ("-stand-in" if source.stand_in else ""),
-        "dataset": source.name,
-        "where": source.where,
-        "stand_in": source.stand_in,
-        "digest": digest,
-        "train_images": len(data.train),
-        "val_images": len(data.val),
-        "classes": list(data.classes),
-        "shape": list(data.shape),
-        "objective": {"metric": study.objective.metric, "mode": study.objective.mode},
-        "space": {key: str(range_) for key, range_ in study.ranges.items()},
-        "fixed": dict(study.fixed),
-        "start": [dict(point) for point in study.start],
+    header = Header(
+        study=study.name,
+        about=study.about,
+        experiment=study.name + ("-stand-in" if source.stand_in else ""),
+        dataset=source.name,
+        where=source.where,
+        stand_in=source.stand_in,
+        digest=digest,
+        train_images=len(data.train),
+        val_images=len(data.val),
+        classes=list(data.classes),
+        shape=list(data.shape),
+        objective=study.objective,
+        space={key: str(range_) for key, range_ in study.ranges.items()},
+        fixed=dict(study.fixed),
+        start=[dict(point) for point in study.start],
         # A claim about a data set says nothing of another one.
-        "published": named.published[0].test_accuracy if _claim_holds(named, source, settings) else None,
-        "warm_start": [each.plain() for each in taken],
-        "warm_start_from": list(settings.warm_start),
-        "audit": settings.audit,
-        "until_settled": settings.until_settled,
-        "epochs": study.epochs,
-        "rungs": list(rungs),
-        "trials": trials,
-        "confirm": settings.confirm,
-        "confirm_seeds": settings.confirm_seeds or choices.CONFIRM_SEEDS,
-        "time_budget": budget,
-        "seed": settings.seed,
-        "sampler": study.sampler,
-        "scheduler": study.scheduler,
-        "cpus": settings.cpus,
-        "gpus": settings.gpus,
-        "also_cpus": settings.also_cpus,
-        "concurrent": settings.concurrent or "as many as fit",
-        "tracking_uri": choices.masked(settings.tracking),
-        "trial_timeout": settings.trial_timeout,
-        "checkpoint_budget": settings.checkpoint_budget,
-        "command": settings.command,
-        "definition": to_plain(study),
-        "source": spaces.source(name),
-        "data": str(settings.data.resolve()) if settings.data else None,
-        "data_dir": os.environ.get("SEARCH_DATA_DIR") if settings.data is None else None,
-        "user": provenance.user(),
+        published=named.published[0].test_accuracy if _claim_holds(named, source, settings) else None,
+        warm_start=[each.plain() for each in taken],
+        warm_start_from=list(settings.warm_start),
+        audit=settings.audit,
+        until_settled=settings.until_settled,
+        epochs=study.epochs,
+        rungs=list(rungs),
+        trials=trials,
+        confirm=settings.confirm,
+        confirm_seeds=settings.confirm_seeds or choices.CONFIRM_SEEDS,
+        time_budget=budget,
+        seed=settings.seed,
+        sampler=study.sampler,
+        scheduler=study.scheduler,
+        cpus=settings.cpus,
+        gpus=settings.gpus,
+        also_cpus=settings.also_cpus,
+        concurrent=settings.concurrent,
+        tracking_uri=choices.masked(settings.tracking),
+        trial_timeout=settings.trial_timeout,
+        checkpoint_budget=settings.checkpoint_budget,
+        command=settings.command,
+        definition=to_plain(study),
+        source=spaces.source(name),
+        data=str(settings.data.resolve()) if settings.data else None,
+        data_dir=os.environ.get("SEARCH_DATA_DIR") if settings.data is None else None,
+        user=provenance.user(),
         **provenance.code(spaces.source(name)),
-    }
-    return Prepared(study, settings, source, data, about)
+    )
+    return Prepared(study, settings, source, data, header)
 
 
 def _free(folder: Path) -> None:

@@ -16,11 +16,12 @@ from search import provenance
 from search.errors import BadInput, EnvironmentFault
 from search.prepared import Prepared
 from search.record.events import Entry, Event, Kind
-from search.record.reading import about, finished, objective_of, spent
+from search.record.header import Header
+from search.record.reading import finished, header_of, objective_of, spent
 from search.record.record import FILE, read
 from search.record.trials import State, replayed
 from search.session.prepare import adapted, check_confirm, prepare, surroundings, to_search
-from search.settings import CONFIRM_SEEDS, Settings, from_environment, masked
+from search.settings import Settings, from_environment, masked
 from search.signals import ending_seconds
 from search.storage import bucket, lock, mirror
 from search.storage.runs import searches
@@ -103,22 +104,22 @@ def recalled(
     which the runs that a setting has had count. Raises EnvironmentFault if the data are not the recorded
     ones, BadInput if the trainable cannot be found.
     """
-    how = {**about(events), **(given or {})}
-    study = recorded_study(how)
-    total, limit = how["trials"] + (more.trials or 0), how["time_budget"]
+    header = header_of(events).changed(given or {})
+    study = recorded_study(header)
+    total, limit = header.trials + (more.trials or 0), header.time_budget
     if more.seconds is not None:
         limit = more.seconds + (limit if limit is not None else spent(events))
     elif more.trials is not None:
         limit = None
-    before = how.get("confirm"), how.get("confirm_seeds", CONFIRM_SEEDS)
+    before = header.confirm, header.confirm_seeds
     confirm, confirm_seeds = more.confirm or before[0], more.confirm_seeds or before[1]
     if confirm is None and more.confirm_seeds is not None:
         raise BadInput("--confirm-seeds says how often --confirm trains a setting again; give --confirm too")
     check_confirm(confirm, total)
     uri = tracking_uri(folder, events)
-    data = how["data"]
-    if data is None and how["data_dir"] and how["data_dir"] in how["where"] and not os.environ.get("SEARCH_DATA_DIR"):
-        data = how["data_dir"]  # it was found there by a variable that is no longer set
+    data, there = header.data, header.data_dir
+    if data is None and there and there in header.where and not os.environ.get("SEARCH_DATA_DIR"):
+        data = there  # it was found there by a variable that is no longer set
     settings = Settings(
         name=folder.name,
         runs=folder.parent,
@@ -126,31 +127,31 @@ def recalled(
         trials=total,
         epochs=study.epochs,
         time_budget=limit,
-        concurrent=more.concurrent or (how["asked_concurrent"]),
-        cpus=how["cpus"],
-        gpus=how["gpus"],
-        also_cpus=how.get("also_cpus", False),
-        seed=how["seed"],
-        audit=how.get("audit", 0.0),
-        until_settled=how.get("until_settled", False),
-        sampler=how["sampler"],
-        scheduler=how["scheduler"],
-        trial_timeout=more.trial_timeout or how["trial_timeout"],
-        checkpoint_budget=more.checkpoint_budget or how["checkpoint_budget"],
+        concurrent=more.concurrent or header.concurrent,
+        cpus=header.cpus,
+        gpus=header.gpus,
+        also_cpus=header.also_cpus,
+        seed=header.seed,
+        audit=header.audit,
+        until_settled=header.until_settled,
+        sampler=header.sampler,
+        scheduler=header.scheduler,
+        trial_timeout=more.trial_timeout or header.trial_timeout,
+        checkpoint_budget=more.checkpoint_budget or header.checkpoint_budget,
         confirm=confirm,
         confirm_seeds=confirm_seeds if confirm else None,
         tracking_uri=uri,
         ray_address=from_environment()["ray_address"],
         command=command,
     )
-    source, data_set, digest = surroundings(study, settings, display, stand_in=how["stand_in"])
-    if digest != how["digest"]:
+    source, data_set, digest = surroundings(study, settings, display, stand_in=header.stand_in)
+    if digest != header.digest:
         raise EnvironmentFault(
-            f"{folder.name} was searched on other data ({how['where']}, SHA-256 {how['digest'][:12]}…) than there is "
+            f"{folder.name} was searched on other data ({header.where}, SHA-256 {header.digest[:12]}…) than there is "
             f"now ({source.where}, {digest[:12]}…); put the recorded data back, or start a new search"
         )
-    now = provenance.code(how["source"])
-    for line in drift(how, now):
+    now = provenance.code(header.source)
+    for line in drift(header, now):
         display.warn(f"{line}; trials that go on may come out otherwise")
     changes = {
         "trials": total,
@@ -161,12 +162,13 @@ def recalled(
         "confirm": confirm,
         "confirm_seeds": confirm_seeds,
         "resume_command": command,
-        **(given or {}),
         **now,
     }
+    header = replace(header, concurrent=settings.concurrent, **changes)
+    changes |= given or {}
     if confirm and (more.trials or more.seconds or (confirm, confirm_seeds) != before):
         changes["reopened"] = True
-    return Prepared(study, settings, source, data_set, {**how, **changes}, tuple(events), changes)
+    return Prepared(study, settings, source, data_set, header, tuple(events), changes)
 
 
 def _none(config: Mapping[str, Any], data: Any, *, resume: Path | None = None) -> Iterator[Epoch]:
@@ -180,7 +182,7 @@ def tracking_uri(folder: Path, events: Sequence[Event] = ()) -> str:
     """
     given = from_environment()["tracking_uri"]
     try:
-        recorded = about(events or read(folder / FILE))["tracking_uri"]
+        recorded = header_of(events or read(folder / FILE)).tracking_uri
     except EnvironmentFault:  # a damaged record, as the doctor meets it
         recorded = Settings(runs=folder.parent).tracking
     uri: str = given or recorded
@@ -193,28 +195,28 @@ def tracking_uri(folder: Path, events: Sequence[Event] = ()) -> str:
     return uri
 
 
-def recorded_study(how: dict[str, Any], *, to_train: bool = True) -> Study:
+def recorded_study(header: Header, *, to_train: bool = True) -> Study:
     """The study of a record, with the trainable that its name or file gives today. Raises BadInput.
 
     Unless it is wanted `to_train`: then nothing is imported, so that to look at a search runs no code of its author.
     """
     try:
-        return from_plain(how["definition"], spaces.load(how["source"]).trainable if to_train else _none)
+        return from_plain(header.definition, spaces.load(header.source).trainable if to_train else _none)
     except (spaces.UnknownStudy, SpaceError) as error:
-        raise BadInput(f"{how['name']} was a search of {how['source']}: {error}") from None
+        raise BadInput(f"{header.name} was a search of {header.source}: {error}") from None
 
 
-def drift(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def drift(then: Header, now: Mapping[str, Any]) -> list[str]:
     """What has changed in code and versions, a line for each."""
     lines = [
         f"{name} was {version}, and is {now['versions'][name]}"
-        for name, version in then["versions"].items()
+        for name, version in then.versions.items()
         if now["versions"].get(name) != version
     ]
-    if then["code"] != now["code"]:
+    if then.code != now["code"]:
         lines.append("the code of this service has changed since the search began")
-    if then["study_code"] != now["study_code"]:
-        lines.append(f"the study file {then['source']} has changed since the search began")
+    if then.study_code != now["study_code"]:
+        lines.append(f"the study file {then.source} has changed since the search began")
     return lines
 
 
@@ -227,15 +229,16 @@ def something_left(prepared: Prepared) -> bool:
         return True
     if limit is not None and limit - spent(events) <= ending_seconds(limit):
         return False
-    trials = replayed(events, objective_of(events))
+    trials, before = replayed(events, objective_of(events)), header_of(events)
     reopened = prepared.changes.get("reopened", False)
     unfinished = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
     if trials.confirming is not None and not reopened:  # what the search proper left behind stays so
         return bool(trials.due(trials.confirming)) or any(trial.confirms is not None for trial in unfinished)
-    if prepared.about.get("confirm") and (reopened or trials.confirming is None):
+    if prepared.header.confirm and (reopened or trials.confirming is None):
         return True
-    more = any(prepared.about[key] != about(events)[key] for key in ("trials", "time_budget"))
-    fewer = len(trials.searched) < prepared.about["trials"] and (trials.settled is None or more)
+    now = prepared.header
+    more = (now.trials, now.time_budget) != (before.trials, before.time_budget)
+    fewer = len(trials.searched) < prepared.header.trials and (trials.settled is None or more)
     return bool(unfinished) or fewer or finished(events)["state"] == "failed"
 
 
@@ -290,12 +293,12 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     Budgets in it are totals, so that a command that is given twice asks for no more than once. Raises BadInput if it
     asks for another search than the recorded one.
     """
-    how = about(events)
+    header = header_of(events)
     # Through JSON, as the recorded one went, which knows no tuples.
     wanted = to_search(adapted(study, settings), settings)
-    asked, recorded = json.loads(json.dumps(to_plain(wanted))), how["definition"]
+    asked, recorded = json.loads(json.dumps(to_plain(wanted))), header.definition
     # Not in records from before studies had them.
-    recorded = {"published": [], "sampler": how["sampler"], "scheduler": how["scheduler"], **recorded}
+    recorded = {"published": [], "sampler": header.sampler, "scheduler": header.scheduler, **recorded}
     differences = []
     spaces_of = [{each["name"]: range_from_plain(each) for each in plain["space"]} for plain in (recorded, asked)]
     for name in sorted({*spaces_of[0], *spaces_of[1]}):
@@ -303,7 +306,7 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
         if was != is_:
             differences.append(f"{name} was {was or 'not searched'}, asked is {is_ or 'not to search it'}")
     # What the earlier searches have since come to changes nothing of a search that began from them.
-    asked_from, recorded_from = list(settings.warm_start), how.get("warm_start_from", [])
+    asked_from, recorded_from = list(settings.warm_start), list(header.warm_start_from)
     if asked_from != recorded_from:
         differences.append(f"warm start was from {recorded_from or 'nothing'}, asked is {asked_from or 'nothing'}")
     own = [point for point in asked["start"] if point not in recorded["start"]]
@@ -319,20 +322,20 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     if asked["fixed"] != fixed:
         differences.append(f"fixed were {fixed}, asked are {asked['fixed']}")
     for key in ("seed", "cpus", "gpus", "also_cpus", "audit", "until_settled"):
-        if getattr(settings, key) != how.get(key, 0):
-            differences.append(f"{key} was {how.get(key, 0)}, asked is {getattr(settings, key)}")
-    if settings.data and _travelled(str(settings.data.resolve())) != _travelled(how["data"] or ""):
-        differences.append(f"data was {how['data'] or how['where']}, asked is {settings.data}")
-    if _travelled(how["source"]) != _travelled(spaces.source(study)):
-        differences = [f"it is of {how['source']}"]
+        if getattr(settings, key) != getattr(header, key):
+            differences.append(f"{key} was {getattr(header, key)}, asked is {getattr(settings, key)}")
+    if settings.data and _travelled(str(settings.data.resolve())) != _travelled(header.data or ""):
+        differences.append(f"data was {header.data or header.where}, asked is {settings.data}")
+    if _travelled(header.source) != _travelled(spaces.source(study)):
+        differences = [f"it is of {header.source}"]
     if differences:
-        raise BadInput(f"{how['name']} is another search: {'; '.join(differences)[:400]}; choose another --name")
-    had = how["time_budget"]
+        raise BadInput(f"{header.name} is another search: {'; '.join(differences)[:400]}; choose another --name")
+    had = header.time_budget
     seconds = None
     if settings.time_budget:
         seconds = max(0.0, settings.time_budget - (spent(events) if had is None else had))
     return More(
-        trials=max(0, (settings.trials or 0) - how["trials"]) or None,
+        trials=max(0, (settings.trials or 0) - header.trials) or None,
         seconds=seconds,
         concurrent=settings.concurrent,
         trial_timeout=settings.trial_timeout,

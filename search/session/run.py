@@ -25,11 +25,11 @@ from search.findings.summary import summarize
 from search.forecast.gpu_part import fits
 from search.prepared import Prepared
 from search.record.events import Kind
+from search.record.header import Process
 from search.record.reading import finished, last, spent
 from search.record.record import Record
 from search.session.claim import claimed
 from search.session.resume import closing_event, something_left
-from search.settings import CONFIRM_SEEDS
 from search.signals import Interrupted, Stop
 from search.storage import checkpoints, mirror
 from search.storage.runs import command
@@ -46,13 +46,13 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
 
     With `prepared.past` the search of that record goes on, unless nothing is left to do; its lock must be held.
     """
-    settings, about, past = prepared.settings, prepared.about, prepared.past
+    settings, header, past = prepared.settings, prepared.header, prepared.past
     if past and not something_left(prepared):
-        display.say(f"{about['name']} is finished; --trials and --time-budget of resume give it more")
-        summary = summarize(settings.runs / about["name"])
+        display.say(f"{header.name} is finished; --trials and --time-budget of resume give it more")
+        summary = summarize(settings.runs / header.name)
         return summary, SearchFailed(summary["why"]) if summary["state"] == "failed" else None, 0
     before = spent(past) if past else 0.0
-    limit = about["time_budget"]
+    limit = header.time_budget
     stop.allow(None if limit is None else limit - before)
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as ray:
         # Importing Tune takes a second, which fits into Ray's start.
@@ -63,28 +63,23 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
         if checker:
             stack.callback(checker.close)
             checker.check()
-        here = {
-            "asked_concurrent": settings.concurrent,
-            "concurrent": places.slots(settings),
-            "cores": places.cores(),
-            "pid": os.getpid(),
-            "node": os.uname().nodename,
-        }
+        process = Process(places.slots(settings), places.cores(), os.getpid(), os.uname().nodename)
         if 0 < settings.gpus < 1 and not any(event.kind == Kind.EPOCH for event in past) and not stop():
             # Before the name is taken: with a larger part the same command is to begin, not to find another search.
             doubt = fits(prepared, within=stop.left())
             if doubt:
                 display.warn(doubt)
-        prepared = replace(prepared, about={**about, **here})
+        prepared = replace(prepared, header=replace(header, process=process))
         if past:
-            folder = settings.runs / about["name"]
+            folder = settings.runs / header.name
             with mirror.record(folder) as record:
-                record.append((Kind.RESUMED, None, {**here, **prepared.changes, "after_s": stop.elapsed()}))
+                here = replace(prepared.header, process=replace(process, after_s=stop.elapsed())).here()
+                record.append((Kind.RESUMED, None, {**here, **prepared.changes}))
                 prepared = replace(prepared, past=tuple(record.events()))
             display.say(f"{folder.name} goes on: {len(past)} events recorded, {before:.0f} s spent")
         else:
             folder, prepared = stack.enter_context(claimed(prepared, stop))
-            display.say(f"{folder.name}\n{plan(prepared.study, prepared.about)}")
+            display.say(f"{folder.name}\n{plan(prepared.study, prepared.header)}")
         with mirror.record(folder) as record:
             fault = _searched(prepared, record, folder, stop, display, before, checker, ray.close)
     return summarize(folder), fault, 128 + stop.signal if stop.signal else 0
@@ -118,14 +113,14 @@ def _search(prepared: Prepared, record: Record) -> Search:
     return Search(
         study,
         record,
-        SAMPLERS[prepared.about["sampler"]](study, settings.seed),
-        SCHEDULERS[prepared.about["scheduler"]](study),
+        SAMPLERS[prepared.header.sampler](study, settings.seed),
+        SCHEDULERS[prepared.header.scheduler](study),
         seed=settings.seed,
-        trials=prepared.about["trials"],
+        trials=prepared.header.trials,
         confirm=settings.confirm,
         audit=settings.audit,
         until_settled=settings.until_settled,
-        confirm_seeds=prepared.about.get("confirm_seeds", CONFIRM_SEEDS),
+        confirm_seeds=prepared.header.confirm_seeds,
         past=prepared.past,
     )
 
@@ -261,7 +256,7 @@ def _train(
         settings.checkpoint_budget,
         tuple(spaces.users_folders()),
     )
-    workers, began, there = prepared.about["concurrent"], time.monotonic(), places.places(settings)
+    workers, began, there = prepared.header.process.concurrent, time.monotonic(), places.places(settings)
 
     def should_confirm() -> bool:
         return stop.deadline is not None and confirmation.time_to_begin(

@@ -10,7 +10,7 @@ from typing import Any
 
 from search.errors import BadInput
 from search.findings.text import short
-from search.record.reading import full_config, objective_of
+from search.record.reading import header_of, objective_of
 from search.record.record import FILE, read
 from search.record.trials import SEED, replayed
 from search.storage.runs import found
@@ -83,13 +83,13 @@ def _best(study: Study, name: str, runs: Path) -> list[Taken]:
     if not (folder / FILE).is_file():
         raise BadInput(f"--warm-start {name}: no search is in that folder; give a name of `python -m search list`")
     events = read(folder / FILE)
-    ranked = replayed(events, objective_of(events)).ranking()
+    header, ranked = header_of(events), replayed(events, objective_of(events)).ranking()
     if not ranked:
         raise BadInput(f"--warm-start {name}: that search has no result to start from; leave it out")
     default = study.start[0] if study.start else {}
     taken: list[Taken] = []
     for trial in ranked:
-        config = full_config(events, trial)
+        config = header.full_config(trial.point)
         if not set(config) & (set(study.space) - {SEED}):
             raise BadInput(
                 f"--warm-start {name}: it has none of the hyperparameters that {study.name} searches "

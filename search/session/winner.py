@@ -79,7 +79,7 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     `folder` is that of the search.
     Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint is bad.
     """
-    about, shelf = prepared.about, checkpoints.shelf(folder)
+    header, shelf = prepared.header, checkpoints.shelf(folder)
     best = winner(search)
     if best.state is not State.COMPLETE:
         display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
@@ -103,14 +103,14 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     accuracy = measure_winner(search, best, prepared.source, folder)
     return Winner(
         study=search.study.name,
-        search=about["name"],
-        key=f"{about['id']}/{best.number}/{row.number}",
+        search=header.name,
+        key=f"{header.id}/{best.number}/{row.number}",
         checkpoint=checkpoint,
         config={**search.study.fixed, **best.point},
         metrics=row.metrics,
         test_accuracy=accuracy,
-        data_digest=about["digest"],
-        classes=tuple(about["classes"]),
+        data_digest=header.digest,
+        classes=tuple(header.classes),
     )
 
 
@@ -124,7 +124,7 @@ def publish(prepared: Prepared, model: Winner, place: dict[str, Any], instead: s
     try:
         with registry(prepared.settings.tracking) as models:
             logged = models.log(model, run_id, place["experiment_id"], prepared.data.val)
-            registered = {} if prepared.about["stand_in"] else models.register(model, logged, run_id)
+            registered = {} if prepared.header.stand_in else models.register(model, logged, run_id)
     except SearchError:
         raise
     except Exception as error:  # MLflow, its store or the disk; the search itself has succeeded

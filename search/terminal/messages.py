@@ -8,41 +8,42 @@ from search.findings import audit, confirmed
 from search.findings.text import clock, short
 
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
+    from search.record.header import Header
     from spaces.study import Study
 
 
-def plan(study: Study, about: dict[str, Any]) -> str:
+def plan(study: Study, header: Header) -> str:
     """What a search is going to do, as lines of text."""
-    budget = [f"{about['trials']} trials", f"{study.epochs} epochs each"]
-    if about["time_budget"]:
-        budget.append(f"{clock(about['time_budget'])} in all")
-    if about.get("until_settled"):
+    budget = [f"{header.trials} trials", f"{study.epochs} epochs each"]
+    if header.time_budget:
+        budget.append(f"{clock(header.time_budget)} in all")
+    if header.until_settled:
         budget.append("until settled")
-    if about.get("confirm"):
-        budget.append(f"the best {about['confirm']} confirmed with {about['confirm_seeds']} fresh seeds each")
+    if header.confirm:
+        budget.append(f"the best {header.confirm} confirmed with {header.confirm_seeds} fresh seeds each")
     rows = [
-        ("study", f"{about['study']}: {about['about']}"),
+        ("study", f"{header.study}: {header.about}"),
         (
             "data",
-            f"{about['dataset']} ({about['where']}): {about['train_images']} train, {about['val_images']} validation",
+            f"{header.dataset} ({header.where}): {header.train_images} train, {header.val_images} validation",
         ),
         ("budget", ", ".join(budget)),
-        ("rungs", f"{about['scheduler']}: compared after epoch " + ", ".join(map(str, about["rungs"])))
-        if about["rungs"]
-        else ("rungs", f"{about['scheduler']}: every trial trains to the end"),
-        ("sampler", f"{about['sampler']}, seed {about['seed']}, {_first(study, about.get('published'))} first"),
+        ("rungs", f"{header.scheduler}: compared after epoch " + ", ".join(map(str, header.rungs)))
+        if header.rungs
+        else ("rungs", f"{header.scheduler}: every trial trains to the end"),
+        ("sampler", f"{header.sampler}, seed {header.seed}, {_first(study, header.published)} first"),
         *(
-            [("to beat", f"test accuracy {about['published']:.4f}, published; claimed, not trained: --published does")]
-            if about.get("published") is not None and not study.published
+            [("to beat", f"test accuracy {header.published:.4f}, published; claimed, not trained: --published does")]
+            if header.published is not None and not study.published
             else []
         ),
         (
             "resources",
-            f"{about['concurrent']} at a time, each {about['cpus']:g} CPU"
-            + (f" and {about['gpus']:g} GPU" if about["gpus"] else "")
-            + (", or no GPU where none is free" if about.get("also_cpus") else ""),
+            f"{header.at_a_time} at a time, each {header.cpus:g} CPU"
+            + (f" and {header.gpus:g} GPU" if header.gpus else "")
+            + (", or no GPU where none is free" if header.also_cpus else ""),
         ),
-        ("mlflow", about["tracking_uri"]),
+        ("mlflow", header.tracking_uri),
     ]
     width = max(len(name) for name in [*study.ranges, *study.fixed])
     lines = [f"{name:<10} {text}" for name, text in rows]

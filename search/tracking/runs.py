@@ -13,9 +13,10 @@ from typing import Any
 
 from search.findings import confirmed
 from search.record.events import Event, Kind
+from search.record.header import Header
+from search.record.reading import header_of
 from search.record.trials import CONFIRMATION, LEFT, State, Trials, replayed
 from search.tracking.store import connect
-from spaces.study import Objective
 
 STATUS = {
     State.COMPLETE: "FINISHED",
@@ -44,8 +45,8 @@ class Runs:
     def __init__(self, uri: str, events: Sequence[Event], *, anew: bool = False) -> None:
         self._client = connect(uri)
         self._uri = uri
-        self._about: Mapping[str, Any] = events[0].body
-        self.experiment_id = self._experiment(self._about["experiment"])
+        self._header = header_of(events[:1])
+        self.experiment_id = self._experiment(self._header.experiment)
         self.parent, cursor = self._open_parent(events[0])
         found = self._found_children()
         self._children = _by_trial(found)
@@ -58,7 +59,7 @@ class Runs:
             self._children = {}
         self.cursor = cursor
         self._doubtful = False
-        self._trials = Trials(Objective(**self._about["objective"]))
+        self._trials = Trials(self._header.objective)
         self._applied = 0
         self._apply([event for event in events if event.id <= cursor])
 
@@ -82,7 +83,7 @@ class Runs:
         for event in events:
             if event.id > self._applied:
                 if event.kind == Kind.RESUMED:
-                    self._about = {**self._about, **event.body}
+                    self._header = self._header.changed(event.body)
                 self._trials.apply(event)
                 self._applied = event.id
 
@@ -121,7 +122,7 @@ class Runs:
                 running.add(number)
                 if body["origin"].startswith(CONFIRMATION):
                     confirmations.add(number)
-                config = {**self._about["fixed"], **body["point"]}
+                config = {**self._header.fixed, **body["point"]}
                 params[number] = [Param(name, str(value)) for name, value in config.items()]
                 tags.setdefault(number, []).append(RunTag("search.origin", body["origin"]))
             elif event.kind == Kind.EPOCH:
@@ -170,31 +171,31 @@ class Runs:
                 self._client.delete_run(run.info.run_id)
 
     def _open_parent(self, first: Event) -> tuple[str, int]:
-        about = first.body
+        header = self._header
         found = self._found_parents()
         if found:
             first_run = max(found, key=lambda run: int(run.data.tags.get("search.cursor", 0)))
             return first_run.info.run_id, int(first_run.data.tags.get("search.cursor", 0))
         tags = {
-            "search.id": about["id"],
+            "search.id": header.id,
             "search.kind": "search",
-            "search.name": about["name"],
-            "search.study": about["study"],
-            "search.command": about["command"],
-            "mlflow.source.name": about["command"],
+            "search.name": header.name,
+            "search.study": header.study,
+            "search.command": header.command,
+            "mlflow.source.name": header.command,
             "mlflow.source.type": "LOCAL",
-            "mlflow.user": about["user"],
+            "mlflow.user": header.user,
         }
-        if about["commit"]:
-            tags["mlflow.source.git.commit"] = about["commit"]
-        return self._create(about["name"], int(first.at * 1000), tags), 0
+        if header.commit:
+            tags["mlflow.source.git.commit"] = header.commit
+        return self._create(header.name, int(first.at * 1000), tags), 0
 
-    def _log_inputs(self, run_id: str, about: Mapping[str, Any]) -> None:
+    def _log_inputs(self, run_id: str, header: Header) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-        settings = {key: about[key] for key in ("seed", "sampler", "scheduler", "epochs", "trials", "time_budget")}
-        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in settings.items()])
-        dataset = Dataset(about["dataset"], about["digest"][:36], "local", about["where"])
+        settings = ("seed", "sampler", "scheduler", "epochs", "trials", "time_budget")
+        self._client.log_batch(run_id, params=[Param(key, str(getattr(header, key))) for key in settings])
+        dataset = Dataset(header.dataset, header.digest[:36], "local", header.where)
         for context in ("training", "validation"):
             self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
 
@@ -203,10 +204,10 @@ class Runs:
             return
         tags = {
             "mlflow.parentRunId": self.parent,
-            "search.trial_id": f"{self._about['id']}/{number}",
+            "search.trial_id": f"{self._header.id}/{number}",
             "search.kind": "trial",
             "search.trial": str(number),
-            "mlflow.user": self._about["user"],
+            "mlflow.user": self._header.user,
         }
         self._children[number] = self._create(f"trial-{number:03d}", stamp, tags)
 
@@ -214,7 +215,7 @@ class Runs:
         from mlflow.entities import Metric, RunTag
 
         if events[0].kind == "search":
-            self._log_inputs(self.parent, events[0].body)
+            self._log_inputs(self.parent, header_of(events[:1]))
         stamp, trials, objective = int(events[-1].at * 1000), self._trials, self._trials.objective
         there = trials.counts()
         counts = {f"trials_{state.replace(' ', '_')}": float(there.get(str(state), 0)) for state in State}
@@ -232,7 +233,7 @@ class Runs:
             elif event.kind == Kind.FINISHED:
                 tags += [RunTag("search.state", event.body["state"]), RunTag("search.why", event.body["why"])]
                 if best is not None:  # tags, because a search that goes on may find another, and params cannot change
-                    config = {**dict.fromkeys(self._about["space"], "-"), **self._about["fixed"], **best.point}
+                    config = {**dict.fromkeys(self._header.space, "-"), **self._header.fixed, **best.point}
                     tags += [RunTag(f"best/{name}", str(value)) for name, value in config.items()]
             elif event.kind == Kind.RESUMED:
                 tags.append(RunTag("search.state", "running"))
@@ -251,7 +252,7 @@ class Runs:
 
     def _confirmed(self) -> dict[str, float]:
         """What fresh seeds made of the winner, as metrics; NaN for what cannot be told: none can be taken back."""
-        best = confirmed.of_winner(confirmed.document(self._about["fixed"], self._trials))
+        best = confirmed.of_winner(confirmed.document(self._header.fixed, self._trials))
         if best is None:
             return {}
         low, high = best["interval"] or (math.nan, math.nan)
@@ -260,17 +261,17 @@ class Runs:
         return {**found, "shrinkage": shrinkage}
 
     def _note(self, best: Any) -> str:
-        about, lines = self._about, []
-        if about["stand_in"]:
-            lines.append(f"**STAND-IN DATA**: {about['dataset']} could not be had; this ran on {about['where']}.\n")
-        lines += [f"{about['about']}\n", f"```\n{about['command']}\n```\n"]
+        header, lines = self._header, []
+        if header.stand_in:
+            lines.append(f"**STAND-IN DATA**: {header.dataset} could not be had; this ran on {header.where}.\n")
+        lines += [f"{header.about}\n", f"```\n{header.command}\n```\n"]
         if best is not None:
             metric = self._trials.objective.metric
             lines.append(f"Best so far: trial {best.number}, {metric} {best.best_value(self._trials.objective):.4f}\n")
             lines += ["| hyperparameter | value |", "|---|---|"]
-            lines += [f"| {name} | {value} |" for name, value in sorted({**about["fixed"], **best.point}.items())]
-        versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-        lines.append(f"\n{versions}; data SHA-256 {about['digest'][:16]}…; {about['where']}")
+            lines += [f"| {name} | {value} |" for name, value in sorted({**header.fixed, **best.point}.items())]
+        versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
+        lines.append(f"\n{versions}; data SHA-256 {header.digest[:16]}…; {header.where}")
         return "\n".join(lines)
 
     def _experiment(self, name: str) -> str:
@@ -288,10 +289,10 @@ class Runs:
         return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
 
     def _found_parents(self) -> list[Any]:
-        return _found(self._client, self.experiment_id, self._about["id"])[0]
+        return _found(self._client, self.experiment_id, self._header.id)[0]
 
     def _found_children(self) -> list[Any]:
-        return _found(self._client, self.experiment_id, self._about["id"])[1]
+        return _found(self._client, self.experiment_id, self._header.id)[1]
 
     def _create(self, name: str, stamp: int, tags: Mapping[str, str]) -> str:
         run = self._client.create_run(self.experiment_id, start_time=stamp, tags=dict(tags), run_name=name)
@@ -332,13 +333,13 @@ def _end_tags(state: State, why: str) -> list[Any]:
 
 def disagreements(uri: str, events: Sequence[Event]) -> list[str]:
     """Where the runs in MLflow at `uri` differ from `events`: missing, doubled, with another status or other values."""
-    client, first = connect(uri), events[0].body
-    experiment = client.get_experiment_by_name(first["experiment"])
+    client, first = connect(uri), header_of(events[:1])
+    experiment = client.get_experiment_by_name(first.experiment)
     if experiment is None:
-        return [f"there is no experiment {first['experiment']}"]
-    parents, children = _found(client, experiment.experiment_id, first["id"])
+        return [f"there is no experiment {first.experiment}"]
+    parents, children = _found(client, experiment.experiment_id, first.id)
     lines = [] if len(parents) == 1 else [f"there are {len(parents)} parent runs instead of one"]
-    trials = replayed(events, Objective(**first["objective"]))
+    trials = replayed(events, first.objective)
     for parent in parents:
         cursor = int(parent.data.tags.get("search.cursor", 0))
         if cursor != events[-1].id:

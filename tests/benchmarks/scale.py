@@ -25,11 +25,6 @@ from search.tracking.tracker import Tracker
 from spaces import load
 from tests.simulated import first_event, searching
 
-SHOWN = {
-    "experiment": "scale", "user": "me", "commit": "", "digest": "0", "where": "made up", "versions": {},
-    "train_images": 1, "val_images": 1, "platform": "", "classes": [], "published": None,
-}  # fmt: skip
-"""What MLflow shows of a search besides."""
 MLFLOW_SECONDS = 30
 """So long MLflow may take for the rest."""
 MARKS = (100, 1000, 3000, 10000, 30000)
@@ -40,7 +35,7 @@ def played(folder: Path, trials: int, concurrent: int, sampler: str, study: str 
     (folder / "checkpoints").mkdir(parents=True)
     kind, draw = load(study), random.Random(0)
     with Record(folder / FILE, create=True) as record:
-        past = record.append(first_event(kind, trials=trials, sampler=sampler, **SHOWN))
+        past = record.append(first_event(kind, trials=trials, sampler=sampler))
         search = searching(kind, record, past)
         retention = Retention(Shelf(folder / "checkpoints"))
         tracker = Tracker(

@@ -26,6 +26,7 @@ import torch
 
 from search.cli import group
 from search.record.record import FILE, Record
+from tests.simulated import header
 
 ROOT = Path(group.__file__).parents[2]
 TOO_MANY_GPUS = torch.cuda.device_count() + 1
@@ -672,33 +673,12 @@ def test_a_stand_in_is_announced_in_capitals(command: Command) -> None:
 # Searches that exist
 
 
-ABOUT = {
-    "name": "digits_mlp-1",
-    "study": "digits_mlp",
-    "dataset": "digits",
-    "stand_in": False,
-    "seed": 0,
-    "cpus": 1.0,
-    "cores": 2.0,
-    "started_at": 0.0,
-    "tracking_uri": "sqlite:///mlflow.db",
-    "command": "python -m search digits_mlp",
-    "objective": {"metric": "val_accuracy", "mode": "max"},
-    "space": {"train/lr": "0.001 … 1 (log)"},
-    "fixed": {},
-    "node": os.uname().nodename,
-    "pid": os.getpid(),
-    "after_s": 0.0,
-}
-"""As much of a `search` event as a summary needs."""
-
-
 def recorded(runs: Path, name: str = "digits_mlp-1", trials: int = 40) -> Path:
     """A search of `trials` trials of one epoch, recorded in `runs`."""
     folder = runs / name
     folder.mkdir(parents=True)
     with Record(folder / FILE, create=True) as record:
-        record.append(("search", None, {**ABOUT, "name": name}))
+        record.append(("search", None, header(name=name, study="digits_mlp", space={"train/lr": "0.001 … 1 (log)"})))
         for number in range(trials):
             epoch = {
                 "epoch": 1,

@@ -25,6 +25,8 @@ from search.findings import confirmed, intervals, report
 from search.findings.optuna_export import write_study
 from search.findings.summary import summarize
 from search.record.events import Event
+from search.record.header import Process
+from search.record.reading import header_of
 from search.record.record import FILE, Record, read
 from search.record.trials import CONFIRMATION, State, Trial
 from search.session.prepare import prepare
@@ -488,9 +490,9 @@ def test_with_more_trials_the_search_goes_on_and_only_what_is_new_among_the_best
 
 
 def prepared(search: Search, record: Memory, study: Study, **changes: Any) -> Any:
-    how = {"trials": 4, **PLAIN, **changes}
+    header = header_of(record.events[:1]).changed({"trials": 4, **PLAIN, **changes})
     limit = SimpleNamespace(time_budget=None)
-    return SimpleNamespace(past=tuple(record.events), settings=limit, about=how, changes=changes)
+    return SimpleNamespace(past=tuple(record.events), settings=limit, header=header, changes=changes)
 
 
 def test_a_finished_confirmation_has_nothing_left_but_an_interrupted_one_has(simple: Study) -> None:
@@ -529,8 +531,8 @@ def recorded(tmp_path: Path) -> Path:
     folder = tmp_path / "runs" / "mine-1"
     folder.mkdir(parents=True)
     with Record(folder / FILE, create=True) as record:
-        here = {"name": "mine-1", "id": "0f", "after_s": 4.0, "asked_concurrent": None, "started_at": 0.0}
-        record.append(("search", None, {**own.about, **here}))
+        begun = replace(own.header, name="mine-1", id="0f", process=Process(2, 2.0, 1, "here", after_s=4.0))
+        record.append(("search", None, begun.to_plain()))
     return folder
 
 

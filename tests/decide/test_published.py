@@ -246,11 +246,11 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_plan_tells_the_claim_and_what_decides(tmp_path: Path) -> None:
     prepared = prepare("moons_mlp", Settings(runs=tmp_path / "runs", published=True), Silent())
-    assert prepared.about["published"] == 0.775
-    assert (prepared.about["sampler"], prepared.about["scheduler"]) == ("tpe", "asha")
+    assert prepared.header.published == 0.775
+    assert (prepared.header.sampler, prepared.header.scheduler) == ("tpe", "asha")
     assert (prepared.settings.sampler, prepared.settings.scheduler) == ("tpe", "asha")
     assert "the published setting (test accuracy 77.50%) and 0 start points first" in plan(
-        prepared.study, {**prepared.about, "name": "moons_mlp-1"}
+        prepared.study, prepared.header
     )
 
 
@@ -259,16 +259,14 @@ def test_a_claim_about_one_data_set_is_not_made_of_another(tmp_path: Path) -> No
     np.savez(tmp_path / "mine.npz", x_train=images, y_train=np.arange(900) % 2)
     settings = Settings(runs=tmp_path / "runs", data=tmp_path / "mine.npz", published=True)
     prepared = prepare("moons_mlp", settings, Silent())
-    assert prepared.about["published"] is None
-    assert "the published setting and 0 start points first" in plan(
-        prepared.study, {**prepared.about, "name": "moons_mlp-1"}
-    )
+    assert prepared.header.published is None
+    assert "the published setting and 0 start points first" in plan(prepared.study, prepared.header)
 
 
 def test_a_claim_is_not_made_of_a_setting_that_gets_fewer_epochs(tmp_path: Path) -> None:
     for epochs, claim in ((39, None), (41, 0.775)):
         settings = Settings(runs=tmp_path / "runs", epochs=epochs, published=True)
-        assert prepare("moons_mlp", settings, Silent()).about["published"] == claim
+        assert prepare("moons_mlp", settings, Silent()).header.published == claim
 
 
 # Only who asks for published settings has them trained
@@ -283,8 +281,8 @@ def test_no_published_setting_is_trained_without_being_asked_for(name: str) -> N
 
 def test_what_was_published_is_the_line_to_beat_of_a_search_that_does_not_train_it(tmp_path: Path) -> None:
     prepared = prepare("moons_mlp", Settings(runs=tmp_path / "runs"), Silent())
-    assert (prepared.about["published"], prepared.study.published) == (0.775, ())
-    told = plan(prepared.study, {**prepared.about, "name": "moons_mlp-1"})
+    assert (prepared.header.published, prepared.study.published) == (0.775, ())
+    told = plan(prepared.study, prepared.header)
     assert "to beat    test accuracy 0.7750, published; claimed, not trained" in told
     assert "0 start points first" in told
 
@@ -339,7 +337,7 @@ def test_a_grid_has_no_more_trials_than_points_so_that_a_finished_one_has_nothin
     space |= {"model/activation": "relu", "model/batch_norm": "true"}
     for trials, expected in ((100, 4), (3, 3)):
         settings = Settings(runs=tmp_path / "runs", sampler="grid", changes=space, trials=trials)
-        assert prepare("digits_mlp", settings, Silent()).about["trials"] == expected
+        assert prepare("digits_mlp", settings, Silent()).header.trials == expected
 
 
 @pytest.mark.parametrize(

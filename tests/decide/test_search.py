@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -27,31 +26,12 @@ from search.record.trials import State, Trial, Trials, replayed
 from search.storage import lock
 from spaces.study import Objective, Study
 from tests import simulated
-from tests.simulated import Curves, Memory, begun
+from tests.simulated import Curves, Memory, begun, first_event
 
 Outcome = float | None | State
 """What an epoch gives: a value, no value at all, or the end of the trial."""
 
 Curve = Callable[[dict[str, Any], int], Outcome]
-
-ABOUT = {
-    "name": "tiny-1",
-    "node": os.uname().nodename,
-    "pid": os.getpid(),
-    "after_s": 0.0,
-    "study": "tiny",
-    "dataset": "digits",
-    "stand_in": False,
-    "seed": 0,
-    "cpus": 1,
-    "cores": 2,
-    "started_at": 0.0,
-    "tracking_uri": "sqlite:///mlflow.db",
-    "command": "search tiny",
-    "fixed": {"train/batch_size": 16},
-    "objective": {"metric": "val_accuracy", "mode": "max"},
-    "space": {},
-}
 
 ENDS = [state for state in State if state not in (State.RUNNING, State.INTERRUPTED)]
 
@@ -286,7 +266,7 @@ def test_a_missing_metric_fails_the_trial_and_those_there_are_are_named(search: 
 
 
 def test_a_record_with_a_missing_metric_can_be_read_and_summarized(search: Search, tmp_path: Path) -> None:
-    search.note("search", ABOUT)
+    search.note("search", first_event(search.study)[2])
     ask(search)
     search.report(0, 1, {"val_loss": 0.3}, seconds=1.0, place=PLACE)
     assert summarize(tmp_path)["trials"] == {"failed": 1}
@@ -463,7 +443,7 @@ def test_the_ranking_holds_for_any_mixture_of_trials(told: list[tuple[State, lis
 
 
 def test_summaries_count_states_epochs_and_seconds(search: Search, tmp_path: Path) -> None:
-    search.note("search", ABOUT)
+    search.note("search", first_event(search.study)[2])
     for _ in range(6):
         ask(search)
     for epoch in range(1, 10):
@@ -493,14 +473,14 @@ def test_summaries_count_states_epochs_and_seconds(search: Search, tmp_path: Pat
 
 
 def test_a_summary_without_any_result_has_no_best(search: Search, tmp_path: Path) -> None:
-    search.note("search", ABOUT)
+    search.note("search", first_event(search.study)[2])
     search.end(ask(search).number, State.FAILED, "made up")
     summary = summarize(tmp_path)
     assert summary["best"] is None
 
 
 def test_a_search_is_running_as_long_as_its_lock_is_held(search: Search, tmp_path: Path) -> None:
-    search.note("search", ABOUT)
+    search.note("search", first_event(search.study)[2])
     assert summarize(tmp_path)["state"] == "interrupted"
     with lock.held(tmp_path):
         assert summarize(tmp_path)["state"] == "running"
@@ -511,7 +491,7 @@ def test_a_search_is_running_as_long_as_its_lock_is_held(search: Search, tmp_pat
 
 
 def test_the_test_metrics_are_those_of_the_best_trial_only(search: Search, tmp_path: Path) -> None:
-    search.note("search", ABOUT)
+    search.note("search", first_event(search.study)[2])
     for number in range(2):
         work(search, ask(search), lambda config, epoch, number=number: 0.5 + number / 10)  # type: ignore[misc]
     search.note("tested", {"trial": 0, "epoch": 1, "test_accuracy": 0.4, "images": 100}, trial=0)
@@ -523,7 +503,7 @@ def test_the_test_metrics_are_those_of_the_best_trial_only(search: Search, tmp_p
 def test_the_leaderboard_has_every_trial_the_best_first_and_failures_with_their_reason(
     search: Search, tmp_path: Path
 ) -> None:
-    search.note("search", ABOUT)
+    search.note("search", first_event(search.study)[2])
     drive(search, made_up)
     rows = leaderboard(read(tmp_path / FILE))
     assert sorted(row["trial"] for row in rows) == list(range(12))

@@ -19,6 +19,7 @@ from search.decide.schedulers import SCHEDULERS
 from search.decide.schedulers.scheduler import Decision
 from search.forecast.plan import Seconds, foretell, plan, text
 from search.forecast.probe import LATE
+from search.record.header import Header
 from search.session.prepare import prepare
 from search.settings import Settings
 from search.terminal.console import Silent
@@ -155,14 +156,14 @@ OWN = """
 
 
 @pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any], float, int]:
+def bad(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Header, float, int]:
     """The plan of a study whose trainable does all that it should not, what it is about, its seconds, who hung."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "mine.py").write_text(textwrap.dedent(OWN).format(pid=str(folder / "pid")))
     prepared = prepare(str(folder / "mine.py"), Settings(runs=folder / "runs", dry_run=True), Silent())
     began = time.monotonic()
     made = plan(prepared, probe_seconds=12.0)
-    return made, prepared.about, time.monotonic() - began, int((folder / "pid").read_text())
+    return made, prepared.header, time.monotonic() - began, int((folder / "pid").read_text())
 
 
 def faults(made: dict[str, Any]) -> dict[str, str]:

@@ -19,7 +19,8 @@ from search.decide import replay
 from search.errors import BadInput, EnvironmentFault
 from search.prepared import Prepared
 from search.record.events import Event
-from search.record.reading import about, spent
+from search.record.header import Process
+from search.record.reading import header_of, spent
 from search.record.record import FILE, Record, read, salvage
 from search.record.trials import State, replayed
 from search.session.prepare import prepare
@@ -37,7 +38,7 @@ from search.settings import Settings
 from search.terminal.console import Silent
 from spaces.space import Space, with_when
 from spaces.study import Choice, Float, Int, Objective, Study, from_plain, to_plain
-from tests.simulated import Curves, Memory, begun, decisions, first_event, resumed, work
+from tests.simulated import HEADER, Curves, Memory, begun, decisions, first_event, header, resumed, work
 
 fractions = st.floats(0, 1)
 everything = {
@@ -282,7 +283,7 @@ def test_what_sync_adds_days_later_spends_no_time(kind: str) -> None:
 
 def prepared(study: Study, events: Sequence[Event], *, trials: int, limit: float | None = None) -> Prepared:
     options = Settings(trials=trials, time_budget=limit)
-    return Prepared(study, options, None, None, {**about(events), "trials": trials}, tuple(events))  # type: ignore[arg-type]
+    return Prepared(study, options, None, None, replace(header_of(events), trials=trials), tuple(events))  # type: ignore[arg-type]
 
 
 def finished(state: str, why: str = "") -> tuple[str, dict[str, Any]]:
@@ -380,7 +381,7 @@ def put(runs: Path, name: str, source: str, *, at: float = 0.0) -> Path:
     (runs / name).mkdir(parents=True)
     with Record(runs / name / FILE, create=True) as record:
         record._epoch += at
-        record.append(("search", None, {"source": source}))
+        record.append(("search", None, header(source=source)))
     return runs / name
 
 
@@ -511,7 +512,7 @@ def test_every_study_of_ours_is_known_again_from_its_record(name: str) -> None:
     events = command(spaces.load(name))
     events = [replace(events[0], body={**events[0].body, "source": name, "name": name})]
     assert added(more_by_command(name, Settings(), events)) == (0, 0.0, None)
-    assert recorded_study(about(events)) == replace(spaces.load(name))
+    assert recorded_study(header_of(events)) == replace(spaces.load(name))
 
 
 def test_a_study_with_a_condition_on_several_values_is_known_again_from_its_record(
@@ -548,11 +549,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a search of `digits_mlp`, 60 seconds long, as its command has recorded it."""
     runs = tmp_path_factory.mktemp("recalled") / "runs"
     settings = Settings(runs=runs, trials=12, time_budget=60.0, command="python -m search digits_mlp")
-    plan = prepare("digits_mlp", settings, Silent()).about
+    own = prepare("digits_mlp", settings, Silent()).header
     (runs / "mine-1").mkdir(parents=True)
     with Record(runs / "mine-1" / FILE, create=True) as record:
-        here = {"name": "mine-1", "id": "0f", "after_s": 4.0, "asked_concurrent": None, "started_at": 0.0}
-        record.append(("search", None, {**plan, **here}))
+        begun = replace(own, name="mine-1", id="0f", process=Process(2, 2.0, 1, "here", after_s=4.0))
+        record.append(("search", None, begun.to_plain()))
     return runs / "mine-1"
 
 
@@ -571,7 +572,10 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_search_is_recalled_as_it_was(home: Path) -> None:
     prepared, first = recall(home), read(home / FILE)[0].body
     assert json.loads(json.dumps(to_plain(prepared.study))) == first["definition"]
-    assert prepared.about == {**first, "resume_command": "python -m search resume mine-1"}
+    assert json.loads(json.dumps(prepared.header.to_plain())) == {
+        **first,
+        "resume_command": "python -m search resume mine-1",
+    }
     settings = prepared.settings
     assert (settings.name, settings.runs) == ("mine-1", home.parent)
     for option in ("trials", "epochs", "time_budget", "cpus", "gpus", "seed", "sampler", "scheduler"):
@@ -599,20 +603,20 @@ def test_a_search_that_was_to_use_cpus_too_does_so_when_it_goes_on(monkeypatch: 
 )
 def test_more_trials_and_more_time_are_added(more: More, trials: int, limit: float | None, home: Path) -> None:
     prepared = recall(home, more)
-    assert (prepared.about["trials"], prepared.settings.trials) == (trials, trials)
-    assert (prepared.about["time_budget"], prepared.settings.time_budget) == (limit, limit)
+    assert (prepared.header.trials, prepared.settings.trials) == (trials, trials)
+    assert (prepared.header.time_budget, prepared.settings.time_budget) == (limit, limit)
     assert prepared.settings.concurrent == more.concurrent
 
 
 def test_time_is_added_to_what_is_spent_where_there_was_no_limit(home: Path) -> None:
-    assert recall(home, More(seconds=30.0), time_budget=None).about["time_budget"] == pytest.approx(34.0)
+    assert recall(home, More(seconds=30.0), time_budget=None).header.time_budget == pytest.approx(34.0)
 
 
 @pytest.mark.parametrize("trials", [12, 20])
 def test_a_time_budget_in_the_command_of_auto_holds_however_many_trials_it_asks_for(trials: int, home: Path) -> None:
     settings = Settings(runs=home.parent, name="mine-1", trials=trials, time_budget=60.0)
     prepared = recall(home, more_by_command("digits_mlp", settings, read(home / FILE)))
-    assert (prepared.about["trials"], prepared.about["time_budget"]) == (trials, 60.0)
+    assert (prepared.header.trials, prepared.header.time_budget) == (trials, 60.0)
 
 
 def test_a_time_budget_in_the_command_of_auto_holds_where_there_was_none(home: Path) -> None:
@@ -620,7 +624,7 @@ def test_a_time_budget_in_the_command_of_auto_holds_where_there_was_none(home: P
     first = read(home / FILE)[0]
     events = [replace(first, body={**first.body, "time_budget": None})]
     prepared = recall(home, more_by_command("digits_mlp", settings, events), time_budget=None)
-    assert prepared.about["time_budget"] == 60.0
+    assert prepared.header.time_budget == 60.0
 
 
 def test_other_data_are_refused(home: Path) -> None:
@@ -633,7 +637,7 @@ def test_a_password_that_was_not_recorded_is_asked_for(home: Path, monkeypatch: 
         recall(home, tracking_uri="http://***@localhost:5000")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home.parent}/other.db")
     prepared = recall(home, tracking_uri="http://***@localhost:5000")
-    assert prepared.settings.tracking == prepared.about["tracking_uri"] == f"sqlite:///{home.parent}/other.db"
+    assert prepared.settings.tracking == prepared.header.tracking_uri == f"sqlite:///{home.parent}/other.db"
 
 
 def test_code_that_has_changed_since_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -718,16 +722,16 @@ def test_a_study_reads_back_from_json_as_it_was(study: Study) -> None:
 
 
 def test_a_recorded_study_trains_with_the_trainable_of_today(tiny_study: Study) -> None:
-    how = about(command(replace(spaces.load("digits_mlp"), epochs=3, name="then")))
-    study = recorded_study(how)
+    then = header_of(command(replace(spaces.load("digits_mlp"), epochs=3, name="then")))
+    study = recorded_study(then)
     assert study.trainable is spaces.load("digits_mlp").trainable
     assert (study.epochs, study.name) == (3, "then")
 
 
 def test_a_study_that_is_only_looked_at_runs_no_code_of_its_author(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("raise SystemExit('run')")
-    how = {**about(command()), "source": str(tmp_path / "mine.py")}
-    study = recorded_study(how, to_train=False)
+    own = replace(header_of(command()), source=str(tmp_path / "mine.py"))
+    study = recorded_study(own, to_train=False)
     assert list(study.space) == list(spaces.load("digits_mlp").space)
     with pytest.raises(AssertionError, match="only looked at"):
         study.trainable({}, None)  # type: ignore[arg-type]
@@ -735,9 +739,9 @@ def test_a_study_that_is_only_looked_at_runs_no_code_of_its_author(tmp_path: Pat
 
 @pytest.mark.parametrize("source", ["no_such_study", "/nowhere/mine.py"])
 def test_a_study_whose_trainable_is_gone_is_named(source: str) -> None:
-    how = {**about(command()), "source": source}
+    gone = replace(header_of(command()), source=source)
     with pytest.raises(BadInput, match=rf"tiny-1 was a search of {source}: no study"):
-        recorded_study(how)
+        recorded_study(gone)
 
 
 # What has changed since
@@ -767,9 +771,9 @@ NOW = {"versions": {"python": "3.11.7", "torch": "2.15.0"}, "code": "aa", "study
     ids=lambda value: "-".join(value) or "nothing",
 )
 def test_what_has_changed_is_told_a_line_each(then: dict[str, Any], lines: list[str]) -> None:
-    assert drift({**NOW, "source": "mine.py", **then}, NOW) == lines
+    assert drift(HEADER.changed({**NOW, "source": "mine.py", **then}), NOW) == lines
 
 
 def test_a_package_that_is_gone_is_told() -> None:
     now = {**NOW, "versions": {**NOW["versions"], "torch": "none"}}  # type: ignore[dict-item]
-    assert drift({**NOW, "source": "mine.py"}, now) == ["torch was 2.15.0, and is none"]
+    assert drift(HEADER.changed({**NOW, "source": "mine.py"}), now) == ["torch was 2.15.0, and is none"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -159,7 +158,7 @@ def test_the_plan_says_what_was_taken_and_the_search_tries_it_first(tmp_path: Pa
     display = Said()
     settings = Settings(runs=tmp_path, warm_start=("before",), changes={"train/optimizer": "sgd"}, seed=5)
     prepared = prepare("digits_mlp", settings, display)  # type: ignore[arg-type]
-    told = prepared.about["warm_start"]
+    told = prepared.header.warm_start
     assert told
     assert all(each["search"] == "before" for each in told)
     assert sum("start point from trial" in line for line in display.lines) == len(told)
@@ -171,9 +170,9 @@ def test_a_warm_search_goes_on_by_its_own_command_although_the_earlier_one_has_c
     study = replace(load("digits_mlp"), published=())
     folder = searched(tmp_path, study, "before", trials=6)
     settings = Settings(runs=tmp_path, warm_start=("before",))
-    about = prepare("digits_mlp", settings, Said()).about  # type: ignore[arg-type]
+    begun = prepare("digits_mlp", settings, Said()).header  # type: ignore[arg-type]
     record = Memory()
-    events = record.append(("search", None, json.loads(json.dumps({**about, "name": "x", "after_s": 0.0}))))
+    events = record.append(("search", None, replace(begun, name="x").to_plain()))
     folder.rename(tmp_path / "gone")
     assert more_by_command("digits_mlp", settings, events).trials is None
     with pytest.raises(BadInput, match=r"warm start was from \['before'\], asked is nothing"):

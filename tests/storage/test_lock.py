@@ -22,6 +22,7 @@ from search.settings import Settings
 from search.signals import Stop
 from search.storage import lock
 from spaces.study import Study
+from tests.simulated import HEADER
 
 HOLD = """
 import sys, time
@@ -245,7 +246,7 @@ def claim(tmp_path: Path, tiny_study: Study) -> Callable[[str | None], tuple[lis
 
     def claimed(name: str | None) -> tuple[list[str], list[str]]:
         settings = Settings(runs=tmp_path / "runs", name=name)
-        prepared = Prepared(tiny_study, settings, None, None, {"study": "tiny"})  # type: ignore[arg-type]
+        prepared = Prepared(tiny_study, settings, None, None, HEADER)  # type: ignore[arg-type]
         together, names, refused = threading.Barrier(8), [], []
 
         def begin() -> None:
@@ -254,7 +255,7 @@ def claim(tmp_path: Path, tiny_study: Study) -> Callable[[str | None], tuple[lis
                 with beginning(prepared, Stop(time.monotonic())) as (folder, begun):
                     assert lock.is_held(folder)
                     assert [event.kind for event in read(folder / FILE)] == ["search"]
-                    assert begun.about["name"] == read(folder / FILE)[0].body["name"] == folder.name
+                    assert begun.header.name == read(folder / FILE)[0].body["name"] == folder.name
                     names.append(folder.name)
             except NameInUse as error:
                 refused.append(str(error))

@@ -9,30 +9,26 @@ from mlflow import MlflowClient
 
 from search.record.record import Record
 from search.tracking.tracker import Tracker
+from tests.simulated import header
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-ABOUT = {
-    "id": "0f",
+SHOWN = {
     "name": "s-1",
     "study": "s",
     "about": "A study.",
     "experiment": "s",
-    "dataset": "digits",
-    "where": "scikit-learn",
-    "stand_in": False,
-    "digest": "ab" * 32,
-    "objective": {"metric": "val_accuracy", "mode": "max"},
     "space": {"train/lr": "0 … 1"},
     "fixed": {"train/flip": True},
-    **{"seed": 0, "sampler": "tpe", "scheduler": "asha", "epochs": 3, "trials": 2, "time_budget": None},
-    **{"command": "python -m search s", "user": "me", "commit": "", "versions": {"python": "3"}},
+    "epochs": 3,
+    "trials": 2,
+    "command": "python -m search s",
 }
 
 
 def story():
     """Two trials as a search records them: one complete, one stopped."""
-    yield "search", None, ABOUT
+    yield "search", None, header(**SHOWN)
     for trial in (0, 1):
         yield "asked", trial, {"point": {"train/lr": 0.1 * (trial + 1)}, "origin": "sampler"}
     for epoch in (1, 2, 3):
@@ -48,7 +44,7 @@ def story():
 def test_a_trial_of_many_hyperparameters_loses_none_of_them(tmp_path):
     path, fixed = tmp_path / "record.db", {f"layer/{number}": number for number in range(250)}
     with Record(path, create=True) as record:
-        record.append(("search", None, {**ABOUT, "fixed": fixed}))
+        record.append(("search", None, header(**{**SHOWN, "fixed": fixed})))
         record.append(("asked", 0, {"point": {"train/lr": 0.1}, "origin": "sampler"}))
     place = tracked(path, f"sqlite:///{tmp_path}/mlflow.db")
     runs = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db").search_runs([place["experiment_id"]])

@@ -1,0 +1,139 @@
+"""What a search is and how it runs: the body of a record's first event, as a type.
+
+The keys of that body are the names of the fields. What earlier versions did not write has the default that it had for
+them; what a later version writes, and this one does not know, is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from search.settings import CONFIRM_SEEDS
+from spaces.space import Config, Value
+from spaces.study import Objective
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that works on a search, and what it found there; all zero before one does.
+
+    `concurrent` trials run at a time on `cores`; `after_s` seconds after its command it wrote its first event.
+    """
+
+    concurrent: int = 0
+    cores: float = 0.0
+    pid: int = 0
+    node: str = ""
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a search is and how it runs; of several processes that worked on it, as the last one ran it.
+
+    `where`, `digest` (SHA-256), `classes` and `shape` (C, H, W) are of the data, `experiment` is MLflow's. `fixed` and
+    `space` are the hyperparameters, those of a space as text; `definition` is the whole study, which `source` names: a
+    name, or the path of a file. `published` is the test accuracy to beat, as claimed. `time_budget` and `trial_timeout`
+    are in seconds, `checkpoint_budget` in bytes; None is no limit. `concurrent` is how many trials at a time were asked
+    for, None for as many as fit. `name`, `id`, `started_at` (seconds since 1970) and `process` are of a search that has
+    begun.
+    """
+
+    study: str
+    about: str
+    experiment: str
+    dataset: str
+    where: str
+    stand_in: bool
+    digest: str
+    train_images: int
+    val_images: int
+    classes: Sequence[str]
+    shape: Sequence[int]
+    objective: Objective
+    space: Mapping[str, str]
+    fixed: Mapping[str, Value]
+    start: Sequence[Config]
+    published: float | None = None
+    warm_start: Sequence[Mapping[str, Any]] = ()
+    warm_start_from: Sequence[str] = ()
+    audit: float = 0.0
+    until_settled: bool = False
+    epochs: int
+    rungs: Sequence[int]
+    trials: int
+    confirm: int | None = None
+    confirm_seeds: int = CONFIRM_SEEDS
+    time_budget: float | None
+    seed: int
+    sampler: str
+    scheduler: str
+    cpus: float
+    gpus: float
+    also_cpus: bool = False
+    concurrent: int | None
+    tracking_uri: str
+    trial_timeout: float | None
+    checkpoint_budget: int | None
+    command: str
+    definition: Mapping[str, Any]
+    source: str
+    data: str | None
+    data_dir: str | None
+    user: str
+    versions: Mapping[str, str]
+    platform: str = ""
+    commit: str
+    code: str
+    study_code: str | None
+    resume_command: str = ""
+    name: str = ""
+    id: str = ""
+    started_at: float = 0.0
+    process: Process = Process()
+
+    @property
+    def at_a_time(self) -> int | str:
+        """How many trials run at once, for people: before a process has counted, what was asked for."""
+        return self.process.concurrent or self.concurrent or "as many as fit"
+
+    def full_config(self, point: Mapping[str, Value]) -> dict[str, Any]:
+        """Every hyperparameter of a trial at `point`: what was fixed and what was searched."""
+        return dict(sorted({**self.fixed, **point}.items()))
+
+    def to_plain(self) -> dict[str, Any]:
+        """As a record and `--json` show it: without what is not known before a search has begun."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in BEGUN}
+        plain |= {"objective": asdict(self.objective), "concurrent": self.at_a_time}
+        if self.resume_command:
+            plain["resume_command"] = self.resume_command
+        if self.name:
+            plain |= {"name": self.name, "id": self.id, "started_at": self.started_at}
+        return {**plain, **self.here()} if self.process.pid else plain
+
+    def here(self) -> dict[str, Any]:
+        """What is said of each process that begins a search or goes on with it."""
+        return {"asked_concurrent": self.concurrent, **asdict(self.process)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Header:
+        """Read what `to_plain` gave, by this version or an earlier one. Raises TypeError if it is of no search."""
+        known = {each.name: plain[each.name] for each in fields(cls) if each.name in plain}
+        return cls(
+            **{
+                **known,
+                "objective": Objective(**plain["objective"]),
+                "concurrent": plain.get("asked_concurrent"),
+                "process": Process(**{each.name: plain[each.name] for each in fields(Process) if each.name in plain}),
+            }
+        )
+
+    def changed(self, resumed: Mapping[str, Any]) -> Header:
+        """As a process that went on with the search left it, by the body of its event."""
+        return self.from_plain({**self.to_plain(), **resumed})
+
+
+BEGUN = ("resume_command", "name", "id", "started_at", "process")
+"""What is known of a search only once it has begun."""
