@@ -22,9 +22,9 @@ from search.errors import BadInput
 from tests.session.test_end_to_end import search
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-EXAMPLE = next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "STUDY = " in code)
-"""The study that the README shows, as it stands there."""
+PAGE = (ROOT / "docs" / "studies.md").read_text()
+EXAMPLE = next(code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "STUDY = " in code)
+"""The study with a trainable of its own that docs/studies.md shows, as it stands there."""
 
 STUDY = '''"""Of my own."""
 from dataclasses import dataclass

@@ -64,7 +64,7 @@ class OptunaSampler:
     - odd trials see every trial that has reached a rung, its value there raised by the median of what the trials
       gained that went on from rung to rung. Many are seen, so the proposals close in.
 
-    Measured (README, "How good the search is"): the first view alone is better on tables of curves, where the nearest
+    Measured (docs/benchmarks.md): the first view alone is better on tables of curves, where the nearest
     configuration stands for the proposed one, and worse than random draws on a smooth function; the second alone is
     the other way round; in turns they are good on both. To count trials in flight as bad (constant liar) made nothing
     better. The full budget counts as the last rung.
