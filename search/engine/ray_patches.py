@@ -42,18 +42,33 @@ def bare() -> Iterator[None]:
     that is not there, and the one that sends logs nobody reads: three processes that import Ray, a second and a half
     of waiting. And each node's agent listens at a port of its own choice: at the usual one, taken by a second Ray on
     the same machine, it would wait three seconds for it to become free.
+
+    All of them listen on this machine's loopback address only: `ray.init` itself turns that into the machine's own.
     """
     from ray._private import node, parameter
 
     class Parameters(parameter.RayParams):  # type: ignore[misc]
         def __init__(self, *positional: Any, **named: Any) -> None:
             ours = {"no_monitor": True, "include_log_monitor": False, "dashboard_agent_listen_port": 0}
-            super().__init__(*positional, **{**ours, **named})
+            super().__init__(*positional, **{**ours, **named, "node_ip_address": "127.0.0.1"})
 
     def no_server(self: Any, **how: Any) -> None:
         self._webui_url = ""
 
     with swapped(parameter, "RayParams", Parameters), swapped(node.Node, "start_api_server", no_server):
+        yield
+
+
+@contextlib.contextmanager
+def no_secrets() -> Iterator[None]:
+    """Tune sends AWS's keys to its workers as settings, which Ray writes into logs that all can read.
+
+    Workers of a Ray of our own inherit the environment; on a cluster the nodes have credentials of their own.
+    """
+    from ray.tune.execution import class_cache
+
+    sent = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")}
+    with swapped(class_cache, "ENV_VARS_TO_PROPAGATE", sent):
         yield
 
 

@@ -34,6 +34,9 @@ WORKER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 
+LOG_BYTES = 10**7
+"""A log of Ray's is begun anew when it has so many bytes, and one older is kept."""
+
 DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -41,6 +44,10 @@ DRIVER_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours, see search/signals.py
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own snapshots are never read
     "TUNE_WARN_THRESHOLD_S": "10",
+    # What trials print stays in Ray's folder, which is kept: at most twice so much of each process.
+    "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES),
+    "RAY_ROTATION_BACKUP_COUNT": "1",
+    "RAY_enable_metrics_collection": "0",  # served to whoever asks, without a token
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # the engine counts places; Tune would start one worker after the other
     # Tune would begin such a trial again by itself, from nothing and beside our back.
     "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",

@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 
 from search.decide.search import Search
 from search.engine.places import Places
-from search.engine.ray_patches import one_worker_out_of_memory, untold
+from search.engine.ray_patches import no_secrets, one_worker_out_of_memory, untold
 from search.engine.watchdog import Watchdog
 from search.engine.worker import Task, as_ray_function, send_along, stack_file
 from search.errors import EnvironmentFault, StorageFull
@@ -107,7 +107,7 @@ class Engine:
         )
         # Tune prints its configuration whatever the verbosity; standard output is for the result.
         try:
-            with contextlib.redirect_stdout(io.StringIO()), untold(), one_worker_out_of_memory():
+            with contextlib.redirect_stdout(io.StringIO()), untold(), no_secrets(), one_worker_out_of_memory():
                 tuner.fit()
         except Exception as error:
             if self.fault is None:
