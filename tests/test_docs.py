@@ -74,6 +74,13 @@ def test_every_link_leads_to_a_file_and_a_heading_that_exist(page):
             assert anchor in anchors(file.read_text()), f"{page} links to {target}"
 
 
+@pytest.mark.parametrize("page", sorted(PAGES.keys() - {"README.md"}))
+def test_every_page_begins_with_links_to_the_readme_and_to_its_sections(page):
+    links = PAGES[page].split("\n\n")[1]
+    headings = re.findall(r"^## .+$", re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL), re.MULTILINE)
+    assert re.findall(r"\]\((\S+?)\)", links) == ["../README.md", *(f"#{min(anchors(each))}" for each in headings)]
+
+
 def test_every_page_and_every_picture_can_be_reached_from_the_readme():
     reached, todo = set(), {ROOT / "README.md"}
     while todo:
