@@ -297,6 +297,7 @@ def test_a_process_that_uses_ray_already_is_told_so(
 # Whole searches
 
 slow = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+nightly = [*slow, pytest.mark.nightly]
 
 SCRIPT = """
 import json, os, signal
@@ -343,7 +344,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
 
 
 class TestScript:
-    pytestmark = slow
+    pytestmark = nightly
 
     def test_a_script_searches_at_its_top_level_twice_in_one_process(self, script: Any) -> None:
         folder, said = script

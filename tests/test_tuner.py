@@ -273,6 +273,7 @@ def test_ranks_add_up_and_intervals_hold_the_mean(values: list[list[float]]) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_command_prints_one_document_with_every_method_asked_for(file: Path) -> None:
     names = ["ours", "ours_without_portfolio", "random", "ray_optuna_asha"]
     command = [sys.executable, "-m", "tests.benchmarks.tuner", "--table", str(file), "--seeds", "2", "--json"]

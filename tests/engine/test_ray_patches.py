@@ -59,6 +59,7 @@ def script(text: str, folder: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_two_searches_on_one_machine_start_no_more_processes_than_they_need_and_take_no_port_from_each_other(tmp_path):
     both = [script(STARTED, tmp_path / name) for name in ("first", "second")]
     told = [[line.strip() for line in iter(running.stdout.readline, "end\n")] for running in both]

@@ -17,7 +17,7 @@ from tests.chaos.mlflow_server import serving
 from tests.chaos.nodes import PATIENT, cluster
 from tests.faults.stage import count, ends, events, of, staged
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 30

@@ -19,7 +19,7 @@ from search.storage import checkpoints
 from tests.chaos import command
 from tests.faults.stage import count, look, staged
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 TRIALS = int(os.environ.get("SOAK_TRIALS", "600"))
 SEED = 7

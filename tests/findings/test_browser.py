@@ -12,6 +12,7 @@ import pytest
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.slow,
     pytest.mark.timeout(400),
     pytest.mark.filterwarnings("ignore"),

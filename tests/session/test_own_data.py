@@ -76,6 +76,7 @@ SEARCHES = {
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("study", "make", "name", "classes", "tested"), SEARCHES.values(), ids=SEARCHES.keys())
