@@ -52,7 +52,7 @@ def test_imports_point_from_search_to_spaces_to_trainables(file):
 
 ROOMS = (
     ("errors",),
-    ("provenance", "settings", "signals"),
+    ("printable", "provenance", "settings", "signals"),
     ("record",),
     ("storage",),
     ("decide",),

@@ -10,6 +10,7 @@ import click
 
 from search.cli import check, cluster, look, run
 from search.errors import BadInput, ClusterLost, SearchError
+from search.printable import one_line
 
 INTERRUPTED = "interrupted; if the search had begun, it is in `python -m search list`, and resume goes on with it"
 
@@ -112,7 +113,7 @@ def _fail(text: str, code: int, debug: bool, *, at_once: bool = False) -> None:
         import traceback
 
         traceback.print_exc()
-    click.echo(f"error: {' '.join(text.split())}", err=True)
+    click.echo(f"error: {one_line(text)}", err=True)
     if at_once:
         sys.stdout.flush()
         os._exit(code)
