@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from search.cli.options import DEBUG, JSON, settings_of
+from search.cli.clock import on_signals
+from search.cli.options import DEBUG, JSON, RUNS, settings_of
+from search.cli.run import probe_seconds, search
 from search.errors import BadInput
 
 ADDRESS = click.option(
@@ -33,18 +37,17 @@ ADDRESS = click.option(
 @DEBUG
 def submit(arguments: tuple[str, ...], address: str | None, detach: bool, as_json: bool, **printed: Any) -> None:
     """Run a search as a job on a Ray cluster, follow it, and end as it ends."""
-    from search.jobs.jobs import tracking_uri
+    from search.jobs.client import tracking_uri
 
-    order, settings = _order(arguments, as_json=as_json)
-    mlflow = tracking_uri()
+    order, mlflow = _order(arguments, as_json=as_json), tracking_uri()
     if printed["kuberay"] or printed["slurm"]:
         from search.jobs import manifests
 
         size = {"workers": printed["workers"], "cpus": printed["worker_cpus"], "mlflow": mlflow}
         if printed["kuberay"]:
-            click.echo(manifests.rayjob(order, settings, image=printed["image"], **size), nl=False)
+            click.echo(manifests.rayjob(order, image=printed["image"], **size), nl=False)
         else:
-            click.echo(manifests.slurm(order, settings, **size), nl=False)
+            click.echo(manifests.slurm(order, **size), nl=False)
         return
     jobs = _jobs(address)
     job = jobs.submit(order)
@@ -57,34 +60,58 @@ def submit(arguments: tuple[str, ...], address: str | None, detach: bool, as_jso
     _follow(jobs, order.name, job, as_json=as_json)
 
 
-def _order(arguments: tuple[str, ...], *, as_json: bool) -> tuple[Any, Any]:
-    """What is to be run on the cluster, and its settings; what these refuse is refused here. Raises BadInput."""
-    from search.jobs.jobs import order
+def _order(arguments: tuple[str, ...], *, as_json: bool) -> Any:
+    """What is to be run on the cluster; what its settings refuse is refused here. Raises BadInput."""
+    from search.jobs.order import order
     from search.session.prepare import adapted
+    from search.storage.bucket import shown
 
     group = click.get_current_context().find_root().command
     assert isinstance(group, click.Group)
     with group.commands["run"].make_context("python -m search submit", [*arguments]) as context:
-        given = context.params
+        given, runs_source = context.params, context.get_parameter_source("runs")
     settings = settings_of(given)
     if given["dry_run"]:
         raise BadInput("--dry-run plans on this machine; leave submit out")
+    probe_seconds(given["probe"], dry_run=False)
     adapted(given["study"], settings)
-    name = settings.name or f"{Path(given['study']).stem}-{time.strftime('%m%d-%H%M%S')}"
-    return order(arguments, given["study"], given["data"], name, as_json=as_json), settings
+    # What the environment here says of runs is not said of the cluster.
+    runs = shown(given["runs"]) if runs_source is ParameterSource.COMMANDLINE else None
+    return order(given["study"], settings, runs=runs, as_json=as_json, quiet=given["quiet"])
+
+
+@click.command(hidden=True)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--job", required=True, help="The id of the job that does it.")
+@RUNS
+@DEBUG
+def run_order(file: Path, job: str, runs: Path) -> None:
+    """Carry out the order in FILE: begin its search, or go on with it. What `submit` lets a cluster do."""
+    from search.jobs import result
+    from search.jobs.order import read
+    from search.session.resume import ready
+    from search.settings import from_environment
+    from search.storage.bucket import runs_folder
+    from search.terminal import screen
+
+    order = read(file)
+    here = {"runs": runs_folder(order.runs) if order.runs else runs, "command": order.command, **from_environment()}
+    display, stop = screen.for_stderr(quiet=order.quiet), on_signals()
+    with ready(order.study, replace(order.settings, **here), display, resume=True) as prepared:
+        search(prepared, display, stop, document=partial(result.line, job) if order.as_json else None)
 
 
 def _jobs(address: str | None) -> Any:
-    from search.jobs.jobs import Jobs
+    from search.jobs.client import JobServer
 
     if not address:
         raise BadInput("which cluster? give --address http://HEAD:8265, or set RAY_ADDRESS")
-    return Jobs(address)
+    return JobServer(address)
 
 
 def _follow(jobs: Any, name: str, job: str, *, as_json: bool) -> None:
     """Show what a job writes until it is over, on standard error if standard output is for its document."""
-    from search.jobs.jobs import document
+    from search.jobs import result
 
     try:
         code = jobs.follow(job, lambda text: click.echo(text, nl=False, err=as_json))
@@ -95,9 +122,9 @@ def _follow(jobs: Any, name: str, job: str, *, as_json: bool) -> None:
         )
         raise SystemExit(130) from None
     if as_json:
-        told = document(jobs.log(job))
-        if told is not None:
-            click.echo(json.dumps(told, indent=1))
+        document = result.found(jobs.log(job), job)
+        if document is not None:
+            click.echo(json.dumps(document, indent=1))
     if code:
         raise SystemExit(code)
 

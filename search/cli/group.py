@@ -63,6 +63,7 @@ for verb in (
     run.run_study,
     run.resume_search,
     cluster.submit,
+    cluster.run_order,
     cluster.status,
     cluster.logs,
     cluster.stop,

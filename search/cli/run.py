@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,13 @@ def run_study(study: str, **options: Any) -> None:
     from search.terminal import screen
 
     settings = settings_of(options)
-    probe = _probe_seconds(options["probe"], dry_run=options["dry_run"])
+    probe = probe_seconds(options["probe"], dry_run=options["dry_run"])
     display, stop = screen.for_stderr(quiet=options["quiet"]), on_signals()
     with ready(study, settings, display, resume=options["resume"] is not None) as prepared:
         if options["dry_run"]:
             _plan(prepared, stop, probe, as_json=options["as_json"])
         else:
-            _search(prepared, display, stop, as_json=options["as_json"])
+            search(prepared, display, stop, document=_indented if options["as_json"] else None)
 
 
 @click.command(name="resume")
@@ -126,16 +127,22 @@ def resume_search(name: str, runs: Path, **options: Any) -> None:
     )
     display, stop = screen.for_stderr(quiet=options["quiet"]), on_signals()
     with going_on(found(name, runs), lambda events: more, command_line(), display) as prepared:
-        _search(prepared, display, stop, as_json=options["as_json"])
+        search(prepared, display, stop, document=_indented if options["as_json"] else None)
 
 
-def _search(prepared: Any, display: Any, stop: Any, *, as_json: bool) -> None:
+def search(prepared: Any, display: Any, stop: Any, *, document: Callable[[dict[str, Any]], str] | None) -> None:
+    """Search, print the result as the text that `document` makes of it, or for people, and end as the search did."""
     from search.session.run import run  # after the checks, so that what is refused is refused sooner
 
-    _tell(*run(prepared, display, stop), as_json=as_json)
+    _tell(*run(prepared, display, stop), document=document)
 
 
-def _probe_seconds(text: str | None, *, dry_run: bool) -> float | None:
+def _indented(result: dict[str, Any]) -> str:
+    return json.dumps(result, indent=1)
+
+
+def probe_seconds(text: str | None, *, dry_run: bool) -> float | None:
+    """How long to measure, None if it was not said. Raises BadInput unless it is for a dry run."""
     from search.settings import seconds
 
     if text is not None and not dry_run:
@@ -154,12 +161,18 @@ def _plan(prepared: Any, stop: Any, probe: float | None, *, as_json: bool) -> No
         click.echo(f"{messages.plan(prepared.study, prepared.header)}\n\n{plan.text(told, prepared.header)}")
 
 
-def _tell(summary: dict[str, Any], fault: SearchError | None, exit_code: int, *, as_json: bool) -> None:
+def _tell(
+    summary: dict[str, Any],
+    fault: SearchError | None,
+    exit_code: int,
+    *,
+    document: Callable[[dict[str, Any]], str] | None,
+) -> None:
     """Print the result, and end as the search did."""
     from search.terminal.messages import result
 
-    if as_json:
-        click.echo(json.dumps(summary, indent=1))
+    if document:
+        click.echo(document(summary))
     elif summary["best"]:
         click.echo(result(summary))
     if summary["state"] == "interrupted":

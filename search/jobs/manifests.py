@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from search.errors import BadInput
-from search.jobs.jobs import STOP_SECONDS, Order
-from search.settings import Settings
-from search.storage import bucket
+from search.jobs.client import STOP_SECONDS
+from search.jobs.order import Order
+from search.storage.bucket import SCHEME
 
 LONGEST_NAME = 47
 """Of a RayJob: KubeRay makes names of services from it, which have 63 characters (validation.go, KubeRay 1.7)."""
 RETRIES = 5
 """So often a lost cluster is made again; each time the search goes on from its record."""
-CLAIM = "search-runs"
+CLAIM, MOUNT = "search-runs", "/runs"
+"""The claim for volumes that keeps the runs, and where pods have it."""
 SPOT = (
     ("cloud.google.com/gke-spot", "true"),
     ("eks.amazonaws.com/capacityType", "SPOT"),
@@ -53,7 +56,7 @@ wait $!
 """
 
 
-def rayjob(order: Order, settings: Settings, *, image: str | None, workers: int, cpus: int, mlflow: str) -> str:
+def rayjob(order: Order, *, image: str | None, workers: int, cpus: int, mlflow: str) -> str:
     """A RayJob of KubeRay 1.6 or later, as YAML: its own cluster, tokens, spot workers, a head without trials.
 
     `image` holds Ray, our packages and the study. Unless the runs are in a bucket, the claim CLAIM must exist and be
@@ -64,14 +67,15 @@ def rayjob(order: Order, settings: Settings, *, image: str | None, workers: int,
 
     if not image:
         raise BadInput("--kuberay needs --image: a container with Ray, this package, its requirements and the study")
-    environment = [{"name": "MLFLOW_TRACKING_URI", "value": mlflow}] if mlflow else []
-    gpus, claim = math.ceil(settings.gpus), bucket.of(settings.runs) is None
+    runs = order.runs or MOUNT
+    claim = not runs.startswith(SCHEME)
+    pod = partial(_pod, image, mlflow=mlflow, claim=claim)
     manifest = {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
         "metadata": {"name": _kubernetes_name(order.name), "labels": {"app.kubernetes.io/name": "search"}},
         "spec": {
-            "entrypoint": (order if order.gives("--runs") else order.and_also("--runs", "/runs")).command,
+            "entrypoint": replace(order, runs=runs).command,
             "runtimeEnvYAML": yaml.safe_dump({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}}),
             "backoffLimit": RETRIES,
             "shutdownAfterJobFinishes": True,
@@ -79,12 +83,7 @@ def rayjob(order: Order, settings: Settings, *, image: str | None, workers: int,
             "rayClusterSpec": {
                 "rayVersion": version("ray"),
                 "authOptions": {"mode": "token"},
-                "headGroupSpec": {
-                    "rayStartParams": {"num-cpus": "0"},
-                    "template": _pod(
-                        "ray-head", image, cpus=2, gpus=0, environment=environment, spot=False, claim=claim
-                    ),
-                },
+                "headGroupSpec": {"rayStartParams": {"num-cpus": "0"}, "template": pod("ray-head", cpus=2)},
                 "workerGroupSpecs": [
                     {
                         "groupName": "workers",
@@ -92,9 +91,7 @@ def rayjob(order: Order, settings: Settings, *, image: str | None, workers: int,
                         "minReplicas": 1,
                         "maxReplicas": workers,
                         "rayStartParams": {},
-                        "template": _pod(
-                            "ray-worker", image, cpus=cpus, gpus=gpus, environment=environment, spot=True, claim=claim
-                        ),
+                        "template": pod("ray-worker", cpus=cpus, gpus=math.ceil(order.settings.gpus), spot=True),
                     }
                 ],
             },
@@ -109,20 +106,20 @@ def rayjob(order: Order, settings: Settings, *, image: str | None, workers: int,
 
 
 def _pod(
-    name: str, image: str, *, cpus: int, gpus: int, environment: list[dict[str, str]], spot: bool, claim: bool
-) -> Any:
+    image: str, name: str, *, cpus: int, gpus: int = 0, spot: bool = False, mlflow: str, claim: bool
+) -> dict[str, Any]:
     size: dict[str, Any] = {"cpu": str(cpus), "memory": f"{2 * cpus + 2}Gi"}
     if gpus:
         size["nvidia.com/gpu"] = str(gpus)
     container: dict[str, Any] = {
         "name": name,
         "image": image,
-        "env": environment,
+        "env": [{"name": "MLFLOW_TRACKING_URI", "value": mlflow}] if mlflow else [],
         "resources": {"requests": size, "limits": size},
     }
     pod: dict[str, Any] = {"containers": [container]}
     if claim:
-        container["volumeMounts"] = [{"name": "runs", "mountPath": "/runs"}]
+        container["volumeMounts"] = [{"name": "runs", "mountPath": MOUNT}]
         pod["volumes"] = [{"name": "runs", "persistentVolumeClaim": {"claimName": CLAIM}}]
     else:
         container["envFrom"] = [{"secretRef": {"name": CLAIM, "optional": True}}]
@@ -148,12 +145,12 @@ def _kubernetes_name(name: str) -> str:
     return (plain if plain[:1].isalpha() else f"s-{plain}")[:LONGEST_NAME].rstrip("-")
 
 
-def slurm(order: Order, settings: Settings, *, workers: int, cpus: int, mlflow: str) -> str:
+def slurm(order: Order, *, workers: int, cpus: int, mlflow: str) -> str:
     """A batch script: Ray on all nodes by `ray symmetric-run`, the search on the first, requeued when time is up.
 
     To be submitted from a folder that all nodes share, with the environment in which `search` is installed.
     """
-    gpus = math.ceil(settings.gpus)
+    gpus = math.ceil(order.settings.gpus)
     return SLURM.format(
         name=order.name,
         workers=workers,

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ import yaml
 
 from search.errors import BadInput
 from search.jobs import manifests
-from search.jobs.jobs import Order
+from search.jobs.order import Order
 from search.settings import Settings
-from search.storage.bucket import runs_folder
 
 NAME = "digits_cnn-1125.nightly"
-ORDER = Order(NAME, ("digits_cnn", "--set", "train/lr=log(1e-3, 1e-1)", "--name", NAME, "--resume", "auto"))
+ORDER = Order("digits_cnn", Settings(name=NAME, changes={"train/lr": "log(1e-3, 1e-1)"}))
+WORDS = ["python", "-m", "search", "digits_cnn", "--name", NAME, "--set", "train/lr=log(1e-3, 1e-1)"]
 SIZE: dict[str, Any] = {"workers": 3, "cpus": 8, "mlflow": "http://mlflow:5000"}
 
 # Property names and types of KubeRay 1.7 (ray-operator/config/crd/bases/ray.io_rayjobs.yaml), of what we may use;
@@ -86,12 +87,16 @@ def schema_of_a_job() -> Any:
     return strict(versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
 
 
-def rayjob(settings: Settings | None = None, **size: Any) -> Any:
-    return yaml.safe_load(manifests.rayjob(ORDER, settings or Settings(), image="mine:1", **{**SIZE, **size}))
+def ordered(**settings: Any) -> Order:
+    return replace(ORDER, settings=replace(ORDER.settings, **settings))
 
 
-def slurm(settings: Settings | None = None, **size: Any) -> str:
-    return manifests.slurm(ORDER, settings or Settings(), **{**SIZE, **size})
+def rayjob(**settings: Any) -> Any:
+    return yaml.safe_load(manifests.rayjob(ordered(**settings), image="mine:1", **SIZE))
+
+
+def slurm(**settings: Any) -> str:
+    return manifests.slurm(ordered(**settings), **SIZE)
 
 
 # KubeRay
@@ -99,7 +104,7 @@ def slurm(settings: Settings | None = None, **size: Any) -> str:
 
 @pytest.mark.parametrize("gpus", [0.0, 0.25, 2.0])
 def test_a_rayjob_is_what_the_schema_of_kuberay_allows(gpus: float) -> None:
-    made = rayjob(Settings(gpus=gpus))
+    made = rayjob(gpus=gpus)
     assert (made["apiVersion"], made["kind"]) == ("ray.io/v1", "RayJob")
     jsonschema.Draft202012Validator(schema_of_a_job()).validate(made["spec"])
 
@@ -112,7 +117,7 @@ def test_the_schema_refuses_what_kuberay_does_not_know() -> None:
 
 
 def test_a_rayjob_is_complete() -> None:
-    spec = rayjob(Settings(gpus=0.5))["spec"]
+    spec = rayjob(gpus=0.5)["spec"]
     cluster, [workers] = spec["rayClusterSpec"], spec["rayClusterSpec"]["workerGroupSpecs"]
     assert cluster["authOptions"] == {"mode": "token"}
     assert cluster["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}, "trials on the head would take it along"
@@ -130,7 +135,7 @@ def test_a_rayjob_is_complete() -> None:
 
 def test_the_command_of_a_rayjob_keeps_its_runs_on_the_claim() -> None:
     words = shlex.split(rayjob()["spec"]["entrypoint"])
-    assert words == ["python", "-m", "search", *ORDER.arguments, "--runs", "/runs"]
+    assert words == [*WORDS, "--runs", "/runs", "--resume", "auto"]
 
 
 @pytest.mark.parametrize(
@@ -138,32 +143,31 @@ def test_the_command_of_a_rayjob_keeps_its_runs_on_the_claim() -> None:
     [("digits_cnn-1", "digits-cnn-1"), ("1", "s-1"), ("A" * 80, "a" * 47), ("x." * 30, ("x-" * 24)[:47].rstrip("-"))],
 )
 def test_a_rayjob_has_a_name_that_kubernetes_allows(name: str, allowed: str) -> None:
-    made = manifests.rayjob(Order(name, ("digits_cnn",)), Settings(), image="mine:1", **SIZE)
-    assert yaml.safe_load(made)["metadata"]["name"] == allowed
+    assert rayjob(name=name)["metadata"]["name"] == allowed
 
 
 def test_a_rayjob_with_its_runs_in_a_bucket_needs_no_claim_and_takes_the_rights_from_a_secret() -> None:
-    order, settings = ORDER.and_also("--runs", "s3://lab/runs"), Settings(runs=runs_folder("s3://lab/runs"))
-    job = yaml.safe_load(manifests.rayjob(order, settings, image="lab/search:1", **SIZE))
+    order = replace(ORDER, runs="s3://lab/runs")
+    job = yaml.safe_load(manifests.rayjob(order, image="lab/search:1", **SIZE))
     jsonschema.Draft202012Validator(schema_of_a_job()).validate(job["spec"])
     cluster = job["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         assert "volumes" not in group["template"]["spec"]
         [container] = group["template"]["spec"]["containers"]
         assert container["envFrom"] == [{"secretRef": {"name": "search-runs", "optional": True}}]
-    assert job["spec"]["entrypoint"].endswith("--runs s3://lab/runs")
+    assert job["spec"]["entrypoint"].endswith("--runs s3://lab/runs --resume auto")
 
 
 def test_a_rayjob_without_an_image_is_refused() -> None:
     with pytest.raises(BadInput, match="--kuberay needs --image"):
-        manifests.rayjob(ORDER, Settings(), image=None, **SIZE)
+        manifests.rayjob(ORDER, image=None, **SIZE)
 
 
 # Slurm
 
 
 def test_bash_reads_the_batch_script() -> None:
-    subprocess.run(["bash", "-n"], input=slurm(Settings(gpus=2.0)), text=True, check=True)
+    subprocess.run(["bash", "-n"], input=slurm(gpus=2.0), text=True, check=True)
 
 
 def ray_words(script: str) -> list[str]:
@@ -181,7 +185,7 @@ def test_ray_understands_its_part_of_the_batch_script(gpus: float) -> None:
     from ray.scripts.scripts import start
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args, symmetric_run
 
-    words = ray_words(slurm(Settings(gpus=gpus)))
+    words = ray_words(slurm(gpus=gpus))
     separator = words.index("--")
     context = symmetric_run.make_context("symmetric-run", words[:separator])
     assert (context.params["address"], context.params["min_nodes"]) == ("node1:20001", 3)
@@ -193,7 +197,7 @@ def test_ray_understands_its_part_of_the_batch_script(gpus: float) -> None:
 def test_the_search_of_the_batch_script_joins_its_cluster_and_goes_on_after_a_requeue() -> None:
     words = ray_words(slurm())
     command = words[words.index("--") + 1 :]
-    assert command == ["env", "RAY_ADDRESS=node1:20001", "python", "-m", "search", *ORDER.arguments]
+    assert command == ["env", "RAY_ADDRESS=node1:20001", *WORDS, "--resume", "auto"]
     assert "#SBATCH --requeue" in slurm()
     assert "scontrol requeue" in slurm()
 
@@ -205,7 +209,7 @@ def test_sbatch_reads_every_option_of_the_batch_script(tmp_path: Path) -> None:
     )
     script = tmp_path / "x.sh"
     known = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
-    for text, fault in ((slurm(Settings(gpus=1.0)), False), (slurm().replace("--requeue", "--requeeue"), True)):
+    for text, fault in ((slurm(gpus=1.0), False), (slurm().replace("--requeue", "--requeeue"), True)):
         script.write_text(text)
         done = subprocess.run(
             ["sbatch", "--test-only", str(script)], env={**os.environ, **known}, capture_output=True, text=True
