@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -32,7 +34,7 @@ from search.session.claim import claimed
 from search.session.resume import closing_event, something_left
 from search.signals import Interrupted, Stop
 from search.storage import checkpoints, mirror
-from search.storage.runs import command
+from search.storage.runs import RESULT, command
 from search.terminal.console import Display
 from search.terminal.messages import plan
 from search.tracking.tracker import PATIENCE_SECONDS, REPORT_SECONDS, Tracker, log_report
@@ -82,7 +84,9 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
             display.say(f"{folder.name}\n{plan(prepared.study, prepared.header)}")
         with mirror.record(folder) as record:
             fault = _searched(prepared, record, folder, stop, display, before, checker, ray.close)
-    return summarize(folder), fault, 128 + stop.signal if stop.signal else 0
+        summary = summarize(folder)
+        _keep(summary, folder, display)
+    return summary, fault, 128 + stop.signal if stop.signal else 0
 
 
 def sync(prepared: Prepared, folder: Path, display: Display) -> bool:
@@ -190,6 +194,19 @@ def _searched(
     with contextlib.suppress(SearchError):  # a storage that is away; who resumes tidies up first
         retention.tidy(search.trials)
     return fault
+
+
+def _keep(summary: Mapping[str, Any], folder: Path, display: Display) -> None:
+    """Write the result beside the record, whole or not at all; if it cannot be written that is one warning."""
+    path, aside = folder / RESULT, folder / f".{RESULT}-{uuid.uuid4().hex}"
+    try:
+        aside.write_text(json.dumps(summary, indent=1) + "\n")
+        aside.replace(path)
+        mirror.push(path)
+    except (OSError, SearchError, Interrupted) as error:
+        display.warn(f"{path} was not written ({error}); `{command('show', folder)} --json` says the same")
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _report(prepared: Prepared, folder: Path, tracker: Tracker | None, display: Display) -> None:

@@ -13,6 +13,8 @@ from search.storage.bucket import shown
 
 REPORT = "report.html"
 """The report of a search, beside its record."""
+RESULT = "result.json"
+"""What the last process of a search came to, beside its record: the document of `--json`."""
 
 
 def searches(runs: Path) -> list[Path]:

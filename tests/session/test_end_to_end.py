@@ -65,6 +65,11 @@ def test_the_document_has_the_promised_keys(finished):
     assert sum(document["trials"].values()) == 16
 
 
+def test_the_document_lies_beside_the_record(finished):
+    folder, document, _ = finished
+    assert json.loads((folder / "runs" / document["name"] / "result.json").read_text()) == document
+
+
 def test_digits_end_in_under_a_minute(finished):
     assert finished[1]["wall_s"] < 60
 
