@@ -13,6 +13,7 @@ MAY_IMPORT = {
         "engine/places.py",
         "engine/ray_patches.py",
         "engine/ray_session.py",
+        "engine/shared_data.py",
         "engine/tune.py",
         "engine/worker.py",
         "forecast/gpu_part.py",

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import spaces
+from search.engine.shared_data import get_data_once
 from search.errors import BadInput, EnvironmentFault
 from search.record.trials import State
 from search.storage import checkpoints
@@ -25,17 +26,15 @@ from search.storage.checkpoints import Shelf
 
 EPOCH = "Epoch(number, metrics, save)"
 
-_DATA: dict[str, Any] = {}
-"""The data set of the search this process works for, by its object's id: fetched once, used by trial after trial."""
-
 
 @dataclass(frozen=True)
 class Task:
     """What every trial of a search shares. `data` refers to the data set in Ray's object store.
 
-    Each has `cpus`, and `gpus` unless its place has none.
-    `budget` bounds the bytes of all checkpoints, None for no limit; `stacks` is the folder for stack traces. In
-    `folders` may be what a user's code imports while it runs; what it has imported before is sent along.
+    Each has `cpus`, and `gpus` unless its place has none. `stacks` is the folder for stack traces.
+    `budget` bounds the bytes of all checkpoints, None for no limit; `timeout` the seconds without a report, None for
+    what the watchdog allows. In `folders` may be what a user's code imports while it runs; what it has imported before
+    is sent along.
     """
 
     trainable: Callable[..., Iterator[Any]]
@@ -45,6 +44,7 @@ class Task:
     cpus: float
     gpus: float = 0.0
     budget: int | None = None
+    timeout: float | None = None
     folders: tuple[str, ...] = ()
 
 
@@ -114,43 +114,20 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     many seconds without a report are allowed: after nine tenths of them all threads' stacks are dumped, by a thread of
     C that also runs where Python hangs.
     """
-    import torch
-
-    from trainables.device import keep_to
-    from trainables.epoch import Diverged, Epoch
-
-    import_compiler_for(task.trainable)
-    sys.path += [folder for folder in task.folders if folder not in sys.path]
-    torch.set_num_threads(max(1, int(task.cpus)))
-    if 0 < config["gpus"] < 1:
-        keep_to(config["gpus"])
-    data = _data(task)
-    place = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
-    if os.environ.get("CUDA_VISIBLE_DEVICES"):
-        place["gpus"] = os.environ["CUDA_VISIBLE_DEVICES"]
+    _prepare_process(task, config["gpus"])
+    data, place = get_data_once(task.data), _place()
     missing = task.shelf.missing()
     if missing:  # a node that joined late, and does not share the folder
         yield {"unfit": f"node {place['node']} {missing}"}
         return
-    number, attempt = config["trial"], config["attempt"]
-    with (
-        _stack_dump(stack_file(task.stacks, number, attempt), 0.9 * config["silence"]) as heard,
-        contextlib.ExitStack() as stack,
-    ):
+    stacks = stack_file(task.stacks, config["trial"], config["attempt"])
+    with _stack_dump(stacks, 0.9 * config["silence"]) as heard, contextlib.ExitStack() as stack:
         try:
             resume = stack.enter_context(task.shelf.lent(config["resume"])) if config.get("resume") else None
-            start = time.perf_counter()
-            epochs = task.trainable(config["config"], data, resume=resume)
-            due = {1, config["done"] + 1}  # who cannot go on begins again
-            for epoch in epochs:
-                seconds = time.perf_counter() - start
-                if not isinstance(epoch, Epoch):
-                    raise TypeError(f"the trainable yielded a {type(epoch).__name__}, but must yield {EPOCH}")
-                if epoch.number not in due:
-                    wanted = " or ".join(map(str, sorted(due)))
-                    raise ValueError(f"the trainable yielded epoch {epoch.number}, but {wanted} was due: count from 1")
-                due = {epoch.number + 1}
-                written = task.shelf.write(number, epoch.number, epoch.save, attempt=attempt, budget=task.budget)
+            for epoch, seconds in _epochs(task, config, data, resume):
+                written = task.shelf.write(
+                    config["trial"], epoch.number, epoch.save, attempt=config["attempt"], budget=task.budget
+                )
                 yield {
                     "epoch": epoch.number,
                     "metrics": dict(epoch.metrics),
@@ -161,23 +138,75 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     "place": place,
                 }
                 heard()
-                start = time.perf_counter()
-            if 1 in due:
-                raise ValueError(f"the trainable yielded nothing, but must yield {EPOCH} after each epoch")
             yield {"end": State.FAILED, "why": "the trainable returned before its last epoch"}
-        except Diverged as error:
-            yield {"end": State.DIVERGED, "why": str(error)}
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            yield {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
-        except EnvironmentFault as fault:  # the storage is away
-            yield {"unfit": f"node {place['node']}: {fault}"}
-        except torch.AcceleratorError:
-            raise  # the device's context is broken for good; Ray starts a fresh process
         except Exception as error:
-            if checkpoints.is_full(error):
-                yield {"storage_full": _last_line(error)}
-            else:
-                yield {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
+            yield _end_by(error, place["node"])
+
+
+def _prepare_process(task: Task, gpus: float) -> None:
+    """Give this process what a trial of `task` has: its imports, its threads, its part of a device's memory."""
+    import torch
+
+    from trainables.device import keep_to
+
+    import_compiler_for(task.trainable)
+    sys.path += [folder for folder in task.folders if folder not in sys.path]
+    torch.set_num_threads(max(1, int(task.cpus)))
+    if 0 < gpus < 1:
+        keep_to(gpus)
+
+
+def _place() -> dict[str, Any]:
+    """Where and since when this attempt runs."""
+    place: dict[str, Any] = {"pid": os.getpid(), "node": os.uname().nodename, "began": time.time()}
+    if os.environ.get("CUDA_VISIBLE_DEVICES"):
+        place["gpus"] = os.environ["CUDA_VISIBLE_DEVICES"]
+    return place
+
+
+def _epochs(task: Task, config: Mapping[str, Any], data: Any, resume: Path | None) -> Iterator[tuple[Any, float]]:
+    """Each epoch of the trainable, and the seconds it took, without what is done with it between two.
+
+    Raises TypeError or ValueError if what it yields is no epoch, or not the next one.
+    """
+    from trainables.epoch import Epoch
+
+    due = {1, config["done"] + 1}  # who cannot go on begins again
+    start = time.perf_counter()
+    for epoch in task.trainable(config["config"], data, resume=resume):
+        seconds = time.perf_counter() - start
+        if not isinstance(epoch, Epoch):
+            raise TypeError(f"the trainable yielded a {type(epoch).__name__}, but must yield {EPOCH}")
+        if epoch.number not in due:
+            wanted = " or ".join(map(str, sorted(due)))
+            raise ValueError(f"the trainable yielded epoch {epoch.number}, but {wanted} was due: count from 1")
+        due = {epoch.number + 1}
+        yield epoch, seconds
+        start = time.perf_counter()
+    if 1 in due:
+        raise ValueError(f"the trainable yielded nothing, but must yield {EPOCH} after each epoch")
+
+
+def _end_by(error: Exception, node: str) -> dict[str, Any]:
+    """What to report of a trial that ended by `error`, which is being handled.
+
+    Raises it where the device's context is broken for good; Ray starts a fresh process.
+    """
+    import torch
+
+    from trainables.epoch import Diverged
+
+    if isinstance(error, Diverged):
+        return {"end": State.DIVERGED, "why": str(error)}
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
+    if isinstance(error, EnvironmentFault):  # the storage is away
+        return {"unfit": f"node {node}: {error}"}
+    if isinstance(error, torch.AcceleratorError):
+        raise error
+    if checkpoints.is_full(error):
+        return {"storage_full": _last_line(error)}
+    return {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
 
 
 def stack_file(folder: Path, trial: int, attempt: int) -> Path:
@@ -207,46 +236,6 @@ def _stack_dump(path: Path, seconds: float) -> Iterator[Callable[[], None]]:
             with contextlib.suppress(FileNotFoundError):  # somebody tidied up
                 if not path.stat().st_size:
                     path.unlink()
-
-
-def put_data(data: Any) -> tuple[Any, ...]:
-    """Put train and validation part into Ray's object store, from which the workers of a node map them uncopied."""
-    import ray
-
-    stored = {"classes": data.classes, "mean": data.mean, "std": data.std}
-    for name, split in (("train", data.train), ("val", data.val)):
-        stored[f"x_{name}"], stored[f"y_{name}"] = split.images.numpy(), split.labels.numpy()
-    return (ray.put(stored),)
-
-
-def _data(task: Task) -> Any:
-    """The data set of `task`; a process fetches it once."""
-    key = task.data[0].hex()
-    if key not in _DATA:
-        _DATA.clear()
-        _DATA[key] = get_data(task.data)
-    return _DATA[key]
-
-
-def get_data(data: tuple[Any, ...]) -> Any:
-    """The data set that `put_data` put away: tensors over Ray's shared memory, not copied."""
-    import ray
-    import torch
-
-    from trainables.data import Data, Split
-
-    stored = ray.get(data[0])
-
-    def tensor(array: Any) -> torch.Tensor:
-        # Ray's arrays are read-only and torch warns of that; nothing in a trainable writes to its data.
-        import warnings
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.from_numpy(array)
-
-    train, val = (Split(tensor(stored[f"x_{part}"]), tensor(stored[f"y_{part}"])) for part in ("train", "val"))
-    return Data(train, val, stored["classes"], stored["mean"], stored["std"])
 
 
 def _last_line(error: BaseException) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import spaces
-from search.engine.worker import get_data, put_data, send_along
+from search.engine.shared_data import get_data, put_data
+from search.engine.worker import send_along
 from search.errors import EnvironmentFault
 from search.forecast.plan import points_of, shown
 from search.forecast.probe import Measured, measure

@@ -20,8 +20,11 @@ from search.decide import confirmation
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
-from search.engine import node_check, places, ray_session
-from search.engine.watchdog import Watchdog
+from search.engine import places, ray_session
+from search.engine.engine import Engine
+from search.engine.shared_data import put_data
+from search.engine.surroundings import Surroundings, open_surroundings
+from search.engine.worker import Task
 from search.errors import ClusterLost, EnvironmentFault, SearchError, SearchFailed
 from search.findings.summary import summarize
 from search.forecast.gpu_part import fits
@@ -61,11 +64,8 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
         meanwhile, lost = partial(import_module, "search.engine.tune"), partial(setattr, stop, "lost")
         ray.enter_context(ray_session.ray_running(settings, meanwhile, lost, display.say))
         stop.install()
-        checker = node_check.NodeChecker(settings) if settings.ray_address else None
-        if checker:
-            stack.callback(checker.close)
-            checker.check()
-        process = Process(places.slots(settings), places.cores(), os.getpid(), os.uname().nodename)
+        surroundings = stack.enter_context(open_surroundings(settings, stop))
+        process = Process(sum(surroundings.places()), places.cores(), os.getpid(), os.uname().nodename)
         if 0 < settings.gpus < 1 and not any(event.kind == Kind.EPOCH for event in past) and not stop():
             # Before the name is taken: with a larger part the same command is to begin, not to find another search.
             doubt = fits(prepared, within=stop.left())
@@ -83,7 +83,7 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
             folder, prepared = stack.enter_context(claimed(prepared, stop))
             display.say(f"{folder.name}\n{plan(prepared.study, prepared.header)}")
         with mirror.record(folder) as record:
-            fault = _searched(prepared, record, folder, stop, display, before, checker, ray.close)
+            fault = _searched(prepared, record, folder, stop, display, before, surroundings, ray.close)
         summary = summarize(folder)
         _keep(summary, folder, display)
     return summary, fault, 128 + stop.signal if stop.signal else 0
@@ -136,7 +136,7 @@ def _searched(
     stop: Stop,
     display: Display,
     before: float,
-    checker: node_check.NodeChecker | None,
+    surroundings: Surroundings,
     leave_ray: Callable[[], None],
 ) -> SearchError | None:
     """Run the trials, crown the winner, and bring MLflow up to date; returns what failed at the end, if anything."""
@@ -157,7 +157,7 @@ def _searched(
     fault: SearchError | None = None
     state, patience = "done", PATIENCE_SECONDS
     try:
-        why = _train(prepared, search, retention, tracker, folder, stop, display, checker)
+        why = _train(prepared, search, retention, tracker, folder, stop, display, surroundings)
         leave_ray()  # what follows needs it no more, and its processes would only be in the way
         stop.install()  # Ray gives SIGTERM back to the system
         if stop.signal:
@@ -236,6 +236,30 @@ def _report(prepared: Prepared, folder: Path, tracker: Tracker | None, display: 
         )
 
 
+class _Driver:
+    """What the engine asks and tells this process while trials run."""
+
+    def __init__(self, search: Search, tracker: Tracker, stop: Stop, display: Display, workers: int) -> None:
+        self._search, self._tracker, self._display, self._workers = search, tracker, display, workers
+        self._began, self._epochs_before = time.monotonic(), search.trials.epochs
+        self.should_stop, self.warn, self._stop = stop, display.warn, stop
+
+    def should_confirm(self) -> bool:
+        """Whether the confirmation must begin now."""
+        deadline = self._stop.deadline
+        return deadline is not None and confirmation.time_to_begin(
+            self._search, self._workers, began=self._began, deadline=deadline, now=time.monotonic()
+        )
+
+    def tick(self) -> None:
+        """Begin to write to MLflow once there is an epoch, and draw the screen."""
+        # Importing MLflow takes seconds of CPU, which the workers need until they train.
+        if self._search.trials.epochs > self._epochs_before:
+            self._tracker.start()
+        with contextlib.suppress(Exception):  # a screen that cannot be drawn, or a closed pipe, ends no search
+            self._display.tick()
+
+
 def _train(
     prepared: Prepared,
     search: Search,
@@ -244,65 +268,32 @@ def _train(
     folder: Path,
     stop: Stop,
     display: Display,
-    checker: node_check.NodeChecker | None,
+    surroundings: Surroundings,
 ) -> str:
     """Run the trials that are left, and say why that ended: "" if there is nothing more to do."""
-    from search.engine.tune import Engine
-    from search.engine.worker import Task, put_data
+    from search.engine import tune
 
     settings, as_given, folder = prepared.settings, folder, folder.resolve()
-
-    epochs_before = search.trials.epochs
-
-    def tick() -> None:
-        if checker:
-            checker.check_newcomers()
-        # Importing MLflow takes seconds of CPU, which the workers need until they train.
-        if search.trials.epochs > epochs_before:
-            tracker.start()
-        with contextlib.suppress(Exception):  # a screen that cannot be drawn, or a closed pipe, ends no search
-            display.tick()
-
     task = Task(
         prepared.study.trainable,
         put_data(prepared.data),
         checkpoints.shelf(folder),
         folder / "stacks",
-        settings.cpus,
-        settings.gpus,
-        settings.checkpoint_budget,
-        tuple(spaces.users_folders()),
+        cpus=settings.cpus,
+        gpus=settings.gpus,
+        budget=settings.checkpoint_budget,
+        timeout=settings.trial_timeout,
+        folders=tuple(spaces.users_folders()),
     )
-    workers, began, there = prepared.header.process.concurrent, time.monotonic(), places.places(settings)
-
-    def should_confirm() -> bool:
-        return stop.deadline is not None and confirmation.time_to_begin(
-            search, workers, began=began, deadline=stop.deadline, now=time.monotonic()
-        )
-
-    watchdog = Watchdog(settings.trial_timeout)
-    engine = Engine(
-        search,
-        task,
-        retention,
-        watchdog,
-        should_stop=stop,
-        should_confirm=should_confirm,
-        # Of a Ray of our own the head is not asked again and again: it may be gone, and nothing else can have changed.
-        places=(lambda: places.places(settings)) if checker else (lambda: there),
-        alone=lambda: not checker or not places.other_searches(),
-        some_gone=lambda: bool(checker) and places.some_gone(),
-        unreachable=lambda: bool(stop.lost),
-        tick=tick,
-        warn=display.warn,
-    )
+    driver = _Driver(search, tracker, stop, display, prepared.header.process.concurrent)
+    engine = Engine(search, task, retention, surroundings, driver)
     display.begin(search, stop.deadline)
     # What Tune keeps of an earlier process is never read, and would be found in the way.
     shutil.rmtree(folder / "ray", ignore_errors=True)
     try:
         with stop.gently():
             stop.install()
-            why = engine.run(settings, folder=folder)
+            why = tune.run(engine, folder)
     except EnvironmentFault as error:
         if not stop.lost:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,13 +22,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 STARTED = """
 import os
 from pathlib import Path
-from search.engine import ray_session as cluster
+from search.engine import ray_session
 from search.settings import Settings
 from tests.chaos import checker
 
-with cluster.ray_running(Settings(), meanwhile=lambda: None):
+with ray_session.ray_running(Settings(), meanwhile=lambda: None):
     import ray
-    cluster.run_a_task()
+    ray_session.run_a_task()
     told = ray._private.worker._global_node.get_session_dir_path()
     [port] = [int(file.read_text()) for file in Path(told).glob("dashboard_agent_listen_port_*")]
     print(port)
@@ -62,7 +63,7 @@ def script(text: str, folder: Path) -> subprocess.Popen[str]:
 @pytest.mark.nightly
 def test_two_searches_on_one_machine_start_no_more_processes_than_they_need_and_take_no_port_from_each_other(tmp_path):
     both = [script(STARTED, tmp_path / name) for name in ("first", "second")]
-    told = [[line.strip() for line in iter(running.stdout.readline, "end\n")] for running in both]
+    told = [[line.strip() for line in takewhile("end\n".__ne__, running.stdout)] for running in both]
     ends = [running.communicate("\n", timeout=60) for running in both]
     assert [running.returncode for running in both] == [0, 0], ends
     for port, processes in told:

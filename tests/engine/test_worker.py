@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.engine import worker
+from search.engine import shared_data
 from search.engine.worker import Task, reports, stack_file
 from search.record.trials import State
 from search.storage import checkpoints
@@ -36,7 +36,7 @@ class Reference:
 @pytest.fixture
 def run(tmp_path: Path, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> Run:
     """What is reported for a trainable; `ends` say what it does instead of an epoch."""
-    monkeypatch.setitem(worker._DATA, "made up", tiny_data)
+    monkeypatch.setitem(shared_data._FETCHED, "made up", tiny_data)
 
     def reported(trainable: Any, *, silence: float = 60.0, **changes: Any) -> list[Report]:
         asked = {name: changes.pop(name) for name in ("budget", "shelf") if name in changes}

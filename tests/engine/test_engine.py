@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from search.engine import tune
+from search.engine import occupancy
+from search.engine.engine import Engine
+from search.engine.occupancy import GPU_WAIT_SECONDS
 from search.engine.places import Places
-from search.engine.tune import GPU_WAIT_SECONDS, Engine
-from search.engine.watchdog import Watchdog
 from search.engine.worker import Task
 from search.storage import checkpoints
 from spaces.study import Study
@@ -30,7 +29,7 @@ class Clock(SimpleNamespace):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(now=1000.0)
-    monkeypatch.setattr(tune, "time", clock)
+    monkeypatch.setattr(occupancy, "time", clock)
     return clock
 
 
@@ -45,24 +44,61 @@ def gone() -> list[str]:
     return []
 
 
+class Around:
+    """A cluster with one place on a GPU and two without, for one search alone."""
+
+    def __init__(self, gone: list[str]) -> None:
+        self._gone = gone
+        self.room = Places(1, 2)
+        self.others = 0
+
+    def places(self) -> Places:
+        return self.room
+
+    def alone(self) -> bool:
+        return not self.others
+
+    def some_gone(self) -> bool:
+        return bool(self._gone)
+
+    def unreachable(self) -> bool:
+        return False
+
+    def check_newcomers(self) -> None:
+        pass
+
+
+class Endless:
+    """A driver that lets the search go on."""
+
+    def should_stop(self) -> str:
+        return ""
+
+    def should_confirm(self) -> bool:
+        return False
+
+    def tick(self) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass
+
+
 @pytest.fixture
-def mixed(tiny_study: Study, tmp_path: Path, clock: Clock, record: Memory, gone: list[str]) -> Engine:
+def around(gone: list[str]) -> Around:
+    return Around(gone)
+
+
+@pytest.fixture
+def mixed(tiny_study: Study, tmp_path: Path, clock: Clock, record: Memory, around: Around) -> Engine:
     """An engine with one place on a GPU and two without."""
     shelf = checkpoints.shelf(tmp_path)
-    quiet: Any = lambda *told: None  # noqa: E731
     return Engine(
         begun(tiny_study, record, trials=12),
         Task(tiny_study.trainable, (), shelf, tmp_path / "stacks", cpus=1, gpus=1),
         checkpoints.Retention(shelf),
-        Watchdog(None),
-        should_stop=lambda: "",
-        should_confirm=lambda: False,
-        places=lambda: Places(1, 2),
-        alone=lambda: True,
-        some_gone=lambda: bool(gone),
-        unreachable=lambda: False,
-        tick=quiet,
-        warn=quiet,
+        around,
+        Endless(),
     )
 
 
@@ -137,3 +173,25 @@ def test_a_worker_that_is_lost_with_its_node_is_no_failure_of_its_trial(
     mixed.lost("a", why)
     [told] = [event.body for event in record.events if event.kind == "lost"]
     assert (told["state"], told["why"]) == (state, why)
+
+
+def report(mixed: Engine, name: str) -> bool:
+    """Whether the trial goes on after the report of its first epoch."""
+    written = {"checkpoint": f"{name}/1", "sha256": "", "bytes": 1}
+    told = {"epoch": 1, "metrics": {"val_accuracy": 0.5, "val_loss": 1.0}, "seconds": 1.0, "place": {}}
+    return mixed.heard(name, {**told, **written})
+
+
+def test_a_trial_gives_its_place_to_another_search_that_has_begun_and_keeps_it_if_a_node_is_just_gone(
+    mixed: Engine, record: Memory, around: Around, clock: Clock
+) -> None:
+    begin(mixed, "a", "b", "c")
+    around.room = Places(1, 1)
+    clock.now += 2
+    assert report(mixed, "b")
+    around.others = 1
+    assert not report(mixed, "c")
+    mixed.left("c")
+    [told] = [event.body for event in record.events if event.kind == "lost"]
+    assert (told["state"], told["why"]) == ("preempted", "gave its place to another search")
+    assert mixed.full

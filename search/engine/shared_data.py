@@ -1,0 +1,50 @@
+"""The data set in Ray's object store: put there by the driver, mapped by all workers of a node without a copy."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+_FETCHED: dict[str, Any] = {}
+"""The data set of the search this process works for, by its object's id."""
+
+
+def put_data(data: Any) -> tuple[Any, ...]:
+    """Put train and validation part into Ray's object store, from which the workers of a node map them uncopied.
+
+    Returns the reference in a tuple: a bare one among the arguments of a task Ray would replace by what it refers to.
+    """
+    import ray
+
+    stored = {"classes": data.classes, "mean": data.mean, "std": data.std}
+    for name, split in (("train", data.train), ("val", data.val)):
+        stored[f"x_{name}"], stored[f"y_{name}"] = split.images.numpy(), split.labels.numpy()
+    return (ray.put(stored),)
+
+
+def get_data(data: tuple[Any, ...]) -> Any:
+    """The data set that `put_data` put away: tensors over Ray's shared memory, not copied."""
+    import ray
+    import torch
+
+    from trainables.data import Data, Split
+
+    stored = ray.get(data[0])
+
+    def tensor(array: Any) -> torch.Tensor:
+        # Ray's arrays are read-only and torch warns of that; nothing in a trainable writes to its data.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.from_numpy(array)
+
+    train, val = (Split(tensor(stored[f"x_{part}"]), tensor(stored[f"y_{part}"])) for part in ("train", "val"))
+    return Data(train, val, stored["classes"], stored["mean"], stored["std"])
+
+
+def get_data_once(data: tuple[Any, ...]) -> Any:
+    """The same; a process fetches it once, and uses it trial after trial."""
+    key = data[0].hex()
+    if key not in _FETCHED:
+        _FETCHED.clear()
+        _FETCHED[key] = get_data(data)
+    return _FETCHED[key]
