@@ -203,7 +203,7 @@ class Result:
 
     def plot(self) -> Figure:
         """What each trial came to, and the learning curves with the rungs at which trials were compared."""
-        from search.findings.figures import overview
+        from search.findings.figures.overview import overview
 
         return overview(self.name, self._replayed(), header_of(self._events).rungs)
 

@@ -22,7 +22,15 @@ MAY_IMPORT = {
     },
     "mlflow": {"tracking/registry.py", "tracking/runs.py", "tracking/served_model.py", "tracking/store.py"},
     "optuna": {"decide/samplers/optuna_sampler.py", "findings/importance.py", "findings/optuna_export.py"},
-    "matplotlib": {"api.py", "findings/figures.py"},
+    "matplotlib": {
+        "api.py",
+        "findings/figures/axes.py",
+        "findings/figures/course.py",
+        "findings/figures/hyperparameters.py",
+        "findings/figures/overview.py",
+        "findings/figures/regions.py",
+        "findings/figures/style.py",
+    },
 }
 
 

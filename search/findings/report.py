@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.errors import EnvironmentFault, StorageFull
-from search.findings import audit, comparison, confirmed, figures, importance, intervals, test_pictures
+from search.findings import audit, comparison, confirmed, importance, intervals, test_pictures
+from search.findings.figures import course, hyperparameters, regions, seeds
+from search.findings.figures.axes import window
 from search.findings.summary import summarize
 from search.findings.text import clock, short
 from search.record.events import BEGINNINGS, Event, Kind
@@ -176,7 +178,7 @@ class Story:
     def history(self) -> str:
         """The figure of the optimisation history."""
         searched = self.trials.searched
-        points = [figures.Point(t.number, self._worth(t), str(t.state), _is_start(t)) for t in searched]
+        points = [course.Point(t.number, self._worth(t), str(t.state), _is_start(t)) for t in searched]
         # As the winner is chosen: once a trial is complete, those that are not lead no more.
         of_use = [t for t in searched if t.state is State.COMPLETE and math.isfinite(self._worth(t))]
         of_use = of_use or [t for t in searched if math.isfinite(self._worth(t))]
@@ -184,7 +186,7 @@ class Story:
         for trial in of_use:
             if not leader or self.objective.better(self._worth(trial), leader[-1][1]):
                 leader.append((trial.number, self._worth(trial)))
-        return figures.history(points, leader, self.metric, self.objective.mode)
+        return course.history(points, leader, self.metric, self.objective.mode)
 
     @property
     def curves(self) -> str:
@@ -197,8 +199,8 @@ class Story:
             label = f"trial {trial.number}, {trial.origin}" if role == "start" else f"trial {trial.number}"
             if trial is self.winner:
                 role, label = "winner", f"winner, trial {trial.number}"
-            lines.append(figures.Curve(label, trial.values(self.objective), role))
-        return figures.curves(lines, self.rungs, self.metric, self.objective.mode)
+            lines.append(course.Curve(label, trial.values(self.objective), role))
+        return course.curves(lines, self.rungs, self.metric, self.objective.mode)
 
     @property
     def rungs(self) -> list[int]:
@@ -243,8 +245,8 @@ class Story:
         names = list(self.space)
         values = self.at.values
         axes = [_axis(name.split("/", 1)[1], self.space[name]) for name in names]
-        low, high = figures.window(values, self.objective.mode)
-        axes.append(figures.Axis(f"value, epoch {self.at.epoch}", low, high))
+        low, high = window(values, self.objective.mode)
+        axes.append(hyperparameters.Axis(f"value, epoch {self.at.epoch}", low, high))
         rows = [
             [*(self._place(name, trial.point.get(name)) for name in names), min(max(value, low), high)]
             for trial, value in zip(self.at.trials, values, strict=True)
@@ -253,7 +255,9 @@ class Story:
         strength = [0.0] * len(values)
         for rank, index in enumerate(ranked):
             strength[index] = rank / max(1, len(values) - 1)
-        return figures.parallel(axes, rows, strength, f"hyperparameters and {self.metric} of trials at one rung")
+        return hyperparameters.parallel(
+            axes, rows, strength, f"hyperparameters and {self.metric} of trials at one rung"
+        )
 
     def _place(self, name: str, value: Value | None) -> Any:
         """`value` as a figure's axis takes it: the index of a choice; None where it does not exist or is foreign."""
@@ -284,7 +288,7 @@ class Story:
     def slices(self) -> list[tuple[str, str]]:
         """Each searched hyperparameter with the figure of values against it, in order of importance."""
         order = [name for name, _ in self.importances]
-        made, bounds = [], figures.window(self.at.values, self.objective.mode)
+        made, bounds = [], window(self.at.values, self.objective.mode)
         for name in sorted(self.space, key=lambda name: order.index(name) if name in order else len(order)):
             pairs = [
                 (self._place(name, trial.point.get(name)), value, trial)
@@ -294,7 +298,7 @@ class Story:
             mark = next(((p, v) for p, v, trial in pairs if trial is self.found and p is not None), None)
             if there:
                 axis = _axis(name, self.space[name])
-                made.append((name, figures.slices(name, axis, there, mark, bounds)))
+                made.append((name, hyperparameters.slices(name, axis, there, mark, bounds)))
         return made
 
     # The winner
@@ -522,13 +526,13 @@ class Story:
             rows.append({**control, "control": True})
         rows = [{**row, "winner": row["trial"] == told["winner"]} for row in rows]
         drawn = [
-            figures.Confirmed(
+            seeds.Confirmed(
                 f"trial {r['trial']}", r["values"], r["mean"], r["interval"], r["search_value"], r["winner"]
             )
             for r in rows
             if r["values"]
         ]
-        figure = figures.confirmation(drawn, self.metric) if drawn else ""
+        figure = seeds.confirmation(drawn, self.metric) if drawn else ""
         return {**told, "rows": rows, "figure": figure, "lines": confirmed.lines(told)}
 
     # Controlled comparison
@@ -545,7 +549,7 @@ class Story:
         for index, group in enumerate(self.groups):
             levels = [(str(level.value), list(level.curves.values())) for level in group.levels]
             drawn = index < MOST_GROUPS and any(runs for _, runs in levels)
-            figure = figures.comparison(f"comparison-{index}", levels, self.metric) if drawn else ""
+            figure = seeds.comparison(f"comparison-{index}", levels, self.metric) if drawn else ""
             held = comparison.setting(group.others)
             made.append({"name": group.name, "others": held, "levels": group.levels, "figure": figure})
         return made
@@ -624,10 +628,10 @@ def _is_start(trial: Trial) -> bool:
     return trial.published or trial.given
 
 
-def _axis(name: str, range_: Range) -> figures.Axis:
+def _axis(name: str, range_: Range) -> hyperparameters.Axis:
     if isinstance(range_, Choice):
-        return figures.Axis(name, choices=tuple(str(value) for value in range_.values))
-    return figures.Axis(name, float(range_.low), float(range_.high), range_.log)
+        return hyperparameters.Axis(name, choices=tuple(str(value) for value in range_.values))
+    return hyperparameters.Axis(name, float(range_.low), float(range_.high), range_.log)
 
 
 def _spelled(wanted: Any) -> str:
@@ -652,4 +656,4 @@ def _decided(where: Path, points: Sequence[tuple[str, Any, Any]], classes: Seque
     model: Callable[[Any], Any] = load_classifier(where)[1]
     with torch.inference_mode():
         taken = torch.cat([model(batch).argmax(1) for batch in places.split(4096)])
-    return figures.regions(xs, ys, taken.view(GRID, GRID).numpy(), points, classes)
+    return regions.regions(xs, ys, taken.view(GRID, GRID).numpy(), points, classes)

@@ -25,7 +25,9 @@ from click.testing import CliRunner
 from search.cli.group import cli
 from search.decide.search import Search
 from search.errors import EnvironmentFault, StorageFull
-from search.findings import comparison, figures, importance, intervals, report, test_pictures
+from search.findings import comparison, importance, intervals, report, test_pictures
+from search.findings.figures import course
+from search.findings.figures.axes import window
 from search.findings.summary import summarize
 from search.record.record import FILE, Record
 from search.record.trials import State, Trial, Trials
@@ -677,15 +679,15 @@ def test_a_grid_is_compared_on_the_page_and_on_the_command_line(tiny_study: Stud
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_one_hopeless_value_does_not_flatten_all_others(mode: str) -> None:
     values = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.1]
-    low, high = figures.window([v if mode == "max" else -v for v in values], mode)
+    low, high = window([v if mode == "max" else -v for v in values], mode)
     low, high = (low, high) if mode == "max" else (-high, -low)
     assert 0.7 < low < 0.9
     assert 0.95 < high < 1
 
 
 def test_a_figure_is_the_same_every_time() -> None:
-    points = [figures.Point(number, 0.5 + number / 100, "complete") for number in range(5)]
-    drawn = {figures.history(points, [(0, 0.5)], "value", "max") for _ in range(2)}
+    points = [course.Point(number, 0.5 + number / 100, "complete") for number in range(5)]
+    drawn = {course.history(points, [(0, 0.5)], "value", "max") for _ in range(2)}
     assert len(drawn) == 1
 
 
