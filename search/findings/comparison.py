@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.findings.intervals import interval
+from search.findings.text import setting
 from search.record.trials import SEED, State, Trial, Trials
 from spaces.space import Choice, Space, Value
 
@@ -86,11 +87,6 @@ def table(groups: Sequence[Group], metric: str) -> str:
             told += "" if level.low is None else f" ({level.low:+.4f} … {level.high:+.4f})"
             lines.append(f"  {level.value!s:<{width}}  n={level.n}  {mean:<17}  {told:<27}  {level.verdict}")
     return "\n".join(lines)
-
-
-def setting(point: Mapping[str, Value]) -> str:
-    """The values of `point` in a line, names without their section."""
-    return " ".join(f"{name.split('/', 1)[1]}={value}" for name, value in point.items())
 
 
 def _same(one: Value, other: Value) -> bool:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.findings.intervals import interval, unpaired
 from search.record.trials import Confirmed, State, Trials
-
-if TYPE_CHECKING:  # which bring Optuna with them
-    pass
 
 
 def document(fixed: Mapping[str, Any], trials: Trials) -> dict[str, Any] | None:

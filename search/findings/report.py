@@ -25,7 +25,7 @@ from search.findings import audit, comparison, confirmed, importance, intervals,
 from search.findings.figures import course, hyperparameters, regions, seeds
 from search.findings.figures.axes import window
 from search.findings.summary import summarize
-from search.findings.text import clock, short
+from search.findings.text import clock, setting, short
 from search.record.events import BEGINNINGS, Event, Kind
 from search.record.header import Header
 from search.record.reading import header_of, objective_of, space_of
@@ -550,7 +550,7 @@ class Story:
             levels = [(str(level.value), list(level.curves.values())) for level in group.levels]
             drawn = index < MOST_GROUPS and any(runs for _, runs in levels)
             figure = seeds.comparison(f"comparison-{index}", levels, self.metric) if drawn else ""
-            held = comparison.setting(group.others)
+            held = setting(group.others)
             made.append({"name": group.name, "others": held, "levels": group.levels, "figure": figure})
         return made
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from search.record.trials import Trial
-
-if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
-    pass
+from spaces.space import Value
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -20,6 +18,11 @@ def configuration(trial: Trial) -> str:
     return " ".join(
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in short.items()
     )
+
+
+def setting(point: Mapping[str, Value]) -> str:
+    """The values of `point` in a line, names without their section."""
+    return " ".join(f"{name.split('/', 1)[1]}={value}" for name, value in point.items())
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:

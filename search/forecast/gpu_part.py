@@ -15,10 +15,10 @@ import spaces
 from search.engine.shared_data import get_data, put_data
 from search.engine.worker import send_along
 from search.errors import EnvironmentFault
-from search.forecast.plan import points_of, shown
+from search.findings.text import setting
+from search.forecast.points import Points, points_of
 from search.forecast.probe import Measured, measure
 from search.prepared import Prepared
-from spaces.space import Config
 
 TRIED_SECONDS = 25.0
 """So long configurations are tried, with the start of the process in which they are."""
@@ -28,8 +28,6 @@ BUDGET_SHARE = 0.25
 """At most this part of a time budget is spent here."""
 NAMED = 3
 """So many configurations are named; more would fill the screen."""
-
-Points = Sequence[tuple[str, Config]]
 
 
 def fits(prepared: Prepared, *, within: float) -> str:
@@ -96,7 +94,7 @@ def verdict(points: Points, results: Sequence[Measured], part: float) -> str:
 
 def _named(points: Points) -> str:
     more = f" and {len(points) - NAMED} more" if len(points) > NAMED else ""
-    return ", ".join(f"{what} ({shown(point)})" for what, point in points[:NAMED]) + more
+    return ", ".join(f"{what} ({setting(point)})" for what, point in points[:NAMED]) + more
 
 
 def _unknown(part: float, why: str) -> str:

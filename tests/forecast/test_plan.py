@@ -17,8 +17,9 @@ import pytest
 
 from search.decide.schedulers import SCHEDULERS
 from search.decide.schedulers.scheduler import Decision
-from search.forecast.plan import Seconds, foretell, plan, text
+from search.forecast.plan import plan, text
 from search.forecast.probe import LATE
+from search.forecast.simulation import Course, Scenario, Seconds, simulate
 from search.record.header import Header
 from search.session.prepare import prepare
 from search.settings import Settings
@@ -29,9 +30,9 @@ from tests.simulated import Curves, Memory, begun, work
 ROOT = Path(__file__).parents[2]
 
 
-def told(study: Study, scheduler: str | Callable[[Study], Any] = "asha", **options: Any) -> list[Any]:
+def told(study: Study, scheduler: str | Callable[[Study], Any] = "asha", **changes: Any) -> list[Course]:
     make = SCHEDULERS[scheduler] if isinstance(scheduler, str) else scheduler
-    return foretell(study, make, **{"trials": 12, "concurrent": 2, "seed": 0, "seconds": Seconds(), **options})
+    return simulate(Scenario(study, make, **{"trials": 12, "concurrent": 2, "seed": 0, **changes}))
 
 
 def between(values: list[float]) -> tuple[float, float]:

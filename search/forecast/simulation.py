@@ -1,0 +1,205 @@
+"""A search simulated in memory, many times: how many epochs and seconds it may take.
+
+Each run has the real `Search` and the real scheduler, on made-up values that are exchangeable between trials, and
+workers that take the measured seconds. What nobody knows before is drawn anew for each run, from the search's seed: how
+much the first values of a trial tell of its later ones, how much the sampler learns (each up to one standard deviation
+of values), how much better start points are (up to two); the order in which trials arrive; how long start and end take;
+and whether other work that the probe met goes on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.decide.confirmation import time_to_begin
+from search.decide.schedulers.scheduler import Scheduler
+from search.decide.search import Search
+from search.forecast.points import key
+from search.record.events import Entry, Event, Kind
+from search.record.trials import State
+from search.signals import ending_seconds
+from spaces.space import Config, Value
+from spaces.study import Study
+
+RUNS = (8, 200)
+"""At least and at most so many times a search is simulated."""
+SIMULATED_EPOCHS = 20_000
+"""So many epochs are simulated altogether, if `RUNS` allows."""
+TRIAL_SECONDS = (0.1, 0.4)
+"""What a trial takes besides its epochs: to be proposed, to get to its worker, to be taken in."""
+START_FACTOR = (3.0, 7.0)
+"""From the end of the checks to the first trial, in units of what a process takes to import torch.
+
+Ray starts, then a worker on each core at once, each of which imports torch and Ray Tune.
+"""
+ENDING_FACTOR = (0.4, 1.0)
+"""From the last trial to the end of the command, in units of what a time budget keeps for it."""
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What the epochs of a search take, by configuration; and what comes before the first one.
+
+    Of each configuration two numbers: seconds on a machine that has nothing else to do, and as busy as it was.
+    `drawn` are those of random points, for whatever the sampler will propose. `begun` seconds passed until the checks
+    were over, and a process takes `start` seconds to import torch.
+    """
+
+    of: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    drawn: Sequence[tuple[float, float]] = ((0.0, 0.0),)
+    begun: float = 0.0
+    start: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The search to simulate: `concurrent` of its `trials` at a time, within `limit` seconds from its command.
+
+    One that goes on begins with the events of `past`; `options` are more of those of `Search`.
+    """
+
+    study: Study
+    scheduler: Callable[[Study], Scheduler]
+    trials: int
+    concurrent: int
+    seed: int
+    seconds: Seconds = field(default_factory=Seconds)
+    limit: float | None = None
+    past: Sequence[Event] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one run came to: new epochs and begun trials, seconds until the end, seconds of all trials together."""
+
+    trials: int
+    epochs: int
+    seconds: float
+    busy: float
+    out_of_time: bool
+
+
+def simulate(scenario: Scenario) -> list[Course]:
+    """Simulate the search often enough for percentiles."""
+    courses: list[Course] = []
+    for number in itertools.count():
+        courses.append(_Simulation(scenario, random.Random(f"{scenario.seed}/plan/{number}")).course())
+        enough = SIMULATED_EPOCHS // max(1, courses[0].epochs)
+        if len(courses) >= min(max(enough, RUNS[0]), RUNS[1]):
+            return courses
+    raise AssertionError
+
+
+class _Simulation:
+    """One search in memory, with values and seconds drawn from `chance`. It is its own sampler and its own record."""
+
+    def __init__(self, scenario: Scenario, chance: random.Random) -> None:
+        self._scenario, self._chance = scenario, chance
+        self._sign = 1.0 if scenario.study.objective.mode == "max" else -1.0
+        self._noise, self._hinted, self._learned = chance.random(), 2 * chance.random(), chance.random()
+        self._quiet = chance.random()
+        self._worth: dict[int, float] = {}
+        past, trials = scenario.past, scenario.trials
+        self._events = len(past)
+        goes_on = [Event(len(past) + 1, 0.0, Kind.RESUMED, None, {"trials": trials})] if past else []
+        self._search = Search(
+            scenario.study,
+            self,
+            self,
+            scenario.scheduler(scenario.study),
+            seed=scenario.seed,
+            trials=trials,
+            past=[*past, *goes_on],
+            **scenario.options,
+        )
+
+    def course(self) -> Course:
+        """The search from now on, until its trials or its time are over."""
+        trials, chance, scenario = self._search.trials, self._chance, self._scenario
+        seconds, limit, idle = scenario.seconds, scenario.limit, scenario.concurrent
+        before, busy = trials.epochs, 0.0
+        begin = seconds.begun + seconds.start * chance.uniform(*START_FACTOR)
+        ending = ending_seconds(math.inf if limit is None else limit) * chance.uniform(*ENDING_FACTOR)
+        stop = math.inf if limit is None else limit - ending_seconds(limit)
+        now = begin
+        working: list[tuple[float, int, float]] = []
+        """When the epoch in hand ends, of which trial it is, and when it began: the next one to end is the first."""
+        while True:
+            while idle and now < stop and (number := self._begin()) is not None:
+                idle -= 1
+                began = now + chance.uniform(*TRIAL_SECONDS) if seconds.start else now
+                heapq.heappush(working, (began + self._epoch(number), number, began))
+            if not working or working[0][0] > stop:
+                break
+            now, number, began = heapq.heappop(working)
+            busy += now - began
+            if limit is not None and time_to_begin(
+                self._search, scenario.concurrent, began=begin, deadline=stop, now=now
+            ):
+                self._search.confirm()
+            if self._report(number, now - began):
+                heapq.heappush(working, (now + self._epoch(number), number, now))
+            else:
+                idle += 1
+        if working:
+            busy += sum(max(0.0, stop - began) for _, _, began in working)
+            now = stop
+        out_of_time = bool(working) or (now >= stop and len(trials.searched) < scenario.trials)
+        return Course(len(trials), trials.epochs - before, max(now, begin) + ending, busy, out_of_time)
+
+    def _begin(self) -> int | None:
+        """The number of the trial that a free worker gets, None if there is none at present."""
+        waiting = self._search.again()
+        if waiting is not None:
+            self._search.restart(waiting, waiting.epochs[-1] if waiting.epochs else None)
+        trial = waiting or self._search.ask()
+        return None if trial is None else trial.number
+
+    def _report(self, number: int, seconds: float) -> bool:
+        """Report the next epoch of trial `number`, and tell whether the trial goes on."""
+        metrics = {self._search.study.objective.metric: self._value(number)}
+        return self._search.report(number, len(self._search.trials[number].epochs) + 1, metrics, seconds=seconds)
+
+    def _epoch(self, number: int) -> float:
+        """The seconds of the next epoch of trial `number`."""
+        seconds = self._scenario.seconds
+        quiet, busy = seconds.of.get(key(self._search.trials[number].point)) or self._chance.choice(seconds.drawn)
+        # Epochs of equal length would arrive in one order; those of a busy machine differ more.
+        return (quiet + self._quiet * (busy - quiet) + 1e-9) * self._chance.uniform(0.9, 1.1)
+
+    def _value(self, number: int) -> float:
+        if number not in self._worth:
+            proposed = self._search.trials[number].proposed
+            learned = self._learned * number / self._scenario.trials if proposed else self._hinted
+            self._worth[number] = self._chance.gauss(0, 1) + learned
+        return self._sign * (self._worth[number] + self._noise * self._chance.gauss(0, 1))
+
+    # The record: nothing is kept but what the search itself remembers.
+
+    def append(self, *events: Entry) -> list[Event]:
+        """See `search.decide.search.Events`."""
+        made = [Event(self._events + 1 + i, 0.0, *event) for i, event in enumerate(events)]
+        self._events += len(made)
+        return made
+
+    # The sampler: one point is as good as another.
+
+    def propose(self, number: int) -> Config | None:
+        """See `Sampler.propose`."""
+        return {"drawn/number": number}
+
+    def started(self, number: int, point: Mapping[str, Value]) -> None:
+        """See `Sampler.started`."""
+
+    def heard(self, number: int, values: Sequence[float]) -> None:
+        """See `Sampler.heard`."""
+
+    def ended(self, number: int, state: State, values: Sequence[float]) -> None:
+        """See `Sampler.ended`."""
