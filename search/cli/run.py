@@ -158,7 +158,7 @@ def _plan(prepared: Any, stop: Any, probe: float | None, *, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps({**prepared.header.to_plain(), "plan": told}, indent=1))
     else:
-        click.echo(f"{messages.plan(prepared.study, prepared.header)}\n\n{plan.text(told, prepared.header)}")
+        click.echo(f"{messages.setup(prepared.study, prepared.header)}\n\n{plan.text(told, prepared.header)}")
 
 
 def _tell(

@@ -39,7 +39,7 @@ from search.signals import Interrupted, Stop
 from search.storage import checkpoints, mirror
 from search.storage.runs import RESULT, command
 from search.terminal.console import Display
-from search.terminal.messages import plan
+from search.terminal.messages import setup
 from search.tracking.tracker import PATIENCE_SECONDS, REPORT_SECONDS, Tracker, log_report
 
 SIGNAL_PATIENCE_SECONDS = 10.0
@@ -81,7 +81,7 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> tuple[dict[str, Any
             display.say(f"{folder.name} goes on: {len(past)} events recorded, {before:.0f} s spent")
         else:
             folder, prepared = stack.enter_context(claimed(prepared, stop))
-            display.say(f"{folder.name}\n{plan(prepared.study, prepared.header)}")
+            display.say(f"{folder.name}\n{setup(prepared.study, prepared.header)}")
         with mirror.record(folder) as record:
             fault = _searched(prepared, record, folder, stop, display, before, surroundings, ray.close)
         summary = summarize(folder)

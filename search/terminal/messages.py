@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
     from spaces.study import Study
 
 
-def plan(study: Study, header: Header) -> str:
+def setup(study: Study, header: Header) -> str:
     """What a search is going to do, as lines of text."""
     budget = [f"{header.trials} trials", f"{study.epochs} epochs each"]
     if header.time_budget:

@@ -26,7 +26,7 @@ from search.session.prepare import adapted, prepare, to_search
 from search.session.resume import more_by_command
 from search.settings import Settings
 from search.terminal.console import Silent
-from search.terminal.messages import plan
+from search.terminal.messages import setup
 from search.terminal.screen import ending, rung_counts
 from spaces.space import SpaceError, Value
 from spaces.study import Choice, Int, Published, Study
@@ -249,7 +249,7 @@ def test_the_plan_tells_the_claim_and_what_decides(tmp_path: Path) -> None:
     assert prepared.header.published == 0.775
     assert (prepared.header.sampler, prepared.header.scheduler) == ("tpe", "asha")
     assert (prepared.settings.sampler, prepared.settings.scheduler) == ("tpe", "asha")
-    assert "the published setting (test accuracy 77.50%) and 0 start points first" in plan(
+    assert "the published setting (test accuracy 77.50%) and 0 start points first" in setup(
         prepared.study, prepared.header
     )
 
@@ -260,7 +260,7 @@ def test_a_claim_about_one_data_set_is_not_made_of_another(tmp_path: Path) -> No
     settings = Settings(runs=tmp_path / "runs", data=tmp_path / "mine.npz", published=True)
     prepared = prepare("moons_mlp", settings, Silent())
     assert prepared.header.published is None
-    assert "the published setting and 0 start points first" in plan(prepared.study, prepared.header)
+    assert "the published setting and 0 start points first" in setup(prepared.study, prepared.header)
 
 
 def test_a_claim_is_not_made_of_a_setting_that_gets_fewer_epochs(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_no_published_setting_is_trained_without_being_asked_for(name: str) -> N
 def test_what_was_published_is_the_line_to_beat_of_a_search_that_does_not_train_it(tmp_path: Path) -> None:
     prepared = prepare("moons_mlp", Settings(runs=tmp_path / "runs"), Silent())
     assert (prepared.header.published, prepared.study.published) == (0.775, ())
-    told = plan(prepared.study, prepared.header)
+    told = setup(prepared.study, prepared.header)
     assert "to beat    test accuracy 0.7750, published; claimed, not trained" in told
     assert "0 start points first" in told
 

@@ -79,9 +79,9 @@ def test_lines_tell_each_end_once_and_none_of_an_earlier_process(search, capsys)
     assert "*best*" in told.err
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75, "1:15"), (3675, "1:01:15"), (59.7, "1:00")])
-def test_a_clock_reads_as_people_write_it(seconds, text):
-    assert text.clock(seconds) == text
+@pytest.mark.parametrize(("seconds", "written"), [(0, "0:00"), (75, "1:15"), (3675, "1:01:15"), (59.7, "1:00")])
+def test_a_clock_reads_as_people_write_it(seconds, written):
+    assert text.clock(seconds) == written
 
 
 @pytest.mark.parametrize(("runs", "told"), [("runs", "ui   then"), ("other runs", "ui --runs '{}'   then")])
