@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy")
 ROOT = Path(__file__).parents[1]
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Here Ray tells a job what it was given."""
 
 
 def versions() -> dict[str, str]:
@@ -61,12 +64,17 @@ def commit() -> str:
 
 def in_job() -> bool:
     """Whether this process was started by the job server of a Ray cluster."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    return JOB_CONFIG in os.environ
 
 
-def in_rays_copy(path: Path) -> bool:
-    """Whether `path` lies in what Ray has unpacked for a job, and deletes after it."""
-    return in_job() and path.resolve().is_relative_to(Path.cwd()) and "runtime_resources" in Path.cwd().parts
+def job_folder() -> Path | None:
+    """The folder that came with this job, where it begins: Ray unpacks it for the job, and deletes it afterwards.
+
+    None outside of a job, and in one that came without a folder or begins in one that the nodes have.
+    """
+    config = json.loads(os.environ.get(JOB_CONFIG, "{}"))
+    uri = config.get("runtime_env", {}).get("working_dir", "local://")
+    return None if uri.startswith("local://") else Path.cwd()
 
 
 def user() -> str:

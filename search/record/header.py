@@ -6,6 +6,7 @@ them; what a later version writes, and this one does not know, is passed over.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -35,10 +36,11 @@ class Header:
 
     `where`, `digest` (SHA-256), `classes` and `shape` (C, H, W) are of the data, `experiment` is MLflow's. `fixed` and
     `space` are the hyperparameters, those of a space as text; `definition` is the whole study, which `source` names: a
-    name, or the path of a file. `published` is the test accuracy to beat, as claimed. `time_budget` and `trial_timeout`
-    are in seconds, `checkpoint_budget` in bytes; None is no limit. `concurrent` is how many trials at a time were asked
-    for, None for as many as fit. `name`, `id`, `started_at` (seconds since 1970) and `process` are of a search that has
-    begun.
+    name, or the path of a file. `job_folder` is the folder that came with a job of a cluster; study file and `data` in
+    it have another path in every job. `published` is the test accuracy to beat, as claimed. `time_budget` and
+    `trial_timeout` are in seconds, `checkpoint_budget` in bytes; None is no limit. `concurrent` is how many trials at a
+    time were asked for, None for as many as fit. `name`, `id`, `started_at` (seconds since 1970) and `process` are of a
+    search that has begun.
     """
 
     study: str
@@ -80,6 +82,7 @@ class Header:
     command: str
     definition: Mapping[str, Any]
     source: str
+    job_folder: str | None = None
     data: str | None
     data_dir: str | None
     user: str
@@ -105,10 +108,9 @@ class Header:
 
     def to_plain(self) -> dict[str, Any]:
         """As a record and `--json` show it: without what is not known before a search has begun."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in BEGUN}
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in NOT_ALWAYS}
         plain |= {"objective": asdict(self.objective), "concurrent": self.at_a_time}
-        if self.resume_command:
-            plain["resume_command"] = self.resume_command
+        plain |= {name: getattr(self, name) for name in ("resume_command", "job_folder") if getattr(self, name)}
         if self.name:
             plain |= {"name": self.name, "id": self.id, "started_at": self.started_at}
         return {**plain, **self.here()} if self.process.pid else plain
@@ -127,6 +129,7 @@ class Header:
                 "objective": Objective(**plain["objective"]),
                 "concurrent": plain.get("asked_concurrent"),
                 "process": Process(**{each.name: plain[each.name] for each in fields(Process) if each.name in plain}),
+                "job_folder": plain.get("job_folder") or _folder_of_ray(plain["source"], plain["data"]),
             }
         )
 
@@ -135,5 +138,11 @@ class Header:
         return self.from_plain({**self.to_plain(), **resumed})
 
 
-BEGUN = ("resume_command", "name", "id", "started_at", "process")
-"""What is known of a search only once it has begun."""
+def _folder_of_ray(*paths: str | None) -> str | None:
+    """The `job_folder` of which an earlier version said nothing, if one of `paths` has a name as Ray gives to one."""
+    found = (re.match(r"(.*/_ray_pkg_[0-9a-f]+)/", path or "") for path in paths)
+    return next((match[1] for match in found if match), None)
+
+
+NOT_ALWAYS = ("resume_command", "job_folder", "name", "id", "started_at", "process")
+"""What is written only of a search that has it."""

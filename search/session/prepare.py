@@ -67,7 +67,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
             "trial one, --gpus 0.25 a quarter"
         )
     budget = settings.time_budget or study.time_budget
-    rungs = SCHEDULERS[study.scheduler](study).rungs
+    rungs, came = SCHEDULERS[study.scheduler](study).rungs, provenance.job_folder()
     header = Header(
         study=study.name,
         about=study.about,
@@ -109,6 +109,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         command=settings.command,
         definition=to_plain(study),
         source=spaces.source(name),
+        job_folder=str(came) if came else None,
         data=str(settings.data.resolve()) if settings.data else None,
         data_dir=os.environ.get("SEARCH_DATA_DIR") if settings.data is None else None,
         user=provenance.user(),
@@ -288,7 +289,8 @@ def _writable(runs: Path) -> None:
     if storage is not None:
         storage.check()
         runs.mkdir(parents=True, exist_ok=True)
-    if provenance.in_rays_copy(runs):
+    copy = provenance.job_folder()
+    if copy and runs.resolve().is_relative_to(copy):
         raise EnvironmentFault(
             f"{runs} would lie in Ray's copy of the working folder, which is deleted with the job; give --runs with an "
             "absolute path, to a folder that all nodes share"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -65,7 +64,11 @@ def ready(study: str, settings: Settings, display: Display, *, resume: bool) -> 
     def more(events: Sequence[Event]) -> More:
         return more_by_command(study, settings, events)
 
-    given = {"source": spaces.source(study), **({"data": str(settings.data.resolve())} if settings.data else {})}
+    given, came = {"source": spaces.source(study)}, provenance.job_folder()
+    if settings.data:
+        given["data"] = str(settings.data.resolve())
+    if came:
+        given["job_folder"] = str(came)
     with going_on(folder, more, settings.command, display, given) as prepared:
         yield replace(prepared, settings=replace(prepared.settings, wait_for_resources=settings.wait_for_resources))
 
@@ -267,7 +270,7 @@ def existing(study: str, settings: Settings) -> Path | None:
                 f"{folder} exists and holds no record; it is damaged or of another make, move it away"
             )
         return folder if folder.exists() else None
-    wanted = _travelled(spaces.source(study))
+    wanted = _from(provenance.job_folder(), spaces.source(study))
     found = []
     for folder in searches(settings.runs):
         try:
@@ -277,14 +280,15 @@ def existing(study: str, settings: Settings) -> Path | None:
             if folder.name.startswith(f"{Path(study).stem}-"):
                 raise
             continue
-        if _travelled(first.body["source"]) == wanted:
+        header = Header.from_plain(first.body)
+        if _from(header.job_folder, header.source) == wanted:
             found.append((first.at, folder))
     return max(found, default=(0.0, None))[1]
 
 
-def _travelled(path: str) -> str:
-    """`path` without the folder into which Ray unpacks what a job brings, which is another one for each cluster."""
-    return re.sub(r".*/_ray_pkg_[0-9a-f]+/", "", path)
+def _from(folder: Path | str | None, path: str) -> str:
+    """`path` from the `folder` on that came with a job, if it lies there: Ray has it elsewhere for another job."""
+    return str(Path(path).relative_to(folder)) if folder and Path(path).is_relative_to(folder) else path
 
 
 def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> More:
@@ -324,9 +328,10 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     for key in ("seed", "cpus", "gpus", "also_cpus", "audit", "until_settled"):
         if getattr(settings, key) != getattr(header, key):
             differences.append(f"{key} was {getattr(header, key)}, asked is {getattr(settings, key)}")
-    if settings.data and _travelled(str(settings.data.resolve())) != _travelled(header.data or ""):
+    came = provenance.job_folder()
+    if settings.data and _from(came, str(settings.data.resolve())) != _from(header.job_folder, header.data or ""):
         differences.append(f"data was {header.data or header.where}, asked is {settings.data}")
-    if _travelled(header.source) != _travelled(spaces.source(study)):
+    if _from(header.job_folder, header.source) != _from(came, spaces.source(study)):
         differences = [f"it is of {header.source}"]
     if differences:
         raise BadInput(f"{header.name} is another search: {'; '.join(differences)[:400]}; choose another --name")

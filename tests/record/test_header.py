@@ -19,7 +19,10 @@ def stored(made: Header) -> dict[str, Any]:
     return body
 
 
-@pytest.mark.parametrize("made", [HEADER, replace(HEADER, concurrent=4, resume_command="again", published=0.9)])
+@pytest.mark.parametrize(
+    "made",
+    [HEADER, replace(HEADER, concurrent=4, resume_command="again", published=0.9), replace(HEADER, job_folder="/j")],
+)
 def test_a_header_reads_back_from_a_record_as_it_was(made: Header) -> None:
     again = Header.from_plain(stored(made))
     assert stored(again) == stored(made)
@@ -34,6 +37,40 @@ def test_what_earlier_versions_did_not_write_has_the_value_that_it_had_for_them(
     old = Header.from_plain(body)
     assert (old.published, old.audit, old.until_settled, old.also_cpus) == (None, 0.0, False, False)
     assert (old.confirm, old.confirm_seeds, list(old.warm_start), list(old.warm_start_from)) == (None, 3, [], [])
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "folder"),
+    [
+        ("/tmp/ray/s/_ray_pkg_0f/mine.py", None, "/tmp/ray/s/_ray_pkg_0f"),
+        ("digits_cnn", "/tmp/_ray_pkg_0f/sub/data.npz", "/tmp/_ray_pkg_0f"),
+        ("/home/me/mine.py", "/data/_ray_pkg_of_mine/data.npz", None),
+        ("digits_cnn", None, None),
+    ],
+)
+def test_an_earlier_version_is_understood_to_have_had_a_job_s_folder_by_the_name_that_ray_gave_it(
+    source: str, data: str | None, folder: str | None
+) -> None:
+    assert Header.from_plain(stored(replace(HEADER, source=source, data=data))).job_folder == folder
+
+
+def test_what_was_recorded_as_a_job_s_folder_counts_whatever_it_is_called() -> None:
+    made = replace(HEADER, source="/tmp/_ray_pkg_0f/sub/mine.py", job_folder="/tmp/_ray_pkg_0f/sub")
+    assert Header.from_plain(stored(made)).job_folder == made.job_folder
+
+
+def test_a_search_that_went_on_has_the_folder_of_its_last_job_also_if_earlier_versions_began_it() -> None:
+    record = Memory()
+    record.append(("search", None, {**header(), "source": "/tmp/_ray_pkg_0f/mine.py"}))
+    record.append(("resumed", None, {"source": "/tmp/_ray_pkg_1f/mine.py"}))
+    assert header_of(record.events).job_folder == "/tmp/_ray_pkg_1f"
+    record.append(("resumed", None, {"source": "/job/mine.py", "job_folder": "/job"}))
+    record.append(("resumed", None, {"trials": 12}))
+    assert header_of(record.events).job_folder == "/job"
+
+
+def test_outside_of_a_job_nothing_is_written_of_its_folder() -> None:
+    assert "job_folder" not in stored(HEADER)
 
 
 def test_what_a_later_version_writes_is_passed_over() -> None:

@@ -377,11 +377,11 @@ def test_more_is_at_least_one(option: str, value: int) -> None:
 # Which search `--resume auto` goes on with
 
 
-def put(runs: Path, name: str, source: str, *, at: float = 0.0) -> Path:
+def put(runs: Path, name: str, source: str, *, at: float = 0.0, **how: Any) -> Path:
     (runs / name).mkdir(parents=True)
     with Record(runs / name / FILE, create=True) as record:
         record._epoch += at
-        record.append(("search", None, header(source=source)))
+        record.append(("search", None, {**header(), "source": source, **how}))
     return runs / name
 
 
@@ -417,6 +417,43 @@ def test_auto_knows_a_study_file_from_any_working_folder(tmp_path: Path, monkeyp
         monkeypatch.chdir(where)
         assert existing(path, Settings(runs=tmp_path / "runs")) == folder
     assert existing("other.py", Settings(runs=tmp_path / "runs")) is None
+
+
+def in_job(folder: Path, monkeypatch: pytest.MonkeyPatch, uri: str = "gcs://_ray_pkg_0f.zip") -> Path:
+    """From here on this process is a job that began in `folder`, which came with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": {"working_dir": uri}}))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_auto_knows_a_study_file_that_came_with_another_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "runs"
+    theirs = put(runs, "mine-1", "/one/copy/mine.py", at=0, job_folder="/one/copy")
+    put(runs, "mine-2", "/another/mine.py", at=10)
+    put(runs, "mine-3", "/one/copy/sub/mine.py", at=20, job_folder="/one/copy")
+    assert existing("mine.py", Settings(runs=runs)) is None, "it is no job's, and has another path"
+    in_job(tmp_path / "copy", monkeypatch)
+    assert existing("mine.py", Settings(runs=runs)) == theirs
+
+
+def test_auto_knows_a_study_file_that_came_with_a_job_of_an_earlier_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = put(tmp_path / "runs", "mine-1", "/tmp/ray/_ray_pkg_0123/mine.py")
+    in_job(tmp_path / "copy", monkeypatch)
+    assert existing("mine.py", Settings(runs=tmp_path / "runs")) == old
+
+
+def test_a_job_without_a_folder_of_its_own_knows_a_study_file_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "runs", "mine-1", "/one/copy/mine.py", job_folder="/one/copy")
+    same = put(tmp_path / "runs", "mine-2", str(tmp_path / "image" / "mine.py"), at=-10)
+    in_job(tmp_path / "image", monkeypatch, uri=f"local://{tmp_path}/image")
+    assert existing("mine.py", Settings(runs=tmp_path / "runs")) == same
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert existing("mine.py", Settings(runs=tmp_path / "runs")) == same
 
 
 def test_auto_goes_on_with_the_search_that_is_named(tmp_path: Path) -> None:
@@ -513,6 +550,21 @@ def test_every_study_of_ours_is_known_again_from_its_record(name: str) -> None:
     events = [replace(events[0], body={**events[0].body, "source": name, "name": name})]
     assert added(more_by_command(name, Settings(), events)) == (0, 0.0, None)
     assert recorded_study(header_of(events)) == replace(spaces.load(name))
+
+
+@pytest.mark.parametrize("before", ["/one/copy", "/tmp/ray/_ray_pkg_0123"], ids=["recorded", "of an earlier version"])
+def test_study_and_data_that_came_with_another_job_are_the_same(
+    before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = in_job(tmp_path / "copy", monkeypatch)
+    (here / "mine.py").write_text("from spaces.digits_mlp import STUDY\n")
+    [event] = command(spaces.load("mine.py"))
+    known = {} if "_ray_pkg_" in before else {"job_folder": before}
+    paths = {"source": f"{before}/mine.py", "data": f"{before}/data.npz", **known}
+    events = [replace(event, body={**event.body, **paths})]
+    assert added(more_by_command("mine.py", Settings(data=Path("data.npz")), events)) == (0, 0.0, None)
+    with pytest.raises(BadInput, match=r"data was .*copy/data\.npz, asked is other\.npz|data was .*0123/data\.npz"):
+        more_by_command("mine.py", Settings(data=Path("other.npz")), events)
 
 
 def test_a_study_with_a_condition_on_several_values_is_known_again_from_its_record(
