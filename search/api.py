@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+    from search.session.reproduce import Reproduction
     from trainables.classifier import Classifier
 
 SHOWN = 10
@@ -200,6 +201,19 @@ class Result:
         if checkpoint is None or not (checkpoint / ARCHITECTURE).is_file():
             raise SearchFailed(f"the winner of {self.name} is no classifier of ours, so its own code must load it")
         return load_classifier(checkpoint)[1]
+
+    def reproduce(self, trial: int | None = None) -> Reproduction:
+        """Train `trial`, or the winner if it is None, again in this process, and compare it with the record.
+
+        Takes as long as its epochs took. `match` and `verdict` of what is returned say whether it came out the same,
+        `curves` how each metric went. Raises SearchFailed if there is no winner, BadInput if the trial has no epoch or
+        its trainable cannot be found, EnvironmentFault if the data are not the recorded ones.
+        """
+        from search.session.reproduce import reproduce
+
+        again = "" if trial is None else f"trial={trial}"
+        call = f"search.load({self.name!r}).reproduce({again})"
+        return reproduce(self._folder, trial, call, for_stderr(quiet=False))
 
     def plot(self) -> Figure:
         """What each trial came to, and the learning curves with the rungs at which trials were compared."""

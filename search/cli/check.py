@@ -51,47 +51,15 @@ def replay(name: str, runs: Path, as_json: bool) -> None:
 @DEBUG
 def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
     """Train a trial again from its seed, and say whether it comes out as recorded."""
-    from search.record.reading import objective_of
-    from search.record.record import FILE, read
-    from search.record.trials import replayed
-    from search.session import reproduce as again
-    from search.session.resume import More, recalled
+    from search.session.reproduce import reproduce as train_again
     from search.storage.runs import found
     from search.terminal import screen
 
-    folder = found(name, runs)
-    events = read(folder / FILE)
-    trials = replayed(events, objective_of(events))
-    best = trials.best()
-    if number is None:
-        if best is None:
-            raise SearchFailed(f"{name} has no winner; name a trial with --trial")
-        number = best.number
-    if number not in range(len(trials)) or not trials[number].epochs:
-        known = ", ".join(str(trial.number) for trial in trials if trial.epochs)
-        raise BadInput(f"--trial {number}: {name} has epochs of trials {known or 'none'}")
     display = screen.for_stderr(quiet=as_json)
-    prepared = recalled(folder, events, More(), command_line(), display)
-    curves = again.reproduce(prepared, number, display.say)
-    document = {
-        "name": name,
-        "trial": number,
-        "match": bool(curves)
-        and all(curve.first is None and len(curve.again) == len(trials[number].epochs) for curve in curves),
-        "epochs": len(trials[number].epochs),
-        "metrics": {c.metric: {"recorded": c.recorded, "again": c.again, "drift": c.drift} for c in curves},
-    }
-    if as_json:
-        click.echo(json.dumps(document, indent=1))
-    else:
-        click.echo(again.overlaid(curves, len(trials[number].epochs)))
-    if not curves:
-        raise SearchFailed(f"trial {number} has {document['epochs']} epochs on record, and came to none this time")
-    if not document["match"]:
-        worst = max(curves, key=lambda curve: (curve.first is not None, curve.drift))
-        raise SearchFailed(
-            f"trial {number} drifted: {worst.metric} by up to {worst.drift:.3g}, first at epoch {worst.first}"
-        )
+    again = train_again(found(name, runs), number, command_line(), display)
+    click.echo(json.dumps(again.document(), indent=1) if as_json else str(again))
+    if not again.match:
+        raise SearchFailed(again.verdict)
 
 
 @click.command()
