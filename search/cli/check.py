@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +14,9 @@ from search.cli.clock import on_signals
 from search.cli.options import DEBUG, JSON, RUNS, command_line
 from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.record.events import Kind
+
+if TYPE_CHECKING:  # which brings Ray's neighbours and MLflow's with it
+    from search.session.doctor import Finding
 
 
 @click.command()
@@ -90,37 +95,42 @@ def sync(name: str, runs: Path) -> None:
 @DEBUG
 def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
     """Examine this machine; or a search: do its record, decisions, checkpoints and MLflow runs agree?"""
-    from search.session import doctor
-    from search.session.resume import tracking_uri
-    from search.settings import Settings, check_name, from_environment
-    from search.storage import lock, mirror
-    from search.storage.bucket import shown
-
     findings = []
-    with ExitStack() as stack:
-        if name is None:
-            look = doctor.surroundings(Settings(runs=runs, **from_environment()))
-        else:
-            check_name(name)
-            mirror.pull(runs / name)
-            if not (runs / name).is_dir():
-                raise BadInput(f"no search {name!r} in {shown(runs)}; `python -m search list` shows those there are")
-            running = lock.is_held(runs / name)
-            if repair:
-                on_signals()
-                stack.enter_context(lock.held(runs / name))
-            look = doctor.search(runs / name, tracking_uri(runs / name), running=running)
-        for finding in look:
-            told = finding.repair() if repair and not finding.well and finding.repair else ""
-            findings.append({"what": finding.what, "well": finding.well, "seen": finding.seen, "repaired": told})
+    with _examined(name, runs, repair=repair) as examined:
+        for finding in examined:
+            repaired = finding.repair() if repair and not finding.well and finding.repair else ""
+            findings.append({"what": finding.what, "well": finding.well, "seen": finding.seen, "repaired": repaired})
             if not as_json:
-                mark = "ok " if finding.well else "BAD"
-                click.echo(
-                    f"{mark} {finding.what:<12} {finding.seen}" + (f"\n    {'':<12} repaired: {told}" if told else "")
-                )
+                click.echo(f"{'ok ' if finding.well else 'BAD'} {finding.what:<12} {finding.seen}")
+                if repaired:
+                    click.echo(f"    {'':<12} repaired: {repaired}")
     if as_json:
         click.echo(json.dumps(findings, indent=1))
     bad = [str(each["what"]) for each in findings if not each["well"] and not each["repaired"]]
     if bad:
         hint = "" if repair or name is None else "; --repair mends what can be mended"
         raise EnvironmentFault(f"not well: {', '.join(bad)}{hint}")
+
+
+@contextmanager
+def _examined(name: str | None, runs: Path, *, repair: bool) -> Iterator[Iterator[Finding]]:
+    """What is found of this machine, or of the search `name`, which is held inside if it may be mended."""
+    from search.session import doctor
+    from search.session.resume import tracking_uri
+    from search.settings import Settings, check_name, from_environment
+    from search.storage import lock, mirror
+    from search.storage.bucket import shown
+
+    if name is None:
+        yield doctor.machine(Settings(runs=runs, **from_environment()))
+        return
+    check_name(name)
+    folder = runs / name
+    mirror.pull(folder)
+    if not folder.is_dir():
+        raise BadInput(f"no search {name!r} in {shown(runs)}; `python -m search list` shows those there are")
+    running = lock.is_held(folder)
+    if repair:
+        on_signals()
+    with lock.held(folder) if repair else nullcontext():
+        yield doctor.search(folder, tracking_uri(folder), running=running)

@@ -1,4 +1,4 @@
-"""Is the surrounding fit to search in, and does all that is kept of a search agree with its record?"""
+"""Is this machine fit to search on, and does all that is kept of a search agree with its record?"""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from search.decide import replay
 from search.engine import places, ray_session
 from search.errors import EnvironmentFault, SearchError
 from search.record.events import BEGINNINGS, Entry, Event, Kind
+from search.record.header import Header
 from search.record.reading import header_of, objective_of
 from search.record.record import FILE, read, salvage
-from search.record.trials import EpochRow, State, Trial, Trials, replayed
+from search.record.trials import EpochRow, State, Trial, replayed
 from search.session.reproduce import remake
 from search.session.resume import More, closing_event, drift, recalled, recorded_study
 from search.settings import Settings, masked
@@ -36,7 +37,17 @@ class Finding:
     repair: Callable[[], str] | None = None
 
 
-def surroundings(settings: Settings) -> Iterator[Finding]:
+def _tried(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except Exception as error:  # whatever it is, it is the finding
+        return Finding(what, False, masked(" ".join(str(error).split()))[:300] or type(error).__name__)
+
+
+# This machine
+
+
+def machine(settings: Settings) -> Iterator[Finding]:
     """Versions, storage, Ray, MLflow and GPUs, each tried and not only asked."""
     versions = provenance.versions()
     missing = [name for name, version in versions.items() if version == "none"]
@@ -46,52 +57,6 @@ def surroundings(settings: Settings) -> Iterator[Finding]:
     yield _tried("ray", lambda: _ray(settings))
     yield _tried("mlflow", lambda: _mlflow(settings.tracking))
     yield _tried("gpus", _gpus)
-
-
-def search(folder: Path, uri: str, *, running: bool) -> Iterator[Finding]:
-    """Whether record, decisions, checkpoints and MLflow's runs of the search in `folder` tell the same.
-
-    Of a `running` search, differences that its process is about to settle are no fault. What the caller repairs between
-    two findings is seen by the next.
-    """
-    try:
-        events = read(folder / FILE)
-    except EnvironmentFault as fault:
-        yield Finding("record", False, str(fault), lambda: _salvaged(folder))
-        try:
-            events = read(folder / FILE)
-        except EnvironmentFault:
-            return
-    closing = None if running else closing_event(events)
-    counts = ", ".join(f"{n} {state}" for state, n in replayed(events, objective_of(events)).counts().items())
-    processes = sum(event.kind in BEGINNINGS for event in events)
-    seen = f"{len(events)} whole events of {processes} processes; trials: {counts or 'none'}"
-    if closing is None:
-        yield Finding("record", True, seen)
-    else:
-        died = f"{seen}; the last process died: resume goes on with it, --repair closes it"
-        yield Finding("record", False, died, lambda: _closed(folder, closing))
-        events = read(folder / FILE)
-    header, trials = header_of(events), replayed(events, objective_of(events))
-    yield _tried("decisions", lambda: _decisions(events))
-    changed = drift(header, provenance.code(header.source))
-    otherwise = "trials that go on or are reproduced may come out otherwise"
-    yield Finding("code", True, "; ".join([*changed, otherwise]) if changed else "as when the search began")
-    yield _checkpoints(folder, events, trials, running=running)
-    events = read(folder / FILE)
-    differences = _unwritten(uri, events)
-    if running:
-        yield Finding("mlflow", True, f"{len(differences)} differences, which a running search may have")
-    else:
-        seen = "; ".join(differences[:5]) or f"one parent and {len(trials)} children, values and statuses as recorded"
-        yield Finding("mlflow", not differences, seen, lambda: _rewritten(uri, events))
-
-
-def _tried(what: str, look: Callable[[], str]) -> Finding:
-    try:
-        return Finding(what, True, look())
-    except Exception as error:  # whatever it is, it is the finding
-        return Finding(what, False, masked(" ".join(str(error).split()))[:300] or type(error).__name__)
 
 
 def _storage(runs: Path) -> str:
@@ -139,6 +104,58 @@ def _gpus() -> str:
     return ", ".join(names) or "none; trials run on processors"
 
 
+# A search
+
+
+def search(folder: Path, uri: str, *, running: bool) -> Iterator[Finding]:
+    """Whether record, decisions, checkpoints and MLflow's runs of the search in `folder` tell the same.
+
+    Of a `running` search, differences that its process is about to settle are no fault. What the caller repairs between
+    two findings is seen by the next; of a record that stays damaged nothing more can be said.
+    """
+    yield from _record(folder, running=running)
+    try:
+        events = read(folder / FILE)
+    except EnvironmentFault:
+        return
+    yield _tried("decisions", lambda: _decisions(events))
+    yield _code(header_of(events))
+    yield _checkpoints(folder, events, running=running)
+    yield _runs(uri, read(folder / FILE), running=running)
+
+
+def _record(folder: Path, *, running: bool) -> Iterator[Finding]:
+    """Whether the record is whole, and has its last word."""
+    try:
+        events = read(folder / FILE)
+    except EnvironmentFault as fault:
+        yield Finding("record", False, str(fault), lambda: _salvaged(folder))
+        try:
+            events = read(folder / FILE)
+        except EnvironmentFault:
+            return
+    counts = ", ".join(f"{n} {state}" for state, n in replayed(events, objective_of(events)).counts().items())
+    processes = sum(event.kind in BEGINNINGS for event in events)
+    seen = f"{len(events)} whole events of {processes} processes; trials: {counts or 'none'}"
+    closing = None if running else closing_event(events)
+    if closing is None:
+        yield Finding("record", True, seen)
+    else:
+        died = f"{seen}; the last process died: resume goes on with it, --repair closes it"
+        yield Finding("record", False, died, lambda: _closed(folder, closing))
+
+
+def _salvaged(folder: Path) -> str:
+    kept, aside = salvage(folder / FILE)
+    return f"its first {kept} events are whole and were kept, the rest is lost; the damaged files are in {aside}"
+
+
+def _closed(folder: Path, closing: Entry) -> str:
+    with mirror.record(folder) as record:
+        record.append(closing)
+    return "the record says so now; the trials that ran are interrupted, and go on if the search does"
+
+
 def _decisions(events: Sequence[Event]) -> str:
     different = replay.differences(events, recorded_study(header_of(events), to_train=False))
     if different:
@@ -146,8 +163,17 @@ def _decisions(events: Sequence[Event]) -> str:
     return "every suggestion and every stop follows from the record"
 
 
-def _checkpoints(folder: Path, events: Sequence[Event], trials: Trials, *, running: bool) -> Finding:
-    shelf, needed = checkpoints.shelf(folder), set(checkpoints.needed(trials))
+def _code(header: Header) -> Finding:
+    """What has changed in code and versions; that is no fault."""
+    changed = drift(header, provenance.code(header.source))
+    otherwise = "trials that go on or are reproduced may come out otherwise"
+    return Finding("code", True, "; ".join([*changed, otherwise]) if changed else "as when the search began")
+
+
+def _checkpoints(folder: Path, events: Sequence[Event], *, running: bool) -> Finding:
+    """Whether the checkpoints that are needed are whole, and no others are there."""
+    trials, shelf = replayed(events, objective_of(events)), checkpoints.shelf(folder)
+    needed = set(checkpoints.needed(trials))
     rows = {row.checkpoint: (trial, row) for trial in trials for row in trial.epochs if row.checkpoint}
     faults, gone = [], []
     for name in sorted(needed):
@@ -167,15 +193,18 @@ def _checkpoints(folder: Path, events: Sequence[Event], trials: Trials, *, runni
         return Finding("checkpoints", not faults, "; ".join([seen, *faults]))
     if len(ahead) > len(trials.running()) + 1:
         faults.append(f"{len(ahead)} are of epochs that the record does not know, so it has lost its end")
+    well = not faults and present <= needed
+    return Finding("checkpoints", well, "; ".join([seen, *faults]), lambda: _tidied(folder, events, gone))
 
-    def repair() -> str:
-        for trial, row in gone:
-            _trained_again(folder, events, trial, row)
-        checkpoints.Retention(shelf).tidy(replayed(read(folder / FILE), trials.objective))
-        again = f"trial {gone[0][0].number} was trained again from its seed, and came out the same; " if gone else ""
-        return f"{again}what nobody needs was removed, and interrupted trials go on from what is whole"
 
-    return Finding("checkpoints", not faults and present <= needed, "; ".join([seen, *faults]), repair)
+def _tidied(folder: Path, events: Sequence[Event], gone: Sequence[tuple[Trial, EpochRow]]) -> str:
+    """Train what is `gone` of ended trials again, and remove what nobody needs."""
+    for trial, row in gone:
+        _trained_again(folder, events, trial, row)
+    trials = replayed(read(folder / FILE), objective_of(events))
+    checkpoints.Retention(checkpoints.shelf(folder)).tidy(trials)
+    again = f"trial {gone[0][0].number} was trained again from its seed, and came out the same; " if gone else ""
+    return f"{again}what nobody needs was removed, and interrupted trials go on from what is whole"
 
 
 def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: EpochRow) -> None:
@@ -187,23 +216,22 @@ def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: Epo
         record.append((Kind.REPEATED, trial.number, {**told, "bytes": written.bytes}))
 
 
+def _runs(uri: str, events: Sequence[Event], *, running: bool) -> Finding:
+    """Whether MLflow shows what is recorded."""
+    differences = _unwritten(uri, events)
+    if running:
+        return Finding("mlflow", True, f"{len(differences)} differences, which a running search may have")
+    trials = len(replayed(events, objective_of(events)))
+    seen = "; ".join(differences[:5]) or f"one parent and {trials} children, values and statuses as recorded"
+    return Finding("mlflow", not differences, seen, lambda: _rewritten(uri, events))
+
+
 def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
     try:
         store.probe(uri)
         return disagreements(uri, events)
     except Exception as error:
         return [masked(" ".join(str(error).split()))[:300]]
-
-
-def _salvaged(folder: Path) -> str:
-    kept, aside = salvage(folder / FILE)
-    return f"its first {kept} events are whole and were kept, the rest is lost; the damaged files are in {aside}"
-
-
-def _closed(folder: Path, closing: Entry) -> str:
-    with mirror.record(folder) as record:
-        record.append(closing)
-    return "the record says so now; the trials that ran are interrupted, and go on if the search does"
 
 
 def _rewritten(uri: str, events: Sequence[Event]) -> str:

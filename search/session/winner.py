@@ -38,13 +38,13 @@ def winner(search: Search) -> Trial:
 
 
 def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -> float | None:
-    """The test accuracy of the best epoch of `trial`, written into the record; None if the data has no test part.
+    """The test accuracy (0 to 1) of the best epoch of `trial`, recorded; None if the data has no test part.
 
     `folder` is that of the search.
 
     Once it is in the record, the test set stays closed: a search that goes on after a crash reads it there. What the
     winner made of each image is kept beside the record, from the same opening, for those who want to see its mistakes.
-    Raises StorageFull where there is no room for it.
+    Raises StorageFull where there is no room for it, EnvironmentFault if the checkpoint is missing or damaged.
     """
     row = trial.best_epoch(search.study.objective)
     if trial.tested.get("epoch") == row.number:
@@ -58,26 +58,25 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -
     _, model = load_classifier(checkpoint)
     split = Split(*source.test())
     metrics, predicted, confidence = examined(model, split)
+    pictures = test_pictures.chosen(trial.number, row.number, split, predicted, confidence)
     # Before the event, because once that is written nothing may open the test set again.
-    mirror.push(
-        test_pictures.write(folder, test_pictures.chosen(trial.number, row.number, split, predicted, confidence))
-    )
-    told: dict[str, Any] = {
+    mirror.push(test_pictures.write(folder, pictures))
+    tested: dict[str, Any] = {
         "trial": trial.number,
         "epoch": row.number,
         "test_accuracy": metrics["val_accuracy"],
         "test_loss": metrics["val_loss"],
         "images": len(split),
     }
-    search.note(Kind.TESTED, told, trial.number)
+    search.note(Kind.TESTED, tested, trial.number)
     return metrics["val_accuracy"]
 
 
 def crown(prepared: Prepared, search: Search, folder: Path, display: Display) -> Winner | None:
     """Measure the winner on the test set; None if it is no classifier of ours, which nobody but its author can measure.
 
-    `folder` is that of the search.
-    Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint is bad.
+    `folder` is that of the search. Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint is
+    missing or damaged, StorageFull if there is no room for what it made of the images.
     """
     header, shelf = prepared.header, checkpoints.shelf(folder)
     best = winner(search)
