@@ -20,7 +20,7 @@ from search.settings import Settings, from_environment, seconds, size
 from search.signals import Interrupted, Stop
 from search.storage import checkpoints
 from search.storage.bucket import runs_folder
-from search.storage.runs import REPORT, found
+from search.storage.runs import REPORT, find_search
 from search.terminal.screen import for_stderr
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def load(name: str, runs: str | Path = "runs") -> Result:
 
     Raises BadInput if there is none, EnvironmentFault if its record is damaged.
     """
-    return Result(found(str(name), runs_folder(runs)))
+    return Result(find_search(str(name), runs_folder(runs)))
 
 
 class Result:

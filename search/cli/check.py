@@ -30,17 +30,17 @@ def replay(name: str, runs: Path, as_json: bool) -> None:
     from search.record.reading import header_of
     from search.record.record import FILE, read
     from search.session.resume import drift, recorded_study
-    from search.storage.runs import found
+    from search.storage.runs import find_search
 
-    events = read(found(name, runs) / FILE)
+    events = read(find_search(name, runs) / FILE)
     header = header_of(events)
     different = differences(events, recorded_study(header, to_train=False))
     counts = {str(kind): sum(event.kind == kind for event in events) for kind in (Kind.ASKED, Kind.DECIDED, Kind.ENDED)}
     if as_json:
         click.echo(json.dumps({"name": name, "same": not different, "differences": different, **counts}, indent=1))
     else:
-        told = f"{counts['asked']} suggestions, {counts['decided']} decisions at rungs, {counts['ended']} ends"
-        click.echo(f"{name}: {told}: " + ("all as recorded" if not different else "not as recorded"))
+        counted = f"{counts['asked']} suggestions, {counts['decided']} decisions at rungs, {counts['ended']} ends"
+        click.echo(f"{name}: {counted}: " + ("all as recorded" if not different else "not as recorded"))
     if different:
         from search import provenance
 
@@ -57,11 +57,11 @@ def replay(name: str, runs: Path, as_json: bool) -> None:
 def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
     """Train a trial again from its seed, and say whether it comes out as recorded."""
     from search.session.reproduce import reproduce as train_again
-    from search.storage.runs import found
+    from search.storage.runs import find_search
     from search.terminal import screen
 
     display = screen.for_stderr(quiet=as_json)
-    again = train_again(found(name, runs), number, command_line(), display)
+    again = train_again(find_search(name, runs), number, command_line(), display)
     click.echo(json.dumps(again.document(), indent=1) if as_json else str(again))
     if not again.match:
         raise SearchFailed(again.verdict)
@@ -75,10 +75,10 @@ def sync(name: str, runs: Path) -> None:
     """Write to MLflow what it lacks of a search, and register its winner if that is still to do."""
     from search.session import run
     from search.session.resume import More, going_on
-    from search.storage.runs import found
+    from search.storage.runs import find_search
     from search.terminal import screen
 
-    folder = found(name, runs)
+    folder = find_search(name, runs)
     display = screen.for_stderr(quiet=False)
     on_signals()
     with going_on(folder, lambda events: More(), command_line(), display) as prepared:

@@ -51,10 +51,10 @@ def show(name: str, runs: Path, as_json: bool) -> None:
     from search.findings import text
     from search.findings.summary import leaderboard, summarize
     from search.record.record import FILE, read
-    from search.storage.runs import found
+    from search.storage.runs import find_search
     from search.terminal import messages
 
-    folder = found(name, runs)
+    folder = find_search(name, runs)
     events = read(folder / FILE)
     summary = {**summarize(folder, events), "leaderboard": leaderboard(events)}
     if as_json:
@@ -91,10 +91,10 @@ def _compared(events: Any) -> str:
 def best(name: str, runs: Path, as_json: bool) -> None:
     """Print the winner of a search: configuration, accuracies, where its model is."""
     from search.findings.summary import summarize
-    from search.storage.runs import found
+    from search.storage.runs import find_search
     from search.terminal import messages
 
-    summary = summarize(found(name, runs))
+    summary = summarize(find_search(name, runs))
     if not summary["best"]:
         raise SearchFailed(f"{name} has no result yet; it is {summary['state']}")
     click.echo(json.dumps(summary["best"], indent=1) if as_json else messages.result(summary))
@@ -107,9 +107,9 @@ def best(name: str, runs: Path, as_json: bool) -> None:
 def export(name: str, folder: Path, runs: Path) -> None:
     """Write a search into FOLDER: the winner's weights and configuration, trials and curves as CSV, an Optuna study."""
     from search.findings.export import export_search
-    from search.storage.runs import found
+    from search.storage.runs import find_search
 
-    for file in export_search(found(name, runs), folder):
+    for file in export_search(find_search(name, runs), folder):
         click.echo(str(file))
 
 
@@ -126,9 +126,9 @@ def export(name: str, folder: Path, runs: Path) -> None:
 def report(name: str, runs: Path, output: Path | None) -> None:
     """Write what a search found as one HTML page that needs nothing else, and print its path."""
     from search.findings.report import write
-    from search.storage.runs import found
+    from search.storage.runs import find_search
 
-    click.echo(str(write(found(name, runs), output)))
+    click.echo(str(write(find_search(name, runs), output)))
 
 
 @click.command()

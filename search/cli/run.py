@@ -113,7 +113,7 @@ def resume_search(name: str, runs: Path, **options: Any) -> None:
     """Go on with a search that was interrupted, or give a finished one more."""
     from search.session.resume import More, going_on
     from search.settings import seconds, size
-    from search.storage.runs import found
+    from search.storage.runs import find_search
     from search.terminal import screen
 
     more = More(
@@ -126,7 +126,7 @@ def resume_search(name: str, runs: Path, **options: Any) -> None:
         confirm_seeds=options["confirm_seeds"],
     )
     display, stop = screen.for_stderr(quiet=options["quiet"]), on_signals()
-    with going_on(found(name, runs), lambda events: more, command_line(), display) as prepared:
+    with going_on(find_search(name, runs), lambda events: more, command_line(), display) as prepared:
         search(prepared, display, stop, document=_indented if options["as_json"] else None)
 
 

@@ -211,9 +211,9 @@ def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: Epo
     """Make the lost checkpoint of an ended trial once more. Raises EnvironmentFault if it comes out otherwise."""
     prepared = recalled(folder, events, More(), "", Silent())
     written = remake(prepared, trial.number, row.number, checkpoints.shelf(folder))
-    told = {"epoch": row.number, "same": True, "checkpoint": written.name, "sha256": written.sha256}
+    body = {"epoch": row.number, "same": True, "checkpoint": written.name, "sha256": written.sha256}
     with mirror.record(folder) as record:
-        record.append((Kind.REPEATED, trial.number, {**told, "bytes": written.bytes}))
+        record.append((Kind.REPEATED, trial.number, {**body, "bytes": written.bytes}))
 
 
 def _runs(uri: str, events: Sequence[Event], *, running: bool) -> Finding:

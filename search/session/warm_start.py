@@ -13,7 +13,7 @@ from search.findings.text import short
 from search.record.reading import header_of, objective_of
 from search.record.record import FILE, read
 from search.record.trials import SEED, replayed
-from search.storage.runs import found
+from search.storage.runs import find_search
 from spaces.space import Choice, Config, Float, Int, Range, Space, Value
 from spaces.study import Study, config_of
 
@@ -79,7 +79,7 @@ def warmed(study: Study, names: Sequence[str], runs: Path) -> tuple[Study, list[
 
 
 def _best(study: Study, name: str, runs: Path) -> list[Taken]:
-    folder = Path(name) if "/" in name else found(name, runs)
+    folder = Path(name) if "/" in name else find_search(name, runs)
     if not (folder / FILE).is_file():
         raise BadInput(f"--warm-start {name}: no search is in that folder; give a name of `python -m search list`")
     events = read(folder / FILE)

@@ -174,8 +174,8 @@ class Bucket:
         return Object(listed["Key"].removeprefix(self.prefix), listed["Size"], listed["LastModified"].timestamp())
 
     def _pages(self, **asked: str) -> list[Any]:
-        told = {"Bucket": self.name, **{key: value for key, value in asked.items() if value}}
-        return self._asked(lambda client: list(client.get_paginator("list_objects_v2").paginate(**told)))
+        wanted = {"Bucket": self.name, **{key: value for key, value in asked.items() if value}}
+        return self._asked(lambda client: list(client.get_paginator("list_objects_v2").paginate(**wanted)))
 
     def upload(self, folder: Path, files: Iterable[Path]) -> None:
         """Write `files`, whose keys are their paths below `folder`."""
@@ -251,9 +251,9 @@ class Bucket:
 
     def _fault(self, error: Exception) -> SearchError:
         why = " ".join(str(error).split())[:200]
-        told = getattr(error, "response", None) or {}
-        code = told.get("Error", {}).get("Code", "")
-        if code in FULL or told.get("ResponseMetadata", {}).get("HTTPStatusCode") == 507:
+        answer = getattr(error, "response", None) or {}
+        code = answer.get("Error", {}).get("Code", "")
+        if code in FULL or answer.get("ResponseMetadata", {}).get("HTTPStatusCode") == 507:
             return StorageFull(f"no space left in {self.url} ({code}); free some, then resume")
         if code:
             return EnvironmentFault(f"the storage refuses {self.url}: {why}; look at the bucket and its rights")

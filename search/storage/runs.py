@@ -24,7 +24,7 @@ def searches(runs: Path) -> list[Path]:
     return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
 
 
-def found(name: str, runs: Path) -> Path:
+def find_search(name: str, runs: Path) -> Path:
     """The folder of the search `name` in `runs`. Raises BadInput, with the nearest name, if there is none.
 
     If it is a mirror, it is up to date.

@@ -22,7 +22,7 @@ from search.storage import bucket as storage
 from search.storage import lock, mirror
 from search.storage.bucket import Bucket, runs_folder
 from search.storage.checkpoints import BucketShelf, Retention, Shelf, newest, shelf, verified
-from search.storage.runs import found, searches
+from search.storage.runs import find_search, searches
 from spaces.study import Objective
 from tests.chaos import s3
 
@@ -231,7 +231,7 @@ def test_a_search_that_was_deleted_from_the_bucket_is_gone_here_too(runs: str) -
     assert bucket is not None
     bucket.remove([each.key for each in bucket.objects()])
     with pytest.raises(BadInput, match="no search 'tiny-1'"):
-        found("tiny-1", runs_folder(runs))
+        find_search("tiny-1", runs_folder(runs))
     assert searches(runs_folder(runs)) == []
 
 
@@ -253,9 +253,9 @@ def test_searches_are_listed_in_the_order_in_which_they_were_worked_on(runs: str
         begun(runs, name)
     on("second")
     assert [folder.name for folder in searches(runs_folder(runs))] == ["b-1", "a-1", "c-1"]
-    assert found("a-1", runs_folder(runs)) == runs_folder(runs) / "a-1"
+    assert find_search("a-1", runs_folder(runs)) == runs_folder(runs) / "a-1"
     with pytest.raises(BadInput, match="did you mean a-1"):
-        found("a-11", runs_folder(runs))
+        find_search("a-11", runs_folder(runs))
 
 
 def test_a_report_comes_along_and_a_newer_one_replaces_it(runs: str, on: Machine) -> None:
