@@ -128,7 +128,7 @@ class Registry:
             info = Model.log(
                 artifact_path=None,
                 name="model",
-                flavor=mlflow.pyfunc,
+                flavor=_WithoutPaths,
                 run_id=run,
                 python_model=str(Path(__file__).with_name("served_model.py")),
                 artifacts={"classifier": str(classifier)},
@@ -184,6 +184,23 @@ class Registry:
             if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                 return None
             raise
+
+
+class _WithoutPaths:
+    """MLflow's pyfunc, whose description of a model says nothing of where on this machine it was made."""
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Any, **how: Any) -> None:
+        """As `mlflow.pyfunc.save_model`; models are loaded by what lies beside the description."""
+        import mlflow.pyfunc
+
+        mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **how)
+        flavor = mlflow_model.flavors["python_function"]
+        flavor["model_code_path"] = Path(flavor["model_code_path"]).name
+        for artifact in flavor["artifacts"].values():
+            artifact["uri"] = artifact["path"]
+        mlflow_model.artifact_path = "model"
+        mlflow_model.save(str(Path(path, "MLmodel")))
 
 
 def _beats(winner: Winner, champion: Mapping[str, str]) -> bool:

@@ -45,11 +45,13 @@ class Tracker:
     def flush(self, seconds: float) -> bool:
         """Wait until all that is recorded by now is written, at most `seconds`; say whether it is."""
         self.start()
-        deadline = time.monotonic() + seconds
+        deadline, poke = time.monotonic() + seconds, 0.0
         with Record(self._path) as record:
             goal = record.last_id()
         while time.monotonic() < deadline:
-            self._wake.set()
+            if time.monotonic() >= poke:  # not more often: one that answers nonsense is asked again and again
+                self._wake.set()
+                poke = time.monotonic() + FLUSH_SECONDS
             if self._projection is not None and self._projection.cursor >= goal:
                 return True
             time.sleep(0.02)

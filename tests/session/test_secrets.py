@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.session.test_end_to_end import environment
+from tests.session.test_end_to_end import ROOT, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -66,6 +66,10 @@ def test_no_planted_secret_is_in_any_file_of_a_search_or_of_its_ray(tmp_path: Pa
     for value in PLANTED.values():
         assert holding(value, tmp_path, ray_folder) == []
         assert value not in done.stdout + done.stderr
+    # The model may be sent to anybody, and tells nothing of the machine on which it was trained.
+    assert holding("architecture", tmp_path / "mlruns")
+    for place in (str(tmp_path), str(ROOT), tempfile.gettempdir()):
+        assert holding(place, *(tmp_path / "mlruns").rglob("models/*/artifacts")) == []
 
 
 def listening(session: str) -> set[str]:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -287,3 +289,30 @@ def test_runs_that_were_deleted_with_the_store_are_written_again(tmp_path, store
     shown, count = everything(store, place["experiment_id"])
     assert {number: shown[number] for number in EXPECTED} == EXPECTED
     assert count == 3
+
+
+def test_a_server_that_answers_without_sense_is_not_asked_hundreds_of_times(tmp_path):
+    class Nonsense(BaseHTTPRequestHandler):
+        def answer(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>welcome</html>")
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *told):
+            pass
+
+    asked: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Nonsense)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    path, warnings = tmp_path / "record.db", []
+    with Record(path, create=True) as record:
+        for event in story():
+            record.append(event)
+    tracker = Tracker(path, f"http://127.0.0.1:{server.server_port}", warnings.append)
+    assert not tracker.flush(6.0)
+    server.shutdown()
+    assert 1 <= len(asked) <= 20, len(asked)
+    assert len(warnings) == 1
