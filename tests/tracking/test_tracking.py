@@ -314,5 +314,6 @@ def test_a_server_that_answers_without_sense_is_not_asked_hundreds_of_times(tmp_
     tracker = Tracker(path, f"http://127.0.0.1:{server.server_port}", warnings.append)
     assert not tracker.flush(6.0)
     server.shutdown()
+    server.server_close()
     assert 1 <= len(asked) <= 20, len(asked)
     assert len(warnings) == 1
