@@ -5,12 +5,13 @@ What Ray Tune would ask and tell is asked and told here.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from search.engine import occupancy
+from search.engine import engine, occupancy
 from search.engine.engine import Engine
 from search.engine.occupancy import GPU_WAIT_SECONDS
 from search.engine.places import Places
@@ -91,11 +92,11 @@ def around(gone: list[str]) -> Around:
 
 @pytest.fixture
 def mixed(tiny_study: Study, tmp_path: Path, clock: Clock, record: Memory, around: Around) -> Engine:
-    """An engine with one place on a GPU and two without."""
+    """An engine with one place on a GPU and two without; a trial may be silent for 0.01 s."""
     shelf = checkpoints.shelf(tmp_path)
     return Engine(
         begun(tiny_study, record, trials=12),
-        Task(tiny_study.trainable, (), shelf, tmp_path / "stacks", cpus=1, gpus=1),
+        Task(tiny_study.trainable, (), shelf, tmp_path / "stacks", cpus=1, gpus=1, timeout=0.01),
         checkpoints.Retention(shelf),
         around,
         Endless(),
@@ -195,3 +196,31 @@ def test_a_trial_gives_its_place_to_another_search_that_has_begun_and_keeps_it_i
     [told] = [event.body for event in record.events if event.kind == "lost"]
     assert (told["state"], told["why"]) == ("preempted", "gave its place to another search")
     assert mixed.full
+
+
+def test_a_silent_trial_is_ended_once_its_stacks_are_dumped_and_counts_as_timed_out(
+    mixed: Engine, record: Memory, tmp_path: Path
+) -> None:
+    mixed.task.stacks.mkdir()
+    begin(mixed, "a", "b")
+    time.sleep(0.02)
+    assert mixed.overdue() == []  # they may still be about to say where they are
+    (tmp_path / "stacks" / "trial-0001-attempt-1.txt").write_text("Thread 1 …")
+    assert mixed.overdue() == ["b"]
+    assert mixed.overdue() == []  # not twice
+    mixed.lost("b", "The actor is dead because it was killed")
+    [told] = [event.body for event in record.events if event.kind == "lost"]
+    assert told["state"] == "timed out"
+    assert told["why"] == "no report for 0 s; its stacks are in stacks/trial-0001-attempt-1.txt"
+
+
+def test_a_silent_trial_that_cannot_dump_its_stacks_is_ended_after_a_while(
+    mixed: Engine, record: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "STACK_GRACE_SECONDS", 0.01)
+    begin(mixed, "a")
+    time.sleep(0.03)
+    assert mixed.overdue() == ["a"]
+    mixed.lost("a", "The actor is dead because it was killed")
+    [told] = [event.body for event in record.events if event.kind == "lost"]
+    assert told["why"].endswith("it could not dump its stacks")
