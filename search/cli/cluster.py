@@ -84,7 +84,6 @@ def _order(arguments: tuple[str, ...], *, as_json: bool) -> Any:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--job", required=True, help="The id of the job that does it.")
 @RUNS
-@DEBUG
 def run_order(file: Path, job: str, runs: Path) -> None:
     """Carry out the order in FILE: begin its search, or go on with it. What `submit` lets a cluster do."""
     from search.jobs import result
@@ -136,7 +135,7 @@ def _follow(jobs: Any, name: str, job: str, *, as_json: bool) -> None:
 def status(name: str | None, address: str | None, as_json: bool) -> None:
     """List the searches that were submitted to a cluster, or tell of the one called NAME."""
     jobs = _jobs(address)
-    rows = [jobs.one(name)] if name else jobs.all()
+    rows = [jobs.get(name)] if name else jobs.list()
     if as_json:
         click.echo(json.dumps(rows[0] if name else rows, indent=1))
         return
@@ -152,7 +151,7 @@ def status(name: str | None, address: str | None, as_json: bool) -> None:
 def logs(name: str, address: str | None) -> None:
     """Follow what a submitted search writes, and end as it ends."""
     jobs = _jobs(address)
-    _follow(jobs, name, jobs.one(name)["job"], as_json=False)
+    _follow(jobs, name, jobs.get(name)["job"], as_json=False)
 
 
 @click.command()
@@ -161,5 +160,5 @@ def logs(name: str, address: str | None) -> None:
 def stop(name: str, address: str | None) -> None:
     """End a submitted search so that it can be resumed, and wait until it has ended."""
     jobs = _jobs(address)
-    ended = jobs.stop(jobs.one(name)["job"])
+    ended = jobs.stop(jobs.get(name)["job"])
     click.echo(f"{name} " + ("was stopped; submit it again under this name to go on" if ended else "was over already"))

@@ -106,7 +106,7 @@ class JobServer:
             )
         return job
 
-    def all(self) -> list[dict[str, Any]]:
+    def list(self) -> list[dict[str, Any]]:
         """Our jobs on the cluster, the newest first."""
         with _one_line_faults(self.address):
             jobs = [job for job in self._client.list_jobs() if NAME_KEY in (job.metadata or {}) and job.submission_id]
@@ -114,22 +114,22 @@ class JobServer:
 
     def find(self, name: str) -> dict[str, Any] | None:
         """The newest job that is called `name`, or searches under it."""
-        return next((row for row in self.all() if name in (row["name"], row["job"])), None)
+        return next((row for row in self.list() if name in (row["name"], row["job"])), None)
 
-    def one(self, name: str) -> dict[str, Any]:
+    def get(self, name: str) -> dict[str, Any]:
         """The newest job of the search `name`. Raises BadInput if there is none."""
         row = self.find(name)
         if row is None:
-            known = ", ".join(dict.fromkeys(each["name"] for each in self.all())) or "none"
+            known = ", ".join(dict.fromkeys(each["name"] for each in self.list())) or "none"
             raise BadInput(f"no search {name!r} was submitted to {masked(self.address)}; there are {known}")
         return row
 
-    def follow(self, job: str, hear: Callable[[str], None]) -> int:
-        """Give `hear` what the job writes until it is over, and return its exit code.
+    def follow(self, job: str, write: Callable[[str], None]) -> int:
+        """Give `write` what the job logs, as it comes, until the job is over; return its exit code.
 
         Raises EnvironmentFault if the head stays away.
         """
-        said, last = 0, time.monotonic()
+        shown, last = 0, time.monotonic()
         while True:
             try:
                 with _one_line_faults(self.address):
@@ -143,17 +143,17 @@ class JobServer:
                     ) from None
                 time.sleep(POLL_SECONDS)
                 continue
-            if len(log) > said:
-                hear(log[said:])
-                said = len(log)
+            if len(log) > shown:
+                write(log[shown:])
+                shown = len(log)
             if row["over"]:
                 if row["exit_code"] == LOST_EXIT_CODE and not log:
-                    hear(f"{row['message']}\n")
+                    write(f"{row['message']}\n")
                 return int(row["exit_code"])
             time.sleep(max(POLL_SECONDS, len(log) / 1e6))
 
     def log(self, job: str) -> str:
-        """What the job has written so far."""
+        """What the job has logged so far."""
         with _one_line_faults(self.address):
             text: str = self._client.get_job_logs(job)
         return text
@@ -161,11 +161,11 @@ class JobServer:
     def stop(self, job: str) -> bool:
         """Tell the search to end, so that it can be resumed, and wait until it has; False if it was over already."""
         with _one_line_faults(self.address):
-            told: bool = self._client.stop_job(job)
+            running: bool = self._client.stop_job(job)
             deadline = time.monotonic() + STOP_SECONDS + 10
-            while told and time.monotonic() < deadline and not _row(self._client.get_job_info(job))["over"]:
+            while running and time.monotonic() < deadline and not _row(self._client.get_job_info(job))["over"]:
                 time.sleep(POLL_SECONDS)
-        return told
+        return running
 
 
 def _row(job: Any) -> dict[str, Any]:
