@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.errors import BadInput, EnvironmentFault, SearchFailed
-from search.findings.summary import Table, curve_table, summarize, trial_table
+from search.findings.summary import summarize
+from search.findings.tables import Table, curve_table, trial_table
 from search.findings.text import configuration
 from search.record.events import Event
 from search.record.reading import header_of, objective_of

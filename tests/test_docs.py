@@ -96,7 +96,9 @@ def test_every_page_and_every_picture_can_be_reached_from_the_readme():
 def test_every_file_is_explained_and_every_explained_file_exists(folder):
     rooms = re.findall(rf"^### `({folder}[\w/]*)/`\n(.*?)(?=^### |\Z)", section(DESIGN, "Every file"), re.M | re.S)
     explained = [f"{room}/{cell.strip('`')}" for room, table in rooms for cell in first_cells(table)]
-    there = {str(file.relative_to(ROOT)) for kind in ("py", "html") for file in (ROOT / folder).rglob(f"*.{kind}")}
+    there = {
+        str(file.relative_to(ROOT)) for kind in ("py", "html", "css") for file in (ROOT / folder).rglob(f"*.{kind}")
+    }
     assert sorted(explained) == sorted(file for file in there if not file.endswith("__init__.py"))
 
 

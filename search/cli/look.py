@@ -49,7 +49,8 @@ def list_searches(runs: Path, as_json: bool) -> None:
 def show(name: str, runs: Path, as_json: bool) -> None:
     """Show a search: its trials, the best first, and its winner."""
     from search.findings import text
-    from search.findings.summary import leaderboard, summarize
+    from search.findings.summary import summarize
+    from search.findings.tables import leaderboard
     from search.record.record import FILE, read
     from search.storage.runs import find_search
     from search.terminal import messages

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from search.errors import BadInput, StorageFull
 from search.findings.optuna_export import write_study
-from search.findings.summary import Table, curve_table, summarize, trial_table
+from search.findings.summary import summarize
+from search.findings.tables import Table, curve_table, trial_table
 from search.record.reading import objective_of
 from search.record.record import FILE, read
 from search.record.trials import replayed

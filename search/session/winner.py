@@ -8,7 +8,7 @@ from typing import Any
 
 from search.decide.search import Search
 from search.errors import EnvironmentFault, SearchError, SearchFailed
-from search.findings import test_pictures
+from search.findings import predictions
 from search.prepared import Prepared
 from search.record.events import Kind
 from search.record.trials import State, Trial
@@ -58,9 +58,9 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -
     _, model = load_classifier(checkpoint)
     split = Split(*source.test())
     metrics, predicted, confidence = examined(model, split)
-    pictures = test_pictures.chosen(trial.number, row.number, split, predicted, confidence)
+    kept = predictions.chosen(trial.number, row.number, split, predicted, confidence)
     # Before the event, because once that is written nothing may open the test set again.
-    mirror.push(test_pictures.write(folder, pictures))
+    mirror.push(predictions.write(folder, kept))
     tested: dict[str, Any] = {
         "trial": trial.number,
         "epoch": row.number,

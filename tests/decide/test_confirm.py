@@ -23,8 +23,9 @@ from search.decide.search import Search
 from search.errors import BadInput
 from search.findings import confirmed, intervals, report
 from search.findings.optuna_export import write_study
+from search.findings.sections import course, hyperparameters, stopping
+from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
-from search.record.events import Event
 from search.record.header import Process
 from search.record.reading import header_of
 from search.record.record import FILE, Record, read
@@ -575,9 +576,12 @@ def test_confirmations_are_no_rivals_at_a_rung_nor_in_what_mattered(tiny_study: 
     told = {}
     for name, changes in (("with", {"confirm": 2}), ("without", {})):
         folder, search = kept(tmp_path / name, tiny_study, **changes)
-        story = report.Story(folder, read(folder / FILE))
-        told[name] = [rung_counts(search), story.survival, story.saving, story.completed, len(story._alike)]
-        told[name] += [story.importances, story.left_out, story.history]
+        made = Snapshot.read(folder)
+        compared, drawn = hyperparameters.build(made), course.build(made)
+        assert compared is not None
+        assert drawn is not None
+        told[name] = [rung_counts(search), stopping.build(made), drawn.history, compared.importances]
+        told[name] += [[trial.number for trial in compared.compared.trials], compared.published]
     assert told["with"] == told["without"]
 
 
@@ -596,17 +600,13 @@ def test_the_document_the_result_and_the_report_tell_of_it(tiny_study: Study, tm
     assert (
         f"confirmed           {entry['mean']:.4f} ± {(high - low) / 2:.4f} (3 fresh seeds, 95 %); the search" in lines
     )
-    page = report.page(folder, read(folder / FILE))
+    page = report.page(Snapshot.read(folder))
     assert '<section id="confirmation">' in page
     for each in told["candidates"]:
         assert f"trial {each['trial']}" in page
     assert page.count('aria-label="val') >= 1
-    assert '<section id="confirmation">' not in report.page(*_plain(tmp_path / "plain", tiny_study))
-
-
-def _plain(runs: Path, study: Study) -> tuple[Path, Sequence[Event]]:
-    folder, _ = kept(runs, study)
-    return folder, read(folder / FILE)
+    plain, _ = kept(tmp_path / "plain", tiny_study)
+    assert '<section id="confirmation">' not in report.page(Snapshot.read(plain))
 
 
 def test_what_is_about_to_be_confirmed_is_said_in_a_line() -> None:

@@ -19,7 +19,8 @@ from search.decide.replay import differences
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import FAILURES_IN_A_ROW, RETRIES, Search
-from search.findings.summary import leaderboard, summarize
+from search.findings.summary import summarize
+from search.findings.tables import leaderboard
 from search.record.events import Event
 from search.record.record import FILE, Record, read
 from search.record.trials import State, Trial, Trials, replayed

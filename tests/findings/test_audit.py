@@ -14,8 +14,8 @@ from search.decide.search import Search
 from search.errors import BadInput
 from search.findings import audit, report
 from search.findings.intervals import share_interval
+from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
-from search.record.record import FILE, read
 from search.record.trials import State
 from search.settings import Settings
 from spaces.study import Study
@@ -95,11 +95,11 @@ def test_summary_and_report_tell_of_it(tmp_path: Path, tiny_study: Study) -> Non
     folder, _ = kept(tmp_path, tiny_study, audit=0.5, trials=30, seed=4)
     summary = summarize(folder)
     assert summary["audit"]["complete"] > 0
-    page = report.page(folder, read(folder / FILE))
+    page = report.page(Snapshot.read(folder))
     assert "ran on by lot" in page
     assert "--audit 0.05" not in page
     other, _ = kept(tmp_path / "b", tiny_study, trials=12)
-    assert "--audit 0.05" in report.page(other, read(other / FILE))
+    assert "--audit 0.05" in report.page(Snapshot.read(other))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.01, float("nan")])

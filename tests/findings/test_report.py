@@ -25,11 +25,14 @@ from click.testing import CliRunner
 from search.cli.group import cli
 from search.decide.search import Search
 from search.errors import EnvironmentFault, StorageFull
-from search.findings import comparison, importance, intervals, report, test_pictures
+from search.findings import comparison, importance, intervals, predictions, report
 from search.findings.figures import course
 from search.findings.figures.axes import window
+from search.findings.predictions import Predictions
+from search.findings.sections import hyperparameters, limits, mistakes, start_points, stopping
+from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
-from search.record.record import FILE, Record
+from search.record.record import FILE, Record, read
 from search.record.trials import State, Trial, Trials
 from search.session.winner import measure_winner
 from search.storage import checkpoints
@@ -62,19 +65,17 @@ def searched(folder: Path, study: Study, *, ends: float = 0.06, seed: int = 0, *
     return search
 
 
-def left_behind(
-    search: Search, folder: Path, labels: Sequence[int], predicted: Sequence[int]
-) -> test_pictures.Examples:
+def left_behind(search: Search, folder: Path, labels: Sequence[int], predicted: Sequence[int]) -> Predictions:
     """What measuring the winner leaves behind, with images of noise."""
     best = search.trials.best()
     assert best is not None
     row = best.best_epoch(search.study.objective)
     images = torch.randint(0, 255, (len(labels), 1, 8, 8), dtype=torch.uint8)
     split = Split(images, torch.tensor(labels))
-    kept = test_pictures.chosen(
+    kept = predictions.chosen(
         best.number, row.number, split, torch.tensor(predicted), torch.linspace(0.5, 1, len(labels))
     )
-    test_pictures.write(folder, kept)
+    predictions.write(folder, kept)
     told = {"trial": best.number, "epoch": row.number, "test_loss": 0.1}
     search.note("tested", {**told, "test_accuracy": kept.accuracy, "images": len(labels)}, best.number)
     return kept
@@ -271,11 +272,13 @@ def test_hyperparameters_are_compared_at_the_highest_rung_that_enough_trials_rea
     tiny_study: Study, tmp_path: Path
 ) -> None:
     search = searched(tmp_path / "s", tiny_study, trials=40, ends=0.0)
-    story = report.Story(tmp_path / "s", list(search.record.events()))
+    section = hyperparameters.build(Snapshot.read(tmp_path / "s"))
+    assert section is not None
     reached = {rung: sum(len(trial.epochs) >= rung for trial in search.trials) for rung in (1, 3, 9)}
-    assert reached[3] >= story.needed == 12 > reached[9]
-    assert story.at.epoch == 3
-    assert story.at.values == tuple(max(t.values(tiny_study.objective)[:3]) for t in story.at.trials)
+    assert reached[3] >= section.needed == 12 > reached[9]
+    assert section.compared.epoch == 3
+    best = tuple(max(trial.values(tiny_study.objective)[:3]) for trial in section.compared.trials)
+    assert section.compared.values == best
     assert f"epoch 3 , which {reached[3]} of 40 reached" in text(page(tmp_path / "s"))
 
 
@@ -295,10 +298,11 @@ def test_what_mattered_is_found_and_what_did_not_is_not() -> None:
 def test_a_hyperparameter_that_only_some_trials_have_is_left_out_and_said_to_be(
     tiny_study: Study, tmp_path: Path
 ) -> None:
-    search = searched(tmp_path / "s", tiny_study, trials=40, ends=0.0)
-    story = report.Story(tmp_path / "s", list(search.record.events()))
-    assert "train/momentum" not in dict(story.importances)
-    assert "train/momentum" in dict(story.slices)
+    searched(tmp_path / "s", tiny_study, trials=40, ends=0.0)
+    section = hyperparameters.build(Snapshot.read(tmp_path / "s"))
+    assert section is not None
+    assert "train/momentum" not in dict(section.importances)
+    assert "train/momentum" in dict(section.slices)
     assert "train/momentum (when train/optimizer is sgd)" in text(page(tmp_path / "s"))
 
 
@@ -311,25 +315,28 @@ def test_a_published_setting_is_no_rival_in_what_mattered(tiny_study: Study, tmp
         ("epoch", 30, told),
         ("ended", 30, {"state": "complete", "why": ""}),
     )
-    story = report.Story(tmp_path / "s", list(search.record.events()))
-    assert 30 not in [trial.number for trial in story.at.trials]
-    assert story.left_out == 1
-    assert next(row for row in story.starts if row["trial"] == 30)["epochs"] == "1 of 1"
+    section = hyperparameters.build(Snapshot.read(tmp_path / "s"))
+    assert section is not None
+    assert 30 not in [trial.number for trial in section.compared.trials]
+    assert section.published == 1
+    row = next(row for row in start_points.build(Snapshot.read(tmp_path / "s")).rows if row.trial == 30)
+    assert (row.epochs, row.budget) == (1, 1)
     assert "1 trial has settings of its own" in text(page(tmp_path / "s"))
 
 
 def test_what_stopping_saved_adds_up(tiny_study: Study, tmp_path: Path) -> None:
     search = searched(tmp_path / "s", tiny_study, trials=30)
-    story = report.Story(tmp_path / "s", list(search.record.events()))
-    saving = story.saving
+    section = stopping.build(Snapshot.read(tmp_path / "s"))
+    saving = section.saving
     assert saving is not None
-    assert saving["whole"] == 30 * 9
-    assert saving["trained"] + saving["saved"] + saving["other"] == saving["whole"]
+    assert saving.whole == 30 * 9
+    assert saving.trained + saving.saved + saving.other == saving.whole
     stopped = [trial for trial in search.trials if trial.state is State.STOPPED]
-    assert saving["saved"] == sum(9 - len(trial.epochs) for trial in stopped)
-    for row in story.survival:
-        assert row["arrived"] == sum(len(trial.epochs) >= row["epoch"] for trial in search.trials)
-        assert row["on"] == sum(len(trial.epochs) > row["epoch"] for trial in search.trials)
+    assert saving.saved == sum(9 - len(trial.epochs) for trial in stopped)
+    assert [rung.epoch for rung in section.rungs] == [1, 3]
+    for rung in section.rungs:
+        assert rung.arrived == sum(len(trial.epochs) >= rung.epoch for trial in search.trials)
+        assert rung.on == sum(len(trial.epochs) > rung.epoch for trial in search.trials)
 
 
 def test_a_published_setting_stands_beside_start_points_and_is_no_rival_at_a_rung(
@@ -337,11 +344,14 @@ def test_a_published_setting_stands_beside_start_points_and_is_no_rival_at_a_run
 ) -> None:
     published = Published({**tiny_study.start[0], "train/epochs": 4})
     searched(tmp_path / "s", replace(tiny_study, published=(published,)), trials=6, ends=0.0)
-    story = report.Story(tmp_path / "s", list(report.read(tmp_path / "s" / FILE)))
-    assert {row["origin"] for row in story.starts} >= {"published setting 0", "start point 0", "start point 1"}
-    assert next(row["epochs"] for row in story.starts if row["origin"] == "published setting 0") == "4 of 4"
-    assert story.survival[0]["arrived"] == 5
-    assert story.left_out == 1
+    made = Snapshot.read(tmp_path / "s")
+    rows = {row.origin: row for row in start_points.build(made).rows}
+    assert set(rows) >= {"published setting 0", "start point 0", "start point 1"}
+    assert (rows["published setting 0"].epochs, rows["published setting 0"].budget) == (4, 4)
+    assert stopping.build(made).rungs[0].arrived == 5
+    section = hyperparameters.build(made)
+    assert section is not None
+    assert section.published == 1
 
 
 @pytest.mark.parametrize(
@@ -353,8 +363,7 @@ def test_an_edge_is_found_on_the_scale_of_its_range(
 ) -> None:
     start = {**tiny_study.start[1], "train/lr": lr, "model/width": width}
     searched(tmp_path / "s", replace(tiny_study, start=(start,)), trials=1, ends=0.0)
-    story = report.Story(tmp_path / "s", list(report.read(tmp_path / "s" / FILE)))
-    assert sorted(edge["name"] for edge in story.edges) == sorted(ends)
+    assert sorted(edge.name for edge in limits.build(Snapshot.read(tmp_path / "s")).edges) == sorted(ends)
 
 
 def test_the_published_value_stands_beside_ours(tiny_study: Study, tmp_path: Path) -> None:
@@ -377,9 +386,9 @@ def test_mistakes_come_first_and_the_most_confident_first_of_all() -> None:
     predicted[[3, 10, 50]] = 1 - predicted[[3, 10, 50]]
     sure = torch.full((100,), 0.9)
     sure[[3, 10, 50]] = torch.tensor([0.6, 0.99, 0.8])
-    kept = test_pictures.chosen(1, 2, Split(torch.zeros(100, 1, 4, 4, dtype=torch.uint8), labels), predicted, sure)
+    kept = predictions.chosen(1, 2, Split(torch.zeros(100, 1, 4, 4, dtype=torch.uint8), labels), predicted, sure)
     assert kept.shown[:3].tolist() == [10, 50, 3]
-    assert len(kept.shown) == len(set(kept.shown.tolist())) <= test_pictures.MOST
+    assert len(kept.shown) == len(set(kept.shown.tolist())) <= predictions.MOST
     assert len(kept.shown) > 30
     assert len(kept.images) == len(kept.shown)
 
@@ -387,31 +396,31 @@ def test_mistakes_come_first_and_the_most_confident_first_of_all() -> None:
 def test_among_many_mistakes_some_right_answers_are_kept() -> None:
     labels = torch.zeros(200, dtype=torch.int64)
     predicted = (torch.arange(200) % 2).long()
-    kept = test_pictures.chosen(
+    kept = predictions.chosen(
         1, 2, Split(torch.zeros(200, 1, 4, 4, dtype=torch.uint8), labels), predicted, torch.rand(200)
     )
     right = [labels[index] == predicted[index] for index in kept.shown]
-    assert len(kept.shown) == test_pictures.MOST
-    assert sum(map(bool, right)) == test_pictures.RIGHT
-    assert not any(right[: -test_pictures.RIGHT])
+    assert len(kept.shown) == predictions.MOST
+    assert sum(map(bool, right)) == predictions.RIGHT
+    assert not any(right[: -predictions.RIGHT])
 
 
 def test_all_points_of_the_plane_are_kept() -> None:
     split = Split(torch.rand(500, 2, 1, 1), torch.zeros(500, dtype=torch.int64))
-    kept = test_pictures.chosen(0, 1, split, torch.zeros(500, dtype=torch.int64), torch.rand(500))
+    kept = predictions.chosen(0, 1, split, torch.zeros(500, dtype=torch.int64), torch.rand(500))
     assert kept.images.shape == (500, 2, 1, 1)
     assert kept.images.dtype == np.float32
 
 
 def test_examples_come_back_as_they_were_written(tmp_path: Path) -> None:
     split = Split(torch.randint(0, 255, (60, 3, 5, 4), dtype=torch.uint8), torch.arange(60) % 7)
-    kept = test_pictures.chosen(4, 2, split, torch.arange(60) % 5, torch.rand(60))
-    test_pictures.write(tmp_path, kept)
-    again = test_pictures.read(tmp_path)
+    kept = predictions.chosen(4, 2, split, torch.arange(60) % 5, torch.rand(60))
+    predictions.write(tmp_path, kept)
+    again = predictions.read(tmp_path)
     assert again is not None
-    for name in test_pictures.Examples.__dataclass_fields__:
+    for name in Predictions.__dataclass_fields__:
         assert np.array_equal(getattr(again, name), getattr(kept, name)), name
-    assert [file.name for file in tmp_path.iterdir()] == [test_pictures.FILE]
+    assert [file.name for file in tmp_path.iterdir()] == [predictions.FILE]
 
 
 def test_a_full_disk_leaves_no_half_written_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,7 +430,7 @@ def test_a_full_disk_leaves_no_half_written_examples(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "fsync", full)
     split = Split(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(StorageFull, match=r"bytes free, some \d+ needed"):
-        test_pictures.write(tmp_path, test_pictures.chosen(0, 1, split, split.labels, torch.ones(3)))
+        predictions.write(tmp_path, predictions.chosen(0, 1, split, split.labels, torch.ones(3)))
     assert not list(tmp_path.iterdir())
 
 
@@ -431,7 +440,7 @@ def test_damaged_examples_are_said_to_be_and_the_rest_of_the_page_stands(
 ) -> None:
     search = searched(tmp_path / "s", tiny_study, trials=8)
     left_behind(search, tmp_path / "s", [0, 1] * 20, [0, 1] * 20)
-    file = tmp_path / "s" / test_pictures.FILE
+    file = tmp_path / "s" / predictions.FILE
     file.write_bytes(file.read_bytes()[:cut])
     told = text(page(tmp_path / "s"))
     assert "test.npz beside the record is damaged" in told
@@ -443,11 +452,11 @@ def test_examples_that_are_missing_or_of_another_winner_are_not_shown(tiny_study
     assert "The test set was not opened for this winner." in text(page(tmp_path / "s"))
     kept = left_behind(search, tmp_path / "s", [0, 1, 1], [0, 1, 0])
     assert "1 of 3 images are taken for something else" in text(page(tmp_path / "s"))
-    test_pictures.write(tmp_path / "s", replace(kept, trial=kept.trial + 1))
+    predictions.write(tmp_path / "s", replace(kept, trial=kept.trial + 1))
     assert "test.npz beside the record is of another winner" in text(page(tmp_path / "s"))
-    test_pictures.write(tmp_path / "s", replace(kept, predicted=kept.labels))
+    predictions.write(tmp_path / "s", replace(kept, predicted=kept.labels))
     assert "is not of the measurement that is recorded" in text(page(tmp_path / "s"))
-    (tmp_path / "s" / test_pictures.FILE).unlink()
+    (tmp_path / "s" / predictions.FILE).unlink()
     assert "There is no test.npz beside the record" in text(page(tmp_path / "s"))
 
 
@@ -455,12 +464,12 @@ def test_the_confusion_matrix_counts_every_image_once(tiny_study: Study, tmp_pat
     labels, predicted = [0] * 10 + [1] * 5 + [2] * 3, [0] * 8 + [1] * 2 + [1] * 5 + [0, 1, 2]
     search = searched(tmp_path / "s", tiny_study, trials=8, classes=["x", "y", "z"])
     left_behind(search, tmp_path / "s", labels, predicted)
-    confusion = report.Story(tmp_path / "s", list(report.read(tmp_path / "s" / FILE))).confusion
+    confusion = mistakes.build(Snapshot.read(tmp_path / "s")).confusion
     assert confusion is not None
-    cells = [[count for count, _ in row["cells"]] for row in confusion["rows"]]
+    cells = [[count for count, _ in row.cells] for row in confusion.rows]
     assert cells == [[8, 2, 0], [0, 5, 0], [1, 1, 1]]
-    assert [row["share"] for row in confusion["rows"]] == [0.8, 1.0, pytest.approx(1 / 3)]
-    assert confusion["mistakes"] == 4
+    assert [row.share for row in confusion.rows] == [0.8, 1.0, pytest.approx(1 / 3)]
+    assert confusion.wrong == 4
 
 
 def test_of_many_classes_the_most_confused_pairs_are_shown(tiny_study: Study, tmp_path: Path) -> None:
@@ -481,7 +490,7 @@ def test_a_picture_is_the_image_that_was_measured(tmp_path: Path) -> None:
 
     for channels, kind in ((1, "L"), (3, "RGB")):
         image = np.random.default_rng(0).integers(0, 255, (channels, 5, 7)).astype(np.uint8)
-        read = Image.open(io.BytesIO(report.png(image)))
+        read = Image.open(io.BytesIO(mistakes.png(image)))
         assert (read.mode, read.size) == (kind, (7, 5))
         assert np.array_equal(np.asarray(read).reshape(5, 7, channels), image.transpose(1, 2, 0))
 
@@ -514,6 +523,7 @@ def measured(folder: Path, study: Study, data: Data, opened: list[int]) -> tuple
     search = begun(folder, study, trials=1, classes=list(data.classes), shape=list(data.shape))
     trial = search.ask()
     assert trial is not None
+    (folder / "checkpoints").mkdir()
     written = checkpoints.shelf(folder).write(0, 1, classifier(folder, data))
     search.report(0, 1, {"val_accuracy": 0.5}, seconds=1.0, checkpoint=written.name, sha256=written.sha256)
     return search, trial, source, folder
@@ -526,7 +536,7 @@ def test_measuring_the_winner_leaves_its_answers_behind_from_one_opening(
     search, trial, source, folder = measured(tmp_path / "s", tiny_study, tiny_data, opened)
     accuracy = measure_winner(search, trial, source, folder)
     assert measure_winner(search, trial, source, folder) == accuracy
-    kept = test_pictures.read(tmp_path / "s")
+    kept = predictions.read(tmp_path / "s")
     assert kept is not None
     assert (kept.trial, kept.epoch, kept.accuracy) == (0, 1, accuracy)
     assert kept.labels.tolist() == tiny_data.train.labels.tolist()
@@ -743,9 +753,9 @@ def test_a_search_ends_with_its_report_on_disk_and_in_mlflow(tmp_path: Path) -> 
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     logged = client.download_artifacts(document["mlflow"]["parent_run_id"], "report.html", str(tmp_path))
     assert Path(logged).read_text() == markup
-    before = len(list(report.read(tmp_path / "runs" / "s" / FILE)))
+    before = len(list(read(tmp_path / "runs" / "s" / FILE)))
     run("report", "s")
-    assert len(list(report.read(tmp_path / "runs" / "s" / FILE))) == before
+    assert len(list(read(tmp_path / "runs" / "s" / FILE))) == before
     Path(logged).unlink()
     run("sync", "s")
     files = [each.path for each in client.list_artifacts(document["mlflow"]["parent_run_id"])]

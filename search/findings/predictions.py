@@ -1,4 +1,4 @@
-"""What the winner made of the test set, kept from the one time that it was open: `test.npz` beside the record."""
+"""The winner's predictions on the test set, kept from the one time that it was open: `test.npz` beside the record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RIGHT = 8
 
 
 @dataclass(frozen=True)
-class Examples:
+class Predictions:
     """Epoch `epoch` of trial `trial` on the test set.
 
     `labels` are true, `predicted` what the model took each image for, both `(N,)` and from 0; `confidence` lies in
@@ -49,8 +49,8 @@ class Examples:
         return float((self.labels == self.predicted).mean())
 
 
-def chosen(trial: int, epoch: int, split: Split, predicted: Tensor, confidence: Tensor) -> Examples:
-    """The examples worth keeping: mistakes, the most confident first, then right answers from all over the set."""
+def chosen(trial: int, epoch: int, split: Split, predicted: Tensor, confidence: Tensor) -> Predictions:
+    """All predictions, and the images worth keeping: mistakes, the most confident first, then some right answers."""
     labels, sure = split.labels.cpu().numpy(), confidence.cpu().numpy().astype(np.float32)
     taken = predicted.cpu().numpy().astype(labels.dtype)
     wrong, right = np.flatnonzero(labels != taken), np.flatnonzero(labels == taken)
@@ -62,14 +62,14 @@ def chosen(trial: int, epoch: int, split: Split, predicted: Tensor, confidence: 
         # Evenly over the set, which may be sorted by class.
         step = math.ceil(len(right) / max(1, MOST - len(mistakes))) if len(right) else 1
         shown = np.concatenate([mistakes, right[::step]])[:MOST]
-    return Examples(trial, epoch, labels, taken, sure, shown, split.images[shown].cpu().numpy())
+    return Predictions(trial, epoch, labels, taken, sure, shown, split.images[shown].cpu().numpy())
 
 
-def write(folder: Path, examples: Examples) -> Path:
-    """Write `examples` into `folder`, whole or not at all. Raises StorageFull, or EnvironmentFault."""
+def write(folder: Path, predictions: Predictions) -> Path:
+    """Write `predictions` into `folder`, whole or not at all. Raises StorageFull, or EnvironmentFault."""
     path = folder / FILE
     aside = folder / f".{FILE}-{uuid.uuid4().hex}"
-    arrays = {name: np.asarray(value) for name, value in asdict(examples).items()}
+    arrays = {name: np.asarray(value) for name, value in asdict(predictions).items()}
     try:
         with aside.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -88,15 +88,15 @@ def write(folder: Path, examples: Examples) -> Path:
     return path
 
 
-def read(folder: Path) -> Examples | None:
-    """The examples in `folder`, None if none were kept. Raises EnvironmentFault if the file is damaged."""
+def read(folder: Path) -> Predictions | None:
+    """The predictions in `folder`, None if none were kept. Raises EnvironmentFault if the file is damaged."""
     path = folder / FILE
     if not path.is_file():
         return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            kept = {name: stored[name] for name in Examples.__dataclass_fields__}
-        found = Examples(int(kept.pop("trial")), int(kept.pop("epoch")), **kept)
+            kept = {name: stored[name] for name in Predictions.__dataclass_fields__}
+        found = Predictions(int(kept.pop("trial")), int(kept.pop("epoch")), **kept)
         count = len(found.labels)
         whole = count and count == len(found.predicted) == len(found.confidence)
         whole = whole and len(found.images) == len(found.shown) and found.images.ndim == 4

@@ -1,0 +1,114 @@
+"""What the hyperparameters did, among trials that are compared after equally many epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.findings import importance
+from search.findings.figures import hyperparameters as figures
+from search.findings.figures.axes import window
+from search.findings.snapshot import Snapshot
+from spaces.space import Choice, Range, Value
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What mattered. Without figures where too few trials are `compared` to say anything.
+
+    `compared` are trials at one rung, of `trials` in the search proper; `needed` make importance worth a look. Of
+    `searched` hyperparameters `importances` has those that all these trials have, with their shares in the variance of
+    values, the largest first, and `conditional` the others, with their conditions. `slices` are a figure for each. Left
+    out are `published` trials, whose settings lie outside of the space.
+    """
+
+    searched: int
+    metric: str
+    compared: importance.Slice
+    trials: int
+    needed: int
+    published: int
+    parallel: str = ""
+    importances: Sequence[tuple[str, float]] = ()
+    conditional: Sequence[tuple[str, str]] = ()
+    slices: Sequence[tuple[str, str]] = ()
+
+
+def build(search: Snapshot) -> Hyperparameters | None:
+    """What the hyperparameters of `search` did; None if none was searched."""
+    if not search.space:
+        return None
+    needed = max(importance.FEWEST, 2 * len(search.space))
+    # Those that differ in what was searched and in nothing else.
+    alike = [trial for trial in search.trials if not trial.exempt]
+    rungs = [*(search.header.rungs or [1]), search.header.epochs]
+    compared = importance.at_rung(alike, rungs, needed, search.objective)
+    published = sum(trial.published for trial in search.trials)
+    counts = (len(search.space), search.metric, compared, len(search.trials.searched), needed, published)
+    if len(compared.trials) < importance.FEWEST:
+        return Hyperparameters(*counts)
+    points = [trial.point for trial in compared.trials]
+    shares = importance.importances(search.space, points, compared.values, seed=search.header.seed)
+    return Hyperparameters(
+        *counts,
+        parallel=_parallel(search, compared),
+        importances=list(shares.items()),
+        conditional=[(name, _condition(range_)) for name, range_ in search.space.items() if range_.when],
+        slices=_slices(search, compared, list(shares)),
+    )
+
+
+def axis_of(name: str, range_: Range) -> figures.Axis:
+    """The axis of a hyperparameter, on its own scale."""
+    if isinstance(range_, Choice):
+        return figures.Axis(name, choices=tuple(str(value) for value in range_.values))
+    return figures.Axis(name, float(range_.low), float(range_.high), range_.log)
+
+
+def _position(range_: Range, value: Value | None) -> Any:
+    """`value` as `Axis.place` takes it: the index of a choice; None where it does not exist or lies outside."""
+    if value is None or value not in range_:
+        return None
+    if isinstance(range_, Choice):
+        return [type(value) is type(own) and value == own for own in range_.values].index(True)
+    return value
+
+
+def _parallel(search: Snapshot, compared: importance.Slice) -> str:
+    space, values, mode = search.space, compared.values, search.objective.mode
+    low, high = window(values, mode)
+    axes = [axis_of(name.split("/", 1)[1], range_) for name, range_ in space.items()]
+    axes.append(figures.Axis(f"value, epoch {compared.epoch}", low, high))
+    rows = [
+        [*(_position(space[name], trial.point.get(name)) for name in space), min(max(value, low), high)]
+        for trial, value in zip(compared.trials, values, strict=True)
+    ]
+    strength = [0.0] * len(values)
+    for rank, index in enumerate(sorted(range(len(values)), key=lambda i: values[i], reverse=mode == "min")):
+        strength[index] = rank / max(1, len(values) - 1)
+    return figures.parallel(axes, rows, strength, f"hyperparameters and {search.metric} of trials at one rung")
+
+
+def _slices(search: Snapshot, compared: importance.Slice, order: Sequence[str]) -> list[tuple[str, str]]:
+    """Each hyperparameter with its figure, those of `order` first."""
+    made, bounds = [], window(compared.values, search.objective.mode)
+    for name in sorted(search.space, key=lambda name: order.index(name) if name in order else len(order)):
+        range_ = search.space[name]
+        pairs, winner = [], None
+        for trial, value in zip(compared.trials, compared.values, strict=True):
+            position = _position(range_, trial.point.get(name))
+            if position is not None:
+                pairs.append((position, value))
+                winner = (position, value) if trial is search.proposal else winner
+        if pairs:
+            made.append((name, figures.slices(name, axis_of(name, range_), pairs, winner, bounds)))
+    return made
+
+
+def _condition(range_: Range) -> str:
+    return " and ".join(f"{parent} is {_alternatives(wanted)}" for parent, wanted in (range_.when or {}).items())
+
+
+def _alternatives(wanted: Any) -> str:
+    return " or ".join(map(str, wanted)) if isinstance(wanted, (tuple, list)) else str(wanted)
