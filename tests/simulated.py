@@ -16,14 +16,13 @@ from typing import Any
 
 import torch
 
-from search.decide.samplers import SAMPLERS
-from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
-from search.record.events import Event
+from search.record.events import EpochReport, Event, Finished, Kind, Repeated
 from search.record.header import Header, Process
 from search.record.reading import header_of
 from search.record.record import FILE, Record
-from search.record.trials import State, Trial
+from search.record.state import State
+from search.record.trial import Trial
 from search.storage import checkpoints
 from spaces.study import Objective, Study, to_plain
 from trainables.classifier import Architecture
@@ -107,20 +106,13 @@ def first_event(study: Study, **changes: Any) -> tuple[str, None, dict[str, Any]
 
 def searching(study: Study, record: Any, past: Sequence[Event]) -> Search:
     """The search that `past`, the events of `record` so far, describe."""
-    first = header_of(past[:1])
-    return Search(
-        study,
-        record,
-        SAMPLERS[first.sampler](study, first.seed),
-        SCHEDULERS[first.scheduler](study),
-        seed=first.seed,
-        trials=first.trials,
-        audit=first.audit,
-        until_settled=first.until_settled,
-        confirm=first.confirm,
-        confirm_seeds=first.confirm_seeds,
-        past=past,
-    )
+    return Search.of(header_of(past[:1]), study, record, past=past)
+
+
+def note(search: Search, kind: str, body: Mapping[str, Any], trial: int | None = None) -> None:
+    """Write down an event, as a part of the product does that no test takes part in."""
+    for event in search.record.append((Kind(kind), trial, body)):
+        search.apply(event)
 
 
 def begun(study: Study, record: Any, **changes: Any) -> Search:
@@ -214,8 +206,8 @@ def _train(search: Search, curves: Curves, trial: Trial, epoch: int) -> bool:
             search.lost(trial.number, lost, "made up")
             return False
     name = f"trial-{trial.number:04d}/attempt-{trial.attempt}/epoch-{epoch:04d}"
-    saved = {"checkpoint": name, "sha256": "00", "size": 1}
-    return search.report(trial.number, epoch, curves.metrics(config, epoch), seconds=1.0, **saved, place=PLACE)
+    saved = {"checkpoint": name, "sha256": "00", "bytes": 1}
+    return search.report(trial.number, EpochReport(epoch, curves.metrics(config, epoch), 1.0, **saved, **PLACE))
 
 
 def decisions(events: Sequence[Event]) -> list[str]:
@@ -246,9 +238,8 @@ def kept(
             built = Architecture("mlp", (1, 8, 8), ("a", "b", "c", "d"), {"depth": 1, "width": 8})
             shelf = checkpoints.Shelf(folder / "checkpoints")
             saved = shelf.write(best.number, 1, lambda into: built.save(into, built.build()))
-            told = {"epoch": best.best_epoch(study.objective).number, "same": True}
-            told |= {"checkpoint": saved.name, "sha256": saved.sha256, "bytes": saved.bytes}
-            search.note("repeated", told, best.number)
+            epoch = best.best_epoch(study.objective).number
+            search.note(Repeated(epoch, True, saved.name, saved.sha256, saved.bytes), best.number)
         if end is not None:
-            search.note("finished", {"state": end, "why": "", "wall_s": 1.0})
+            search.note(Finished(end, "", 1.0))
     return folder, search

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 import search
 from search.api import Result
 from search.errors import BadInput, EnvironmentFault, NameInUse, SearchError, SearchFailed
+from search.record.events import EpochReport
 from search.record.record import FILE, Record, read
 from search.signals import SIGNALS
 from search.storage import lock
@@ -141,7 +142,7 @@ def test_a_result_is_what_was_recorded_when_it_was_loaded(tiny_study: Study, tmp
         with Record(folder / FILE) as record:
             running.record = record
             trial = running.trials.running()[0]
-            running.report(trial.number, len(trial.epochs) + 1, {"val_accuracy": 0.5}, seconds=1.0)
+            running.report(trial.number, EpochReport(len(trial.epochs) + 1, {"val_accuracy": 0.5}, 1.0))
         assert len(before.curves) == epochs
         assert len(search.load("tiny-1", tmp_path / "runs").curves) == epochs + 1
 

@@ -528,7 +528,7 @@ def test_a_search_with_nothing_wrong_passes_and_its_story_is_told(run_dir):
         (altered("restarted", 3, attempt=1), "began attempt 1 after attempt 1"),
         (altered("restarted", 3, checkpoint="trial-0000/epoch-0001"), "which is not its own"),
         (altered("finished", None, state="interrupted"), "the record says interrupted, the exit code 0"),
-        (lambda k, t, b: ("surprise" if k == "lost" else k, t, b), "unknown kind surprise"),
+        (lambda k, t, b: ("settled" if k == "lost" else k, t, b), "unknown kind settled"),
     ],
 )
 def test_a_record_that_contradicts_itself_is_noticed(run_dir, change, complaint):

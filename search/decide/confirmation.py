@@ -10,7 +10,9 @@ import heapq
 import statistics
 from typing import TYPE_CHECKING
 
-from search.record.trials import State, Trial, Trials
+from search.record.state import State
+from search.record.trial import Trial
+from search.record.trials import Trials
 
 if TYPE_CHECKING:  # which bring Optuna with them
     from search.decide.search import Search
@@ -61,12 +63,12 @@ def shortfalls(trials: Trials, asked: int, control: bool) -> list[str]:
     plan = trials.confirming
     if plan is None:
         return ["there was no time to confirm the winner, so its value is that which the search saw"]
-    lines, there = [], len(plan["trials"])
+    lines, there = [], len(plan.trials)
     if there < asked:
         lines.append(f"{asked} were to be confirmed, but only {there} settings came out with a finite value")
-    if control and plan["control"] is None:
+    if control and plan.control is None:
         lines.append("the first start point came out with no finite value, so the confirmation has no control")
-    wanted = {trials[number].setting for number in [*plan["trials"], plan["control"]] if number is not None}
+    wanted = {trials[number].setting for number in [*plan.trials, plan.control] if number is not None}
     runs = [trial for trial in trials if trial.confirms is not None and trial.setting in wanted]
     left = len(trials.due(plan)) + sum(trial.state in (State.RUNNING, State.INTERRUPTED) for trial in runs)
     if left:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 
-def raised(curves: Mapping[int, Sequence[float]], rungs: Sequence[int]) -> dict[int, float]:
+def extrapolate(curves: Mapping[int, Sequence[float]], rungs: Sequence[int]) -> dict[int, float]:
     """The value at the last of `rungs` (epochs, ascending) of every trial that has reached the first, by its number.
 
     `curves` hold the best value up to each epoch. A trial's value at the highest rung that it has reached is raised by

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from search.decide.samplers import SAMPLERS
-from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
-from search.record.events import Entry, Event, Kind
+from search.record.events import Ended, Entry, EpochReport, Event, Kind, Lost, Repeated, Restarted
 from search.record.reading import header_of
-from search.record.trials import State
+from search.record.state import State
 from spaces.study import Study
 
 DECIDED = (
@@ -47,39 +44,27 @@ def differences(events: Sequence[Event], study: Study) -> list[str]:
     difference, because all that follows would differ too.
     """
     # The budgets are those it began with; what a later process changed in them is told in its event.
-    header, memory = header_of(events[:1]), _Memory()
-    search = Search(
-        study,
-        memory,
-        SAMPLERS[header.sampler](study, header.seed),
-        SCHEDULERS[header.scheduler](study),
-        seed=header.seed,
-        trials=header.trials,
-        confirm=header.confirm,
-        until_settled=header.until_settled,
-        audit=header.audit,
-        confirm_seeds=header.confirm_seeds,
-    )
+    memory = _Memory()
+    search = Search.of(header_of(events[:1]), study, memory)
     pending: list[Event] = []
     for event in events:
         if event.kind not in DECIDED or _mended(event, search):
             if event.kind == Kind.RESTARTED:
-                waiting = search.again()
-                if waiting is None or (waiting.number, waiting.attempt + 1) != (event.trial, event.body["attempt"]):
-                    first = f"trial {waiting.number}, attempt {waiting.attempt + 1}" if waiting else "no trial"
-                    told = f"trial {event.trial}, attempt {event.body['attempt']}"
-                    return [f"event {event.id}: {told} was restarted, but {first} was to be"]
-            search.note(event.kind, event.body, event.trial)
-            memory.events.clear()
+                waiting, attempt = search.again(), Restarted.of(event).attempt
+                if waiting is None or (waiting.number, waiting.attempt + 1) != (event.trial, attempt):
+                    due = f"trial {waiting.number}, attempt {waiting.attempt + 1}" if waiting else "no trial"
+                    told = f"trial {event.trial}, attempt {attempt}"
+                    return [f"event {event.id}: {told} was restarted, but {due} was to be"]
+            search.apply(event)
             continue
         if not pending:
             memory.events.clear()
             _tell(search, event)
             pending = list(memory.events)
         expected = pending.pop(0) if pending else None
-        if expected is None or _said(expected) != _said(event):
-            says = f"{expected.kind} {_said(expected)[2]}" if expected else "nothing"
-            return [f"event {event.id}: recorded is {event.kind} {_said(event)[2]}, derived is {says}"]
+        if expected is None or (expected.kind, expected.trial, expected.body) != (event.kind, event.trial, event.body):
+            says = f"{expected.kind} {expected.body}" if expected else "nothing"
+            return [f"event {event.id}: recorded is {event.kind} {event.body}, derived is {says}"]
     return []
 
 
@@ -89,32 +74,23 @@ def _mended(event: Event, search: Search) -> bool:
 
 
 def _tell(search: Search, event: Event) -> None:
-    body = event.body
+    """Tell `search` what led to `event`."""
+    number = event.trial or 0
     if event.kind in (Kind.ASKED, Kind.SETTLED):
         search.ask()
     elif event.kind == Kind.CONFIRMING:  # when is up to the clock, too; of what is not
         search.confirm()
-    elif event.kind in (Kind.EPOCH, Kind.REPEATED):
-        metrics = body.get("metrics")
-        if metrics is None:  # a repeated epoch keeps only whether its metrics were those known
-            known = search.trials[event.trial].epochs[body["epoch"] - 1].metrics
-            metrics = known if body["same"] else {}
-        search.report(
-            event.trial or 0,
-            body["epoch"],
-            metrics,
-            seconds=body.get("seconds", 0.0),
-            checkpoint=body["checkpoint"],
-            sha256=body["sha256"],
-            size=body["bytes"],
-        )
+    elif event.kind == Kind.EPOCH:
+        search.report(number, EpochReport.of(event))
+    elif event.kind == Kind.REPEATED:
+        again = Repeated.of(event)
+        # Of its metrics it keeps only whether they were those known.
+        metrics = search.trials[number].epochs[again.epoch - 1].metrics if again.same else {}
+        search.report(number, EpochReport(again.epoch, metrics, 0.0, again.checkpoint, again.sha256, again.bytes))
     elif event.kind == Kind.LOST:
-        search.lost(event.trial or 0, body["state"], body["why"])
-    elif event.kind == Kind.ENDED and body["state"] not in (State.STOPPED, State.COMPLETE):  # which nobody else says
-        search.end(event.trial or 0, body["state"], body["why"], body.get("traceback", ""))
-
-
-def _said(event: Event) -> tuple[str, int | None, dict[str, Any]]:
-    """What of an event the search decides: not where and when it happened."""
-    places = ("pid", "node", "began")
-    return event.kind, event.trial, {key: value for key, value in event.body.items() if key not in places}
+        lost = Lost.of(event)
+        search.lost(number, lost.state, lost.why)
+    elif event.kind == Kind.ENDED:
+        end = Ended.of(event)
+        if end.state not in (State.STOPPED, State.COMPLETE):  # which nobody else says
+            search.end(number, end.state, end.why, end.traceback or "")

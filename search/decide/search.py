@@ -9,10 +9,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from search.decide import settled
+from search.decide.rules import Rules
+from search.decide.samplers import SAMPLERS
 from search.decide.samplers.sampler import Sampler
+from search.decide.schedulers import SCHEDULERS
 from search.decide.schedulers.scheduler import Scheduler
-from search.record.events import Entry, Event, Kind
-from search.record.trials import (
+from search.record.events import (
+    Asked,
+    Body,
+    Confirming,
+    Decided,
+    Ended,
+    Entry,
+    EpochReport,
+    Event,
+    Kind,
+    Lost,
+    Repeated,
+    Restarted,
+)
+from search.record.header import Header
+from search.record.state import State
+from search.record.trial import (
     AUDIT,
     CONFIRMATION,
     PROPOSED,
@@ -21,12 +39,10 @@ from search.record.trials import (
     SEED,
     START,
     EpochRow,
-    State,
     Trial,
-    Trials,
     setting_of,
 )
-from search.settings import CONFIRM_SEEDS
+from search.record.trials import Trials
 from search.signals import uninterrupted
 from spaces.study import Study, config_of
 
@@ -49,6 +65,10 @@ def _own_seed(seed: int, number: int) -> int:
     return random.Random(f"{seed}/{number}/train").getrandbits(31)
 
 
+def _named(metrics: Mapping[str, float]) -> str:
+    return ", ".join(sorted(metrics)) or "none"
+
+
 class Events(Protocol):
     """Where a search writes; `Record` is one."""
 
@@ -62,15 +82,7 @@ class Search:
     Events of an earlier run of the same record, passed as `past`, put sampler, scheduler and trials into the state they
     had; a note of `resumed` then puts the trials that were running first in line.
 
-    With `confirm` the search proper is followed by a confirmation: the best so many settings, and the first start point
-    as their control, are trained again in full, each from so many fresh seeds (`confirm_seeds`), as trials that no
-    scheduler stops and no sampler hears of.
-
-    Where the scheduler would stop a trial, one whose point was given goes on all the same, and so does the share
-    `audit` (0 to 1) of the others, drawn by seed and number.
-
-    With `until_settled` the search proper ends, before its budgets are spent, when `settled.verdict` says so; the
-    repeats that this takes are trials that no scheduler stops and no sampler hears of.
+    `rules` are those that the search began with; what it was given since is in `past`.
     """
 
     def __init__(
@@ -79,26 +91,25 @@ class Search:
         record: Events,
         sampler: Sampler,
         scheduler: Scheduler,
+        rules: Rules,
         *,
-        seed: int,
-        trials: int,
-        confirm: int | None = None,
-        confirm_seeds: int = CONFIRM_SEEDS,
-        audit: float = 0.0,
-        until_settled: bool = False,
         past: Sequence[Event] = (),
     ) -> None:
-        self.study, self.record, self.sampler, self.scheduler = study, record, sampler, scheduler
-        self.seed, self.max_trials = seed, trials
-        self._confirm, self._confirm_seeds, self._audit = confirm, confirm_seeds, audit
-        self._until_settled = until_settled
+        self.study, self.record, self.sampler, self.scheduler, self.rules = study, record, sampler, scheduler, rules
         self.trials = Trials(study.objective)
         self._waiting: list[int] = []
         self._ends: list[tuple[State, str]] = []
         for event in past:
-            self._apply(event)
+            self.apply(event)
             if event.kind == Kind.DECIDED:
-                self.scheduler.decide(self._number(event), event.body["epoch"], event.body["value"])
+                told = Decided.of(event)
+                self.scheduler.decide(self._number(event), told.epoch, told.value)
+
+    @classmethod
+    def of(cls, header: Header, study: Study, record: Events, *, past: Sequence[Event] = ()) -> Search:
+        """The search of `study` that `header` describes, with sampler and scheduler made afresh."""
+        sampler, scheduler = SAMPLERS[header.sampler](study, header.seed), SCHEDULERS[header.scheduler](study)
+        return cls(study, record, sampler, scheduler, Rules.of(header), past=past)
 
     def again(self) -> Trial | None:
         """A trial that waits for another worker, or None; `restart` then tells from where it goes on."""
@@ -121,18 +132,18 @@ class Search:
             return None
         number, point = len(self.trials), dict(self.trials[due[0]].point)
         if SEED in point:
-            point[SEED] = _own_seed(self.seed, number)
-        self._append((Kind.ASKED, number, {"point": config_of(point), "origin": f"{CONFIRMATION} {due[0]}"}))
+            point[SEED] = _own_seed(self.rules.seed, number)
+        self._append(number, Asked(config_of(point), f"{CONFIRMATION} {due[0]}"))
         return self.trials[number]
 
     def _ask(self) -> Trial | None:
         """A new trial of the search proper."""
         number = len(self.trials)
         asked = number - self.trials.confirmations
-        if asked >= self.max_trials or self._settled():
+        if asked >= self.rules.trials or self._settled():
             return None
         published, start = self.study.published, self.study.start
-        again = settled.to_repeat(self.trials) if self._until_settled else None
+        again = settled.to_repeat(self.trials) if self.rules.until_settled else None
         if asked < len(published):
             point, origin = config_of(published[asked].config), f"{PUBLISHED} {asked}"
         elif asked < len(published) + len(start):
@@ -145,15 +156,15 @@ class Search:
             if proposed is None:
                 return None
             point, origin = config_of(proposed), PROPOSED
-        self._append((Kind.ASKED, number, {"point": point, "origin": origin}))
+        self._append(number, Asked(point, origin))
         return self.trials[number]
 
     def _settled(self) -> bool:
         """Whether going on would gain less than a seed decides; says so in the record once it is known."""
-        if self._until_settled and self.trials.settled is None:
+        if self.rules.until_settled and self.trials.settled is None:
             verdict = settled.verdict(self.trials, self.study)
             if verdict is not None:
-                self._append((Kind.SETTLED, None, verdict))
+                self._append(None, verdict)
         return self.trials.settled is not None
 
     def confirm(self) -> None:
@@ -163,48 +174,33 @@ class Search:
         """
         plan = self.confirmation_plan()
         if plan is not None and self.trials.confirming is None:
-            self._append((Kind.CONFIRMING, None, plan))
+            self._append(None, plan)
 
-    def confirmation_plan(self) -> dict[str, Any] | None:
-        """What would be confirmed now: the best `trials`, the `control` or None, and how many `seeds` of each.
+    def confirmation_plan(self) -> Confirming | None:
+        """What would be confirmed now.
 
         Of trials with equal settings the best stands for all. None if no confirmation is wanted or no trial has a
         finite value.
         """
         best: dict[str, int] = {}
-        for trial in self.trials.ranking() if self._confirm else ():
+        for trial in self.trials.ranking() if self.rules.confirm else ():
             if trial.confirms is None:
                 best.setdefault(trial.setting, trial.number)
         if not best:
             return None
         control = best.get(setting_of(config_of(self.study.start[0]))) if self.study.start else None
-        return {"trials": list(best.values())[: self._confirm], "control": control, "seeds": self._confirm_seeds}
+        return Confirming(list(best.values())[: self.rules.confirm], control, self.rules.confirm_seeds)
 
     def restart(self, trial: Trial, row: EpochRow | None) -> None:
         """Write down that a worker gets `trial` again and goes on after the epoch `row`, or from the start if None."""
-        told = {
-            "attempt": trial.attempt + 1,
-            "checkpoint": row.checkpoint if row else None,
-            "epoch": row.number if row else 0,
-        }
-        self._append((Kind.RESTARTED, trial.number, told))
+        checkpoint, epoch = (row.checkpoint, row.number) if row else (None, 0)
+        self._append(trial.number, Restarted(trial.attempt + 1, checkpoint, epoch))
 
     def config(self, trial: Trial) -> dict[str, Any]:
         """What the trainable is called with."""
-        return trial_config(self.study, self.seed, trial)
+        return trial_config(self.study, self.rules.seed, trial)
 
-    def report(
-        self,
-        number: int,
-        epoch: int,
-        metrics: Mapping[str, float],
-        *,
-        seconds: float,
-        checkpoint: str | None = None,
-        sha256: str | None = None,
-        size: int = 0,
-        place: Mapping[str, Any] | None = None,
-    ) -> bool:
+    def report(self, number: int, report: EpochReport) -> bool:
         """Take in an epoch of trial `number` and say whether it goes on; where it does not, it has ended.
 
         An epoch that is known (a trial repeats some after a restart) changes no value and no decision, only where its
@@ -213,40 +209,46 @@ class Search:
         trial = self.trials[number]
         if trial.state is not State.RUNNING:
             return False
-        saved = {"checkpoint": checkpoint, "sha256": sha256, "bytes": size}
-        if epoch <= len(trial.epochs):
-            same = dict(metrics) == dict(trial.epochs[epoch - 1].metrics)
-            self._append((Kind.REPEATED, number, {"epoch": epoch, "same": same, **saved}))
+        if report.epoch <= len(trial.epochs):
+            same = dict(report.metrics) == dict(trial.epochs[report.epoch - 1].metrics)
+            self._append(number, Repeated(report.epoch, same, report.checkpoint, report.sha256, report.bytes))
             return True
-        value = metrics.get(self.study.objective.metric, math.nan)
-        best = self.study.objective.best([*trial.values(self.study.objective), value])
-        row = {"epoch": epoch, "metrics": dict(metrics), "seconds": seconds, **saved}
-        events: list[Entry] = [(Kind.EPOCH, number, {**row, **(place or {})})]
+        end = self._end_of_itself(trial, report)
+        if end is not None:
+            self._append(number, report, end)
+            return False
+        decided, stopped = (None, None) if trial.exempt else self._decide(trial, report)
+        self._append(number, *(each for each in (report, decided, stopped) if each is not None))
+        return stopped is None
+
+    def _end_of_itself(self, trial: Trial, report: EpochReport) -> Ended | None:
+        """How `trial` ends with this epoch, whatever the others are worth; None if it does not."""
+        metric = self.study.objective.metric
+        value = report.metrics.get(metric, math.nan)
+        if metric not in report.metrics:  # a fault of the code, which other values of hyperparameters would not mend
+            why = f"epoch {report.epoch} lacks the metric {metric}; reported were: {_named(report.metrics)}"
+            return Ended(State.FAILED, f"{why}; yield it, or set the objective")
         if not math.isfinite(value):
-            metric, known = self.study.objective.metric, ", ".join(sorted(metrics)) or "none"
-            state, why = State.DIVERGED, f"{metric} is {value} after epoch {epoch}; reported were: {known}"
-            if metric not in metrics:  # a fault of the code, which other values of hyperparameters would not mend
-                state = State.FAILED
-                why = f"epoch {epoch} lacks the metric {metric}; reported were: {known}; yield it, or set the objective"
-            self._append(*events, (Kind.ENDED, number, {"state": state, "why": why}))
-            return False
-        if epoch >= self.study.epochs_of(trial.point):
-            self._append(*events, (Kind.ENDED, number, {"state": State.COMPLETE, "why": "reached the full budget"}))
-            return False
-        if trial.exempt:
-            self._append(*events)
-            return True
-        decision = self.scheduler.decide(number, epoch, best)
+            why = f"{metric} is {value} after epoch {report.epoch}; reported were: {_named(report.metrics)}"
+            return Ended(State.DIVERGED, why)
+        if report.epoch >= self.study.epochs_of(trial.point):
+            return Ended(State.COMPLETE, "reached the full budget")
+        return None
+
+    def _decide(self, trial: Trial, report: EpochReport) -> tuple[Decided | None, Ended | None]:
+        """What the scheduler says of `trial` at a rung, None elsewhere, and its end if it is stopped there."""
+        objective, epoch = self.study.objective, report.epoch
+        best = objective.best([*trial.values(objective), report.metrics[objective.metric]])
+        decision = self.scheduler.decide(trial.number, epoch, best)
         spared = None if decision.go_on else self._spared(trial)
         goes_on = decision.go_on or spared is not None
+        decided = stopped = None
         if decision.rung is not None:
-            told = {"epoch": epoch, "value": best, "rung": decision.rung, "cutoff": decision.cutoff, "go_on": goes_on}
-            events.append((Kind.DECIDED, number, {**told, **({"spared": spared} if spared else {})}))
+            decided = Decided(epoch, best, decision.rung, decision.cutoff, goes_on, spared)
         if not goes_on:
             why = f"{best:.4f} after {epoch} epochs, {decision.cutoff:.4f} was needed"
-            events.append((Kind.ENDED, number, {"state": State.STOPPED, "why": why}))
-        self._append(*events)
-        return goes_on
+            stopped = Ended(State.STOPPED, why)
+        return decided, stopped
 
     def _spared(self, trial: Trial) -> str | None:
         """Why a trial that the scheduler would stop goes on all the same, or None if it does not.
@@ -256,14 +258,13 @@ class Search:
         """
         if trial.given:
             return START
-        chance = random.Random(f"{self.seed}/{trial.number}/audit").random()
-        return AUDIT if chance < self._audit else None
+        chance = random.Random(f"{self.rules.seed}/{trial.number}/audit").random()
+        return AUDIT if chance < self.rules.audit else None
 
     def end(self, number: int, state: State, why: str, traceback: str = "") -> None:
         """Trial `number` ended in `state` for another reason than the scheduler's; nothing if it has ended already."""
         if self.trials[number].state is State.RUNNING:
-            told = {"state": state, "why": why, **({"traceback": traceback} if traceback else {})}
-            self._append((Kind.ENDED, number, told))
+            self._append(number, Ended(state, why, traceback or None))
 
     def lost(self, number: int, state: State, why: str) -> bool:
         """Trial `number` lost its worker and would end in `state`; say whether it will be tried again instead."""
@@ -273,7 +274,7 @@ class Search:
         if trial.losses.count(state) >= RETRIES[state]:
             self.end(number, state, f"{why} ({trial.attempt} attempts)")
             return False
-        self._append((Kind.LOST, number, {"attempt": trial.attempt, "state": state, "why": why}))
+        self._append(number, Lost(trial.attempt, state, why))
         return True
 
     def hopeless(self) -> bool:
@@ -281,16 +282,17 @@ class Search:
         last = self._ends[-FAILURES_IN_A_ROW:]
         return len(last) == FAILURES_IN_A_ROW and last[0][0] is State.FAILED and len(set(last)) == 1
 
-    def note(self, kind: Kind, body: Mapping[str, Any], trial: int | None = None) -> None:
+    def note(self, body: Body, trial: int | None = None) -> None:
         """Write down an event that is not about the course of a trial."""
-        self._append((kind, trial, body))
+        self._append(trial, body)
 
-    def _append(self, *events: Entry) -> None:
+    def _append(self, trial: int | None, *bodies: Body) -> None:
         with uninterrupted():  # or memory would lack what is on disk
-            for event in self.record.append(*events):
-                self._apply(event)
+            for event in self.record.append(*(body.entry(trial) for body in bodies)):
+                self.apply(event)
 
-    def _apply(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
+        """Take in an event that is in the record already."""
         self.trials.apply(event)
         if event.kind == Kind.ASKED:
             trial = self.trials[event.trial]
@@ -311,9 +313,7 @@ class Search:
         elif event.kind == Kind.CONFIRMING:
             self._waiting = [number for number in self._waiting if self.trials[number].confirms is not None]
         elif event.kind == Kind.RESUMED:
-            self.max_trials = event.body["trials"]
-            self._confirm = event.body.get("confirm", self._confirm)
-            self._confirm_seeds = event.body.get("confirm_seeds", self._confirm_seeds)
+            self.rules = self.rules.changed(event.body)
             self._waiting = [trial.number for trial in self.trials.running()]
             self._ends.clear()  # what made the trials fail may have been mended
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Any
 
-from search.decide.extrapolation import raised
-from search.record.trials import State, Trial, Trials
+from search.decide.extrapolation import extrapolate
+from search.record.events import Settled
+from search.record.state import State
+from search.record.trial import Trial
+from search.record.trials import Trials
 from spaces.study import Study
 
 REPEATS = 3
@@ -38,7 +40,7 @@ def to_repeat(trials: Trials) -> Trial | None:
     return first
 
 
-def verdict(trials: Trials, study: Study) -> dict[str, Any] | None:
+def verdict(trials: Trials, study: Study) -> Settled | None:
     """Why the search is settled: `expected_gain` is below `spread`; None if it is not, or that cannot be told yet.
 
     Both are in the unit of the objective; `spread` is the standard deviation over seeds, times CAUTION. Told are also
@@ -54,7 +56,7 @@ def verdict(trials: Trials, study: Study) -> dict[str, Any] | None:
     objective = trials.objective
     spread = CAUTION * statistics.stdev(trial.best_value(objective) for trial in (first, *again))
     curves = {trial.number: trial.best_so_far(objective) for trial in trials.searched if not trial.exempt}
-    values = raised(curves, (*study.rungs, study.epochs))
+    values = extrapolate(curves, (*study.rungs, study.epochs))
     latest = [values[trial.number] for trial in trials.searched if trial.proposed and trial.number in values][-WINDOW:]
     if len(latest) < WINDOW:
         return None
@@ -63,7 +65,7 @@ def verdict(trials: Trials, study: Study) -> dict[str, Any] | None:
     gain = expected_gain([sign * value for value in latest], sign * best)
     if not gain < spread:
         return None
-    return {"expected_gain": gain, "spread": spread, "best": best, "trials": len(trials.searched)}
+    return Settled(gain, spread, best, len(trials.searched))
 
 
 def expected_gain(latest: list[float], best: float) -> float:

@@ -15,7 +15,9 @@ from search.engine.surroundings import Surroundings
 from search.engine.watchdog import Watchdog
 from search.engine.worker import Task, stack_file
 from search.errors import EnvironmentFault, StorageFull
-from search.record.trials import EpochRow, State, Trial
+from search.record.events import EpochReport
+from search.record.state import State
+from search.record.trial import EpochRow, Trial
 from search.storage import checkpoints
 from search.storage.checkpoints import Retention
 
@@ -145,16 +147,7 @@ class Engine:
     def _took_epoch(self, attempt: str, number: int, report: Mapping[str, Any]) -> bool:
         """Take in an epoch, and say whether the trial goes on."""
         self._retention.added(report["checkpoint"])
-        go_on = self.search.report(
-            number,
-            report["epoch"],
-            report["metrics"],
-            seconds=report["seconds"],
-            checkpoint=report["checkpoint"],
-            sha256=report["sha256"],
-            size=report["bytes"],
-            place=report["place"],
-        )
+        go_on = self.search.report(number, EpochReport.from_plain({**report, **report["place"]}))
         if go_on and self._occupancy.overfull(attempt) and not self.surroundings.alone():
             # Another search has begun; this place is its share, and the checkpoint is there to go on from.
             self.search.lost(number, State.PREEMPTED, "gave its place to another search")

@@ -20,7 +20,7 @@ from typing import Any
 import spaces
 from search.engine.shared_data import get_data_once
 from search.errors import BadInput, EnvironmentFault
-from search.record.trials import State
+from search.record.state import State
 from search.storage import checkpoints
 from search.storage.checkpoints import Shelf
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from search.findings.intervals import share_interval
 from search.record.events import Event, Kind
-from search.record.trials import AUDIT, State, Trials
+from search.record.state import State
+from search.record.trial import AUDIT
+from search.record.trials import Trials
 
 FEWEST = 4
 """With fewer trials than these a rank correlation says nothing."""

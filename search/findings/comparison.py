@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from search.findings.intervals import interval
 from search.findings.text import setting
-from search.record.trials import SEED, State, Trial, Trials
+from search.record.state import State
+from search.record.trial import SEED, Trial
+from search.record.trials import Trials
 from spaces.space import Choice, Space, Value
 
 

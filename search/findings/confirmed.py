@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.findings.intervals import interval, unpaired
-from search.record.trials import Confirmed, State, Trials
+from search.record.state import State
+from search.record.trials import Confirmed, Trials
 
 
 def document(fixed: Mapping[str, Any], trials: Trials) -> dict[str, Any] | None:
@@ -22,13 +23,13 @@ def document(fixed: Mapping[str, Any], trials: Trials) -> dict[str, Any] | None:
     if not trials.plans:
         return None
     plan, confirmed = trials.plans[-1], trials.confirmed()
-    given = None if plan["control"] is None else trials[plan["control"]].setting
+    given = None if plan.control is None else trials[plan.control].setting
     control = next((each for each in confirmed if each.trial.setting == given), None)
-    chosen = {trials[number].setting for each in trials.plans for number in each["trials"]}
+    chosen = {trials[number].setting for each in trials.plans for number in each.trials}
     winner = confirmed[0] if confirmed and confirmed[0].complete else None
     return {
         "mode": trials.objective.mode,
-        "seeds": plan["seeds"],
+        "seeds": plan.seeds,
         "candidates": [_told(fixed, each) for each in confirmed if each.trial.setting in chosen],
         "control": None if control is None else {**_told(fixed, control), **_difference(winner, control)},
         "winner": winner.trial.number if winner else None,

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.record.trials import Trial
+from search.record.trial import Trial
 from spaces.space import Space, Value
 from spaces.study import Objective
 

@@ -18,7 +18,9 @@ from search.decide.samplers.optuna_sampler import distribution
 from search.errors import EnvironmentFault, StorageFull
 from search.record.events import Event
 from search.record.reading import header_of, objective_of, space_of
-from search.record.trials import State, Trial, replayed
+from search.record.state import State
+from search.record.trial import Trial
+from search.record.trials import replayed
 from spaces.space import Space
 
 

@@ -13,7 +13,8 @@ from search.record.events import Event
 from search.record.header import Header
 from search.record.reading import header_of, objective_of, space_of
 from search.record.record import FILE, read
-from search.record.trials import Trial, Trials, replayed
+from search.record.trial import Trial
+from search.record.trials import Trials, replayed
 from spaces.space import Space
 from spaces.study import Objective, epochs_of
 
@@ -85,14 +86,11 @@ class Snapshot:
     @cached_property
     def tested(self) -> Accuracy | None:
         """The winner on the test set; None if it was not opened for this one."""
-        if self.winner is None:
+        tested = self.winner.tested_at_best(self.objective) if self.winner is not None else None
+        if tested is None:
             return None
-        row, epoch = self.winner.tested, self.winner.best_epoch(self.objective).number
-        if row.get("epoch") != epoch:
-            return None
-        accuracy, images = row["test_accuracy"], row["images"]
-        low, high = intervals.share_interval(round(accuracy * images), images)
-        return Accuracy(epoch, accuracy, low, high, images)
+        low, high = intervals.share_interval(round(tested.test_accuracy * tested.images), tested.images)
+        return Accuracy(tested.epoch, tested.test_accuracy, low, high, tested.images)
 
     @cached_property
     def audit(self) -> Mapping[str, Any] | None:

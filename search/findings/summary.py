@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from search.findings.snapshot import Snapshot
-from search.record.events import BEGINNINGS, Event, Kind
+from search.record.events import BEGINNINGS, Event, InMLflow, Kind
 from search.record.reading import finished, last, spent
-from search.record.trials import State
+from search.record.state import State
 from search.storage import lock
 from search.storage.bucket import shown
 from search.storage.runs import REPORT, command, elsewhere
@@ -28,16 +28,16 @@ def summary_of(search: Snapshot) -> dict[str, Any]:
     `audit` and `confirmation` are those of `audit.document` and `confirmed.document`.
     """
     folder, events, header, trials = search.folder, search.events, search.header, search.trials
-    ending = finished(events)
+    ending, published = finished(events), last(events, InMLflow)
     starts = [event.body["began"] for event in events if event.kind == Kind.EPOCH and "began" in event.body]
     seconds = sum(row.seconds for trial in trials for row in trial.epochs)
-    wall = ending.get("wall_s", round(spent(events), 1))
+    wall = ending.wall_s if ending else round(spent(events), 1)
     available = header.process.cores * wall
     return {
         "name": header.name,
         "study": header.study,
-        "state": ending.get("state") or ("running" if lock.is_held(folder) else "interrupted"),
-        "why": ending.get("why", ""),
+        "state": ending.state if ending else "running" if lock.is_held(folder) else "interrupted",
+        "why": ending.why if ending else "",
         "dataset": header.dataset,
         "stand_in": header.stand_in,
         "seed": header.seed,
@@ -50,14 +50,14 @@ def summary_of(search: Snapshot) -> dict[str, Any]:
         "sessions": sum(event.kind in BEGINNINGS for event in events),
         "best": _best(search),
         "published": _claim(search),
-        "settled": trials.settled,
+        "settled": trials.settled.to_plain() if trials.settled else None,
         "audit": search.audit,
         "confirmation": search.confirmation,
         "warm_start": list(header.warm_start),
         "test_openings": sum(event.kind == Kind.TESTED for event in events),
         "run_dir": shown(folder.resolve()),
         "report": shown((folder / REPORT).resolve()) if (folder / REPORT).is_file() else None,
-        "mlflow": last(events, Kind.PUBLISHED) or {"tracking_uri": header.tracking_uri},
+        "mlflow": published.to_plain() if published else {"tracking_uri": header.tracking_uri},
         "command": header.command,
         "resume": command("resume", folder),
         "ui": f"python -m search ui{elsewhere(folder.parent)}",

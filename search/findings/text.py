@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.record.trials import Trial
+from search.record.trial import Trial
 from spaces.space import Value
 
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -12,8 +12,10 @@ machine, or as `--concurrent` allows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from search.decide.rules import Rules
 from search.decide.schedulers import SCHEDULERS
 from search.engine import places
 from search.findings.text import clock, setting
@@ -77,17 +79,16 @@ def _probe(prepared: Prepared, points: Points, lanes: int, seconds: float) -> Pr
 
 def _scenario(prepared: Prepared, concurrent: int, seconds: Seconds | None) -> Scenario:
     """The search as it would go on from here; without `seconds` its epochs take no time."""
-    settings, header = prepared.settings, prepared.header
+    header = prepared.header
     return Scenario(
         prepared.study,
         SCHEDULERS[header.scheduler],
-        trials=header.trials,
-        concurrent=concurrent,
-        seed=settings.seed,
+        # On made-up values it would settle at random.
+        replace(Rules.of(header), until_settled=False),
+        concurrent,
         seconds=seconds or Seconds(),
         limit=_left(prepared),
         past=prepared.past,
-        options={"audit": settings.audit, "confirm": settings.confirm, "confirm_seeds": header.confirm_seeds},
     )
 
 

@@ -15,14 +15,14 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from search.decide.confirmation import time_to_begin
+from search.decide.rules import Rules
 from search.decide.schedulers.scheduler import Scheduler
 from search.decide.search import Search
 from search.forecast.points import key
-from search.record.events import Entry, Event, Kind
-from search.record.trials import State
+from search.record.events import Entry, EpochReport, Event, Kind
+from search.record.state import State
 from search.signals import ending_seconds
 from spaces.space import Config, Value
 from spaces.study import Study
@@ -59,20 +59,18 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Scenario:
-    """The search to simulate: `concurrent` of its `trials` at a time, within `limit` seconds from its command.
+    """The search to simulate: `concurrent` of its trials at a time, within `limit` seconds from its command.
 
-    One that goes on begins with the events of `past`; `options` are more of those of `Search`.
+    One that goes on begins with the events of `past`.
     """
 
     study: Study
     scheduler: Callable[[Study], Scheduler]
-    trials: int
+    rules: Rules
     concurrent: int
-    seed: int
     seconds: Seconds = field(default_factory=Seconds)
     limit: float | None = None
     past: Sequence[Event] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def simulate(scenario: Scenario) -> list[Course]:
     """Simulate the search often enough for percentiles."""
     courses: list[Course] = []
     for number in itertools.count():
-        courses.append(_Simulation(scenario, random.Random(f"{scenario.seed}/plan/{number}")).course())
+        courses.append(_Simulation(scenario, random.Random(f"{scenario.rules.seed}/plan/{number}")).course())
         enough = SIMULATED_EPOCHS // max(1, courses[0].epochs)
         if len(courses) >= min(max(enough, RUNS[0]), RUNS[1]):
             return courses
@@ -106,19 +104,10 @@ class _Simulation:
         self._noise, self._hinted, self._learned = chance.random(), 2 * chance.random(), chance.random()
         self._quiet = chance.random()
         self._worth: dict[int, float] = {}
-        past, trials = scenario.past, scenario.trials
+        study, past, rules = scenario.study, scenario.past, scenario.rules
         self._events = len(past)
-        goes_on = [Event(len(past) + 1, 0.0, Kind.RESUMED, None, {"trials": trials})] if past else []
-        self._search = Search(
-            scenario.study,
-            self,
-            self,
-            scenario.scheduler(scenario.study),
-            seed=scenario.seed,
-            trials=trials,
-            past=[*past, *goes_on],
-            **scenario.options,
-        )
+        goes_on = [Event(len(past) + 1, 0.0, Kind.RESUMED, None, {"trials": rules.trials})] if past else []
+        self._search = Search(study, self, self, scenario.scheduler(study), rules, past=[*past, *goes_on])
 
     def course(self) -> Course:
         """The search from now on, until its trials or its time are over."""
@@ -151,7 +140,7 @@ class _Simulation:
         if working:
             busy += sum(max(0.0, stop - began) for _, _, began in working)
             now = stop
-        out_of_time = bool(working) or (now >= stop and len(trials.searched) < scenario.trials)
+        out_of_time = bool(working) or (now >= stop and len(trials.searched) < scenario.rules.trials)
         return Course(len(trials), trials.epochs - before, max(now, begin) + ending, busy, out_of_time)
 
     def _begin(self) -> int | None:
@@ -165,7 +154,8 @@ class _Simulation:
     def _report(self, number: int, seconds: float) -> bool:
         """Report the next epoch of trial `number`, and tell whether the trial goes on."""
         metrics = {self._search.study.objective.metric: self._value(number)}
-        return self._search.report(number, len(self._search.trials[number].epochs) + 1, metrics, seconds=seconds)
+        epoch = len(self._search.trials[number].epochs) + 1
+        return self._search.report(number, EpochReport(epoch, metrics, seconds))
 
     def _epoch(self, number: int) -> float:
         """The seconds of the next epoch of trial `number`."""
@@ -177,7 +167,7 @@ class _Simulation:
     def _value(self, number: int) -> float:
         if number not in self._worth:
             proposed = self._search.trials[number].proposed
-            learned = self._learned * number / self._scenario.trials if proposed else self._hinted
+            learned = self._learned * number / self._scenario.rules.trials if proposed else self._hinted
             self._worth[number] = self._chance.gauss(0, 1) + learned
         return self._sign * (self._worth[number] + self._noise * self._chance.gauss(0, 1))
 

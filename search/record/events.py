@@ -1,15 +1,38 @@
-"""The events of a record: what kinds there are, and what each says."""
+"""The events of a record: what kinds there are, and what each says.
+
+| event        | trial | body |
+|--------------|-------|------|
+| `search`     |       | what the search is (header.py); the first event, and only that |
+| `resumed`    |       | a later process goes on: what it changes of that, and where it runs; `reopened`? |
+| `asked`      | yes   | `Asked`: a new trial; a worker gets it at once |
+| `lost`       | yes   | `Lost`: its worker died or hung, and the trial waits for another |
+| `restarted`  | yes   | `Restarted`: another worker goes on with the trial |
+| `epoch`      | yes   | `EpochReport`: a worker has finished an epoch |
+| `repeated`   | yes   | `Repeated`: an epoch that was known came again after a restart |
+| `decided`    | yes   | `Decided`: what the scheduler said |
+| `ended`      | yes   | `Ended` |
+| `confirming` |       | `Confirming`: the search proper is over; what of it still runs is left |
+| `settled`    |       | `Settled`: going on would gain less than a seed decides |
+| `tested`     | yes   | `WinnerTested`: written each time that the test set was opened |
+| `published`  |       | `InMLflow`: where runs and model are |
+| `finished`   |       | `Finished`: a process left the search; trials that still ran are interrupted |
+
+A search that was `confirming` stays so when it is resumed, unless it is `reopened` because it was given more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, Self
+
+from search.record.state import State
+from spaces.space import Value
 
 
 class Kind(StrEnum):
-    """What happened; the table in record.py says what the body of each kind holds."""
+    """What happened."""
 
     SEARCH = "search"
     RESUMED = "resumed"
@@ -36,7 +59,7 @@ class Event:
     """One row: `id` counts from 1 without gaps, `at` is the time in seconds since 1970.
 
     Between the events of one process `at` advances by the monotonic clock, so a clock that is set while a search runs
-    changes no duration. `body` is as it was stored.
+    changes no duration. `body` is as it was stored; `Asked.of` and its like read it.
     """
 
     id: int
@@ -48,3 +71,213 @@ class Event:
 
 Entry = tuple[Kind, int | None, Mapping[str, Any]]
 """An event before it is written: kind, trial, body."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """What an event of one `kind` says; the keys that are stored are the names of the fields.
+
+    Of the `optional` ones those that are None are not stored. What records of earlier versions lack has a default.
+    """
+
+    kind: ClassVar[Kind]
+    optional: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """The body of `event`, which must be of this kind; keys that are not known are passed over."""
+        assert event.kind == cls.kind, event
+        return cls.from_plain(event.body)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what was stored. Raises TypeError if that lacks something."""
+        return cls(**{each.name: plain[each.name] for each in fields(cls) if each.name in plain})
+
+    def to_plain(self) -> dict[str, Any]:
+        """As it is stored, in the order of the keys."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: plain[name] for name in sorted(plain) if plain[name] is not None or name not in self.optional}
+
+    def entry(self, trial: int | None = None) -> Entry:
+        """An event that says this, about `trial` if it is about one."""
+        return self.kind, trial, self.to_plain()
+
+
+@dataclass(frozen=True)
+class Asked(Body):
+    """A new trial: what of its configuration was searched, and where that comes from (see `trial.PROPOSED` …)."""
+
+    kind = Kind.ASKED
+    point: Mapping[str, Value]
+    origin: str
+
+
+@dataclass(frozen=True)
+class Lost(Body):
+    """A trial lost the worker of its `attempt` (from 1); `state` is how it would have ended without another."""
+
+    kind = Kind.LOST
+    attempt: int
+    state: State
+    why: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", State(self.state))
+
+
+@dataclass(frozen=True)
+class Restarted(Body):
+    """A worker goes on with a trial after `epoch`, from its `checkpoint`; after epoch 0 from none."""
+
+    kind = Kind.RESTARTED
+    attempt: int
+    checkpoint: str | None
+    epoch: int
+
+
+@dataclass(frozen=True)
+class EpochReport(Body):
+    """An epoch (from 1) of a trial: its metrics, the `seconds` of training steps and validation, its checkpoint.
+
+    `checkpoint` is the path within the folder of checkpoints, `bytes` its size. Where it was trained: `pid`, `node`,
+    `gpus` (their numbers, by commas; None on a CPU); `began` is when that process began with the trial, in seconds
+    since 1970.
+    """
+
+    kind = Kind.EPOCH
+    optional = ("pid", "node", "began", "gpus")
+    epoch: int
+    metrics: Mapping[str, float]
+    seconds: float
+    checkpoint: str | None = None
+    sha256: str | None = None
+    bytes: int = 0
+    pid: int | None = None
+    node: str | None = None
+    began: float | None = None
+    gpus: str | None = None
+
+
+@dataclass(frozen=True)
+class Repeated(Body):
+    """An epoch that was known came again, with a new checkpoint; whether its metrics were the `same`."""
+
+    kind = Kind.REPEATED
+    epoch: int
+    same: bool
+    checkpoint: str | None
+    sha256: str | None
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Decided(Body):
+    """At `rung` (an epoch) the scheduler compared `value`, the best so far, with `cutoff`; None if it had no rivals.
+
+    `spared` is why the trial goes on that it would have stopped.
+    """
+
+    kind = Kind.DECIDED
+    optional = ("spared",)
+    epoch: int
+    value: float
+    rung: int
+    cutoff: float | None
+    go_on: bool
+    spared: str | None = None
+
+
+@dataclass(frozen=True)
+class Ended(Body):
+    """A trial has ended in `state`."""
+
+    kind = Kind.ENDED
+    optional = ("traceback",)
+    state: State
+    why: str
+    traceback: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", State(self.state))
+
+
+@dataclass(frozen=True)
+class Confirming(Body):
+    """The settings of `trials`, the best first, and of `control` are trained again, each from so many fresh `seeds`.
+
+    `control` is the trial of the first start point; None if there is none with a finite value.
+    """
+
+    kind = Kind.CONFIRMING
+    trials: Sequence[int]
+    control: int | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Settled(Body):
+    """The `expected_gain` of as much search again is below `spread`, what a seed decides; both as the objective is.
+
+    `best` is the best value so far, of so many `trials`.
+    """
+
+    kind = Kind.SETTLED
+    expected_gain: float
+    spread: float
+    best: float
+    trials: int
+
+
+@dataclass(frozen=True)
+class WinnerTested(Body):
+    """What the test set of so many `images` gave for the best `epoch` of a trial."""
+
+    kind = Kind.TESTED
+    trial: int
+    epoch: int
+    test_accuracy: float
+    test_loss: float
+    images: int
+
+
+@dataclass(frozen=True)
+class InMLflow(Body):
+    """Where the runs of the search are in MLflow; the ids are None if it has not answered yet.
+
+    Once the model of the `winner` (search id/trial/epoch) is logged, `model_uri` is where; if it is registered, under
+    an alias, with its version, its `aliases` and the `logged_model`.
+    """
+
+    kind = Kind.PUBLISHED
+    optional = ("model_uri", "winner", "model_version", "aliases", "logged_model")
+    tracking_uri: str
+    experiment_id: str | None
+    parent_run_id: str | None
+    model_uri: str | None = None
+    winner: str | None = None
+    model_version: int | None = None
+    aliases: Sequence[str] | None = None
+    logged_model: str | None = None
+
+    def with_model_of(self, earlier: InMLflow | None) -> InMLflow:
+        """These runs, and the model that was published `earlier`."""
+        if earlier is None:
+            return self
+        runs, experiment = self.parent_run_id, self.experiment_id
+        return replace(earlier, tracking_uri=self.tracking_uri, experiment_id=experiment, parent_run_id=runs)
+
+
+@dataclass(frozen=True)
+class Finished(Body):
+    """A process left the search, which is then "done", "failed" or "interrupted".
+
+    Processes have worked on it for `wall_s` seconds in all. `posthumous` is what a later one says of one that died.
+    """
+
+    kind = Kind.FINISHED
+    optional = ("posthumous",)
+    state: str
+    why: str
+    wall_s: float
+    posthumous: bool | None = None

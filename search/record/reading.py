@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeVar
 
-from search.record.events import BEGINNINGS, Event, Kind
+from search.record.events import BEGINNINGS, Body, Event, Finished, Kind
 from search.record.header import Header
 from spaces.space import Space, from_plain
 from spaces.study import Objective
+
+B = TypeVar("B", bound=Body)
 
 
 def objective_of(events: Sequence[Event]) -> Objective:
@@ -21,9 +23,9 @@ def space_of(events: Sequence[Event]) -> Space:
     return Space({each["name"]: from_plain(each) for each in events[0].body["definition"]["space"]})
 
 
-def last(events: Sequence[Event], kind: Kind) -> Mapping[str, Any]:
-    """The body of the last event of `kind`, or an empty one."""
-    return next((event.body for event in reversed(events) if event.kind == kind), {})
+def last(events: Sequence[Event], body: type[B]) -> B | None:
+    """What the last event with such a `body` says; None if there is none."""
+    return next((body.of(event) for event in reversed(events) if event.kind == body.kind), None)
 
 
 def header_of(events: Sequence[Event]) -> Header:
@@ -35,14 +37,14 @@ def header_of(events: Sequence[Event]) -> Header:
     return Header.from_plain(merged)
 
 
-def finished(events: Sequence[Event]) -> Mapping[str, Any]:
-    """How the last process left the search; empty if it died, or still works."""
+def finished(events: Sequence[Event]) -> Finished | None:
+    """How the last process left the search; None if it died, or still works."""
     for event in reversed(events):
         if event.kind == Kind.FINISHED:
-            return event.body
+            return Finished.of(event)
         if event.kind in BEGINNINGS:
             break
-    return {}
+    return None
 
 
 def spent(events: Sequence[Event]) -> float:

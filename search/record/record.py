@@ -2,25 +2,6 @@
 
 All else (sampler, scheduler, trials, tracking, display) is a projection of these events and can be rebuilt from them.
 One process writes: the driver. Any other may read at the same time.
-
-| event        | trial | body |
-|--------------|-------|------|
-| `search`     |       | study, settings, seed, versions, digests: what the search is; the first event, and only that |
-| `resumed`    |       | a later process goes on: its budgets, versions, digest of the code, where; `reopened`? |
-| `asked`      | yes   | `point` (what was searched), `origin` (start point, sampler, …); a worker gets it at once |
-| `lost`       | yes   | `attempt`, `state`, `why`: its worker died or hung, and the trial waits for another |
-| `restarted`  | yes   | `attempt`, `checkpoint`, `epoch`: a worker goes on with the trial after `epoch` |
-| `epoch`      | yes   | `epoch`, `metrics`, `seconds`, `checkpoint`, its SHA-256 and size in `bytes`, where it ran |
-| `repeated`   | yes   | an epoch that was known came again after a restart: its new `checkpoint`; `same` metrics? |
-| `decided`    | yes   | `epoch`, `rung`, `value`, `cutoff`, `go_on`: what the scheduler said |
-| `ended`      | yes   | `state`, `why` |
-| `confirming` |       | the search is over, what runs is left: `trials` to train again, `control`, `seeds` of each |
-| `settled`   |       | `expected_gain`, `spread`, `best`, `trials`: going on would gain less than a seed decides |
-| `tested`     | yes   | the test metrics of a winner, written each time that the test set was opened |
-| `published`  |       | where runs and model are in MLflow |
-| `finished`   |       | `state`, `why`, `wall_s`: a process left the search; trials that still ran are interrupted |
-
-A search that was `confirming` stays so when it is resumed, unless it is `reopened` because it was given more.
 """
 
 from __future__ import annotations

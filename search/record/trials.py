@@ -1,160 +1,33 @@
-"""The trials of a search, as its record tells them: configurations, curves, ends, and which is best."""
+"""The trials of a search, as its record tells them: which there are, how they stand, and which is best."""
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from itertools import accumulate
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
-from search.record.events import Event, Kind
-from spaces.space import Value
+from search.record.events import (
+    Asked,
+    Confirming,
+    Ended,
+    EpochReport,
+    Event,
+    Finished,
+    Kind,
+    Lost,
+    Repeated,
+    Restarted,
+    Settled,
+    WinnerTested,
+)
+from search.record.state import WORTHLESS, State
+from search.record.trial import EpochRow, Trial
 from spaces.study import Objective
-
-
-class State(StrEnum):
-    """How a trial stands, or ended."""
-
-    RUNNING = "running"
-    COMPLETE = "complete"
-    """Reached the full budget."""
-    STOPPED = "stopped"
-    """The scheduler saw no promise in it."""
-    DIVERGED = "diverged"
-    """Its loss was no longer finite."""
-    OUT_OF_MEMORY = "out of memory"
-    FAILED = "failed"
-    """Its code raised an error or yielded what it must not, or its process died again and again."""
-    TIMED_OUT = "timed out"
-    """It reported nothing for too long, twice."""
-    PREEMPTED = "preempted"
-    """Its nodes were taken away more often than it was worth trying again."""
-    INTERRUPTED = "interrupted"
-    """The search was left before the trial ended: time was up, or it was stopped. It goes on if the search does."""
-
-
-PUBLISHED = "published setting"
-"""How the origin of a trial begins that is no point of the space, but was published elsewhere."""
-
-START = "start point"
-"""How the origin of a trial begins whose point was given, because it is known to be good elsewhere."""
-
-CONFIRMATION = "confirmation of trial"
-"""How the origin of a trial begins that trains the setting of an earlier one again, from a fresh seed."""
-
-AUDIT = "audit"
-"""Why a trial goes on that the scheduler would stop, unless its point was given: to show what stopping costs."""
-
-REPEAT = "repeat of trial"
-"""How the origin of a trial begins that trains a setting again during the search, to tell what a seed decides."""
-
-PROPOSED = "sampler"
-"""The origin of a trial whose point the sampler proposed."""
 
 LEFT = "the confirmation began"
 """Why a trial of the search proper is interrupted when that is over."""
-
-SEED = "train/seed"
-"""The hyperparameter whose values are repetitions of one and the same setting."""
-
-WORTHLESS = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
-"""Ends after which a trial is not ranked, whatever it showed before."""
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One epoch as recorded; `seconds` were spent in training steps and validation, the checkpoint has `bytes`."""
-
-    number: int
-    metrics: Mapping[str, float]
-    seconds: float
-    checkpoint: str | None
-    sha256: str | None
-    bytes: int
-    at: float
-
-
-@dataclass
-class Trial:
-    """One trial. `point` is what was searched, or all of a published setting; the study adds the fixed values.
-
-    `attempt` counts the workers that it was given to, from 1; `losses` are the ends that it escaped by being tried
-    again, since its last new epoch; `tested` is what the test set gave, if it was opened for this trial.
-    """
-
-    number: int
-    point: Mapping[str, Value]
-    origin: str
-    began: float
-    epochs: list[EpochRow] = field(default_factory=list)
-    state: State = State.RUNNING
-    why: str = ""
-    traceback: str = ""
-    ended: float | None = None
-    attempt: int = 1
-    losses: list[State] = field(default_factory=list)
-    tested: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def published(self) -> bool:
-        """Whether the trial checks a published setting, so that nothing is to stop it."""
-        return self.origin.startswith(PUBLISHED)
-
-    @property
-    def given(self) -> bool:
-        """Whether its point was given, not proposed."""
-        return self.origin.startswith(START)
-
-    @property
-    def confirms(self) -> int | None:
-        """The trial that this one confirms; None if it is of the search itself."""
-        return int(self.origin.rsplit(" ", 1)[1]) if self.origin.startswith(CONFIRMATION) else None
-
-    @property
-    def repeats(self) -> int | None:
-        """The trial whose setting this one trains again during the search; None if it is none of these."""
-        return int(self.origin.rsplit(" ", 1)[1]) if self.origin.startswith(REPEAT) else None
-
-    @property
-    def proposed(self) -> bool:
-        """Whether the sampler proposed its point."""
-        return self.origin == PROPOSED
-
-    @property
-    def exempt(self) -> bool:
-        """Whether it is no rival of the others: no scheduler stops it, no sampler learns from it."""
-        return self.published or self.confirms is not None or self.repeats is not None
-
-    @property
-    def setting(self) -> str:
-        """What was searched but the seed, as text that is equal where trials differ by chance alone."""
-        return setting_of(self.point)
-
-    def values(self, objective: Objective) -> list[float]:
-        """The objective's metric after each epoch."""
-        return [row.metrics.get(objective.metric, math.nan) for row in self.epochs]
-
-    def best_value(self, objective: Objective) -> float:
-        """What the trial is worth: its best epoch."""
-        return objective.best(self.values(objective))
-
-    def best_so_far(self, objective: Objective) -> list[float]:
-        """The best value up to each epoch that has a finite one; this is what samplers are told."""
-        values = [value for value in self.values(objective) if math.isfinite(value)]
-        return list(accumulate(values, lambda best, value: objective.best((best, value))))
-
-    def has_value(self, objective: Objective) -> bool:
-        """Whether any epoch has a finite value."""
-        return objective.better(self.best_value(objective), objective.worst)
-
-    def best_epoch(self, objective: Objective) -> EpochRow:
-        """The first epoch with the best value; the trial must have a finite one."""
-        best = self.best_value(objective)
-        return next(row for row in self.epochs if row.metrics.get(objective.metric) == best)
 
 
 @dataclass(frozen=True)
@@ -187,16 +60,11 @@ class Confirmed:
         return statistics.fmean(self.values) if self.complete else None
 
 
-def setting_of(point: Mapping[str, Value]) -> str:
-    """See `Trial.setting`."""
-    return repr(sorted((name, value) for name, value in point.items() if name != SEED))
-
-
 class Trials:
     """All trials by number. `apply` each event of the record once, in order.
 
-    `plans` are those by which settings are trained again (see `confirming` in `record`); `confirming` is the last of
-    them while it is carried out, None while the search proper goes on.
+    `plans` are those by which settings are trained again; `confirming` is the last of them while it is carried out,
+    None while the search proper goes on.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -208,69 +76,91 @@ class Trials:
         """How many trials are no trials of the search itself, but confirm one."""
         self.epochs = 0
         """Epochs trained, in all trials."""
-        self.confirming: Mapping[str, Any] | None = None
-        self.plans: list[Mapping[str, Any]] = []
-        self.settled: Mapping[str, Any] | None = None
-        """Why the search ended before its budget, as `settled.verdict` said; None unless it did."""
+        self.confirming: Confirming | None = None
+        self.plans: list[Confirming] = []
+        self.settled: Settled | None = None
+        """Why the search ended before its budget; None unless it did."""
 
     def apply(self, event: Event) -> None:
         """Take in one event; those that are not about a trial's course change nothing."""
-        body = event.body
-        if event.kind == Kind.ASKED:
-            assert event.trial is not None
-            self._trials[event.trial] = Trial(event.trial, body["point"], body["origin"], event.at)
-            self._going[event.trial] = self._trials[event.trial]
-            self.confirmations += self._trials[event.trial].confirms is not None
-        elif event.kind == Kind.EPOCH:
-            row = EpochRow(
-                body["epoch"],
-                body["metrics"],
-                body["seconds"],
-                body["checkpoint"],
-                body["sha256"],
-                body.get("bytes", 0),
-                event.at,
-            )
-            self[event.trial].epochs.append(row)
-            self[event.trial].losses.clear()
-            self.epochs += 1
-        elif event.kind == Kind.REPEATED:
-            rows, index = self[event.trial].epochs, body["epoch"] - 1
-            rows[index] = replace(
-                rows[index], checkpoint=body["checkpoint"], sha256=body["sha256"], bytes=body.get("bytes", 0)
-            )
-        elif event.kind == Kind.LOST:
-            self[event.trial].losses.append(State(body["state"]))
-        elif event.kind == Kind.RESTARTED:
-            self[event.trial].attempt = body["attempt"]
-        elif event.kind == Kind.ENDED:
-            trial = self[event.trial]
-            trial.state, trial.why, trial.ended = State(body["state"]), body["why"], event.at
-            trial.traceback = body.get("traceback", "")
-            if trial.state is not State.INTERRUPTED:
-                self._going.pop(trial.number, None)
-                self._lead(trial)
-        elif event.kind == Kind.TESTED:
-            self[event.trial].tested = body
-        elif event.kind == Kind.CONFIRMING:
-            self.confirming = body
-            self.plans.append(body)
-            for trial in self.running():
-                if trial.confirms is None:
-                    trial.state, trial.why, trial.ended = State.INTERRUPTED, LEFT, event.at
-        elif event.kind == Kind.SETTLED:
-            self.settled = body
-        elif event.kind == Kind.FINISHED:
-            for trial in self.running():
-                trial.state, trial.why, trial.ended = State.INTERRUPTED, body["why"], event.at
-        elif event.kind == Kind.RESUMED:
-            self.settled = None  # if it is still so, that will be said again
-            if body.get("reopened"):
-                self.confirming = None
-            for trial in self.going():
-                # What the search proper left behind stays so while its confirmation goes on.
-                if trial.state is State.INTERRUPTED and (self.confirming is None or trial.confirms is not None):
-                    trial.state, trial.why, trial.ended = State.RUNNING, "", None
+        take = self._TAKE.get(event.kind)
+        if take is not None:
+            take(self, event)
+
+    def _asked(self, event: Event) -> None:
+        assert event.trial is not None
+        body = Asked.of(event)
+        trial = Trial(event.trial, body.point, body.origin, event.at)
+        self._trials[event.trial] = self._going[event.trial] = trial
+        self.confirmations += trial.confirms is not None
+
+    def _epoch(self, event: Event) -> None:
+        trial, told = self[event.trial], EpochReport.of(event)
+        row = EpochRow(told.epoch, told.metrics, told.seconds, told.checkpoint, told.sha256, told.bytes, event.at)
+        trial.epochs.append(row)
+        trial.losses.clear()
+        self.epochs += 1
+
+    def _repeated(self, event: Event) -> None:
+        rows, told = self[event.trial].epochs, Repeated.of(event)
+        rows[told.epoch - 1] = replace(
+            rows[told.epoch - 1], checkpoint=told.checkpoint, sha256=told.sha256, bytes=told.bytes
+        )
+
+    def _lost(self, event: Event) -> None:
+        self[event.trial].losses.append(Lost.of(event).state)
+
+    def _restarted(self, event: Event) -> None:
+        self[event.trial].attempt = Restarted.of(event).attempt
+
+    def _ended(self, event: Event) -> None:
+        trial, body = self[event.trial], Ended.of(event)
+        trial.state, trial.why, trial.ended, trial.traceback = body.state, body.why, event.at, body.traceback or ""
+        if trial.state is not State.INTERRUPTED:
+            self._going.pop(trial.number, None)
+            self._lead(trial)
+
+    def _tested(self, event: Event) -> None:
+        self[event.trial].tested = WinnerTested.of(event)
+
+    def _began_to_confirm(self, event: Event) -> None:
+        self.confirming = Confirming.of(event)
+        self.plans.append(self.confirming)
+        self._interrupt((trial for trial in self.running() if trial.confirms is None), LEFT, event.at)
+
+    def _was_settled(self, event: Event) -> None:
+        self.settled = Settled.of(event)
+
+    def _finished(self, event: Event) -> None:
+        self._interrupt(self.running(), Finished.of(event).why, event.at)
+
+    def _resumed(self, event: Event) -> None:
+        self.settled = None  # if it is still so, that will be said again
+        if event.body.get("reopened"):
+            self.confirming = None
+        for trial in self.going():
+            # What the search proper left behind stays so while its confirmation goes on.
+            if trial.state is State.INTERRUPTED and (self.confirming is None or trial.confirms is not None):
+                trial.state, trial.why, trial.ended = State.RUNNING, "", None
+
+    @staticmethod
+    def _interrupt(trials: Iterable[Trial], why: str, at: float) -> None:
+        for trial in trials:
+            trial.state, trial.why, trial.ended = State.INTERRUPTED, why, at
+
+    _TAKE: ClassVar[Mapping[Kind, Callable[[Trials, Event], None]]] = {
+        Kind.RESUMED: _resumed,
+        Kind.ASKED: _asked,
+        Kind.LOST: _lost,
+        Kind.RESTARTED: _restarted,
+        Kind.EPOCH: _epoch,
+        Kind.REPEATED: _repeated,
+        Kind.ENDED: _ended,
+        Kind.CONFIRMING: _began_to_confirm,
+        Kind.SETTLED: _was_settled,
+        Kind.TESTED: _tested,
+        Kind.FINISHED: _finished,
+    }
 
     def __getitem__(self, number: int | None) -> Trial:
         assert number is not None
@@ -357,14 +247,14 @@ class Trials:
 
         return sorted(found, key=key)
 
-    def due(self, plan: Mapping[str, Any]) -> list[int]:
-        """The trials still to be trained again by `plan` (the body of `confirming`), in order.
+    def due(self, plan: Confirming) -> list[int]:
+        """The trials still to be trained again by `plan`, in order.
 
         One seed of all comes before the next of any, so that a confirmation that is cut short compares like with like.
         """
         had = Counter(trial.setting for trial in self if trial.confirms is not None)
-        wanted = dict.fromkeys(number for number in [*plan["trials"], plan["control"]] if number is not None)
-        return [number for seed in range(plan["seeds"]) for number in wanted if had[self[number].setting] <= seed]
+        wanted = dict.fromkeys(number for number in [*plan.trials, plan.control] if number is not None)
+        return [number for seed in range(plan.seeds) for number in wanted if had[self[number].setting] <= seed]
 
     @property
     def _sign(self) -> int:

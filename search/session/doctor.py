@@ -13,11 +13,13 @@ from search import provenance
 from search.decide import replay
 from search.engine import places, ray_session
 from search.errors import EnvironmentFault, SearchError
-from search.record.events import BEGINNINGS, Entry, Event, Kind
+from search.record.events import BEGINNINGS, Entry, Event, Repeated
 from search.record.header import Header
 from search.record.reading import header_of, objective_of
 from search.record.record import FILE, read, salvage
-from search.record.trials import EpochRow, State, Trial, replayed
+from search.record.state import State
+from search.record.trial import EpochRow, Trial
+from search.record.trials import replayed
 from search.session.reproduce import remake
 from search.session.resume import More, closing_event, drift, recalled, recorded_study
 from search.settings import Settings, masked
@@ -211,9 +213,9 @@ def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: Epo
     """Make the lost checkpoint of an ended trial once more. Raises EnvironmentFault if it comes out otherwise."""
     prepared = recalled(folder, events, More(), "", Silent())
     written = remake(prepared, trial.number, row.number, checkpoints.shelf(folder))
-    body = {"epoch": row.number, "same": True, "checkpoint": written.name, "sha256": written.sha256}
+    repeated = Repeated(row.number, True, written.name, written.sha256, written.bytes)
     with mirror.record(folder) as record:
-        record.append((Kind.REPEATED, trial.number, {**body, "bytes": written.bytes}))
+        record.append(repeated.entry(trial.number))
 
 
 def _runs(uri: str, events: Sequence[Event], *, running: bool) -> Finding:

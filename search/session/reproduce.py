@@ -15,7 +15,8 @@ from search.findings.text import sparkline
 from search.prepared import Prepared
 from search.record.reading import objective_of
 from search.record.record import FILE, read
-from search.record.trials import Trial, Trials, replayed
+from search.record.trial import Trial
+from search.record.trials import Trials, replayed
 from search.session.resume import More, recalled
 from search.storage import checkpoints
 from search.terminal.console import Display

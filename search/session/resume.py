@@ -14,11 +14,12 @@ import spaces
 from search import provenance
 from search.errors import BadInput, EnvironmentFault
 from search.prepared import Prepared
-from search.record.events import Entry, Event, Kind
+from search.record.events import Entry, Event, Finished, Kind
 from search.record.header import Header
 from search.record.reading import finished, header_of, objective_of, spent
 from search.record.record import FILE, read
-from search.record.trials import State, replayed
+from search.record.state import State
+from search.record.trials import replayed
 from search.session.prepare import adapted, check_confirm, prepare, surroundings, to_search
 from search.settings import Settings, from_environment, masked
 from search.signals import ending_seconds
@@ -226,9 +227,10 @@ def drift(then: Header, now: Mapping[str, Any]) -> list[str]:
 def something_left(prepared: Prepared) -> bool:
     """Whether a recalled search has trials to run, or its end to come to; else it is finished as it is."""
     events, limit = prepared.past, prepared.settings.time_budget
-    if finished(events).get("state") not in ("done", "failed"):
+    ending = finished(events)
+    if ending is None or ending.state == "interrupted":
         return True
-    if finished(events)["state"] == "done" and not _published(events):
+    if ending.state == "done" and not _published(events):
         return True
     if limit is not None and limit - spent(events) <= ending_seconds(limit):
         return False
@@ -242,7 +244,7 @@ def something_left(prepared: Prepared) -> bool:
     now = prepared.header
     more = (now.trials, now.time_budget) != (before.trials, before.time_budget)
     fewer = len(trials.searched) < prepared.header.trials and (trials.settled is None or more)
-    return bool(unfinished) or fewer or finished(events)["state"] == "failed"
+    return bool(unfinished) or fewer or ending.state == "failed"
 
 
 def _published(events: Sequence[Event]) -> bool:
@@ -255,7 +257,7 @@ def closing_event(events: Sequence[Event]) -> Entry | None:
     if finished(events):
         return None
     why, wall = "its process died; the search can be resumed", round(spent(events), 1)
-    return Kind.FINISHED, None, {"state": "interrupted", "why": why, "wall_s": wall, "posthumous": True}
+    return Finished("interrupted", why, wall, posthumous=True).entry()
 
 
 def existing(study: str, settings: Settings) -> Path | None:

@@ -18,7 +18,7 @@ from search.errors import EnvironmentFault, SearchError, SearchFailed
 from search.findings.summary import summarize
 from search.forecast.gpu_part import fits
 from search.prepared import Prepared
-from search.record.events import Kind
+from search.record.events import Finished, InMLflow, Kind
 from search.record.header import Process
 from search.record.reading import finished, last, spent
 from search.session.claim import claimed
@@ -99,7 +99,8 @@ def sync(prepared: Prepared, folder: Path, display: Display) -> bool:
             record.append(closing)
         if not session.tracker.flush(PATIENCE_SECONDS):
             return False
-        state = finished(prepared.past).get("state")
+        ending = finished(prepared.past)
+        state = ending.state if ending else None
         if state == "done":
             session.publish()
         if not session.tracker.finish(PATIENCE_SECONDS):
@@ -207,9 +208,8 @@ class _Course:
         search, tracker, patience = self._session.search, self._session.tracker, end.patience
         if end.state != "done":  # where the runs are; of a search that is done, `published` says that its winner is too
             patience = patience if tracker.flush(patience) else HURRIED_SECONDS
-            search.note(Kind.PUBLISHED, {**last(self._session.prepared.past, Kind.PUBLISHED), **tracker.place})
-        wall = round(self._before + self._stop.elapsed(), 1)
-        search.note(Kind.FINISHED, {"state": end.state, "why": end.why, "wall_s": wall})
+            search.note(tracker.place.with_model_of(last(self._session.prepared.past, InMLflow)))
+        search.note(Finished(end.state, end.why, round(self._before + self._stop.elapsed(), 1)))
         return tracker.finish(patience)
 
     def _leave(self) -> None:

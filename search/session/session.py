@@ -7,12 +7,10 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from search.decide.samplers import SAMPLERS
-from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
 from search.errors import SearchError
 from search.prepared import Prepared
-from search.record.events import Kind
+from search.record.events import InMLflow
 from search.record.reading import last
 from search.record.record import Record
 from search.signals import Interrupted
@@ -27,7 +25,7 @@ class Session:
 
     def __init__(self, prepared: Prepared, record: Record, display: Display) -> None:
         self.prepared, self.display, self.folder = prepared, display, record.path.parent
-        self.search = _search(prepared, record)
+        self.search = Search.of(prepared.header, prepared.study, record, past=prepared.past)
         self.tracker = Tracker(record.path, prepared.settings.tracking, display.warn)
 
     def command(self, verb: str) -> str:
@@ -43,9 +41,9 @@ class Session:
         from search.session.winner import crown, publish
 
         model = crown(self.prepared, self.search, self.folder.resolve(), self.display)
-        published = last(self.prepared.past, Kind.PUBLISHED)
-        if model is not None and published.get("winner") == model.key:
-            self.search.note(Kind.PUBLISHED, published)  # once per process: it tells that nothing is left to do
+        published = last(self.prepared.past, InMLflow)
+        if model is not None and published is not None and published.winner == model.key:
+            self.search.note(published)  # once per process: it tells that nothing is left to do
             return True
         if not self.tracker.flush(PATIENCE_SECONDS):
             sync = self.command("sync")
@@ -54,7 +52,7 @@ class Session:
         place = self.tracker.place
         if model is not None:
             place = publish(self.prepared, model, place, instead=self.command("sync"))
-        self.search.note(Kind.PUBLISHED, place)
+        self.search.note(place)
         return True
 
     def report(self, *, log: bool) -> None:
@@ -72,7 +70,7 @@ class Session:
             self.display.warn(f"no report was written ({why}); `{self.command('report')}` tries again")
             return
         try:
-            run_id = self.tracker.place["parent_run_id"] if log else None
+            run_id = self.tracker.place.parent_run_id if log else None
             if run_id is None:
                 return
             why = log_report(self.prepared.settings.tracking, run_id, path, REPORT_SECONDS)
@@ -93,20 +91,3 @@ class Session:
             self.display.warn(f"{path} was not written ({error}); `{self.command('show')} --json` says the same")
         finally:
             aside.unlink(missing_ok=True)
-
-
-def _search(prepared: Prepared, record: Record) -> Search:
-    study, settings, header = prepared.study, prepared.settings, prepared.header
-    return Search(
-        study,
-        record,
-        SAMPLERS[header.sampler](study, settings.seed),
-        SCHEDULERS[header.scheduler](study),
-        seed=settings.seed,
-        trials=header.trials,
-        confirm=settings.confirm,
-        audit=settings.audit,
-        until_settled=settings.until_settled,
-        confirm_seeds=header.confirm_seeds,
-        past=prepared.past,
-    )

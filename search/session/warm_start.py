@@ -12,7 +12,8 @@ from search.errors import BadInput
 from search.findings.text import short
 from search.record.reading import header_of, objective_of
 from search.record.record import FILE, read
-from search.record.trials import SEED, replayed
+from search.record.trial import SEED
+from search.record.trials import replayed
 from search.storage.runs import find_search
 from spaces.space import Choice, Config, Float, Int, Range, Space, Value
 from spaces.study import Study, config_of

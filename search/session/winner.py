@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from search.decide.search import Search
 from search.errors import EnvironmentFault, SearchError, SearchFailed
 from search.findings import predictions
 from search.prepared import Prepared
-from search.record.events import Kind
-from search.record.trials import State, Trial
+from search.record.events import InMLflow, WinnerTested
+from search.record.state import State
+from search.record.trial import Trial
 from search.settings import masked
 from search.storage import checkpoints, mirror
 from search.terminal.console import Display
@@ -47,9 +48,9 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -
     Raises StorageFull where there is no room for it, EnvironmentFault if the checkpoint is missing or damaged.
     """
     row = trial.best_epoch(search.study.objective)
-    if trial.tested.get("epoch") == row.number:
-        accuracy: float = trial.tested["test_accuracy"]
-        return accuracy
+    known = trial.tested_at_best(search.study.objective)
+    if known is not None:
+        return known.test_accuracy
     assert row.checkpoint is not None
     assert row.sha256 is not None
     checkpoint = checkpoints.verified(checkpoints.shelf(folder), row.checkpoint, row.sha256)
@@ -61,14 +62,8 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -
     kept = predictions.chosen(trial.number, row.number, split, predicted, confidence)
     # Before the event, because once that is written nothing may open the test set again.
     mirror.push(predictions.write(folder, kept))
-    tested: dict[str, Any] = {
-        "trial": trial.number,
-        "epoch": row.number,
-        "test_accuracy": metrics["val_accuracy"],
-        "test_loss": metrics["val_loss"],
-        "images": len(split),
-    }
-    search.note(Kind.TESTED, tested, trial.number)
+    tested = WinnerTested(trial.number, row.number, metrics["val_accuracy"], metrics["val_loss"], len(split))
+    search.note(tested, trial.number)
     return metrics["val_accuracy"]
 
 
@@ -94,7 +89,7 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
         return None
     if prepared.source.test is None:
         display.say("the data has no test part, so the winner is not tested")
-    elif best.tested.get("epoch") != row.number:
+    elif best.tested_at_best(search.study.objective) is None:
         again = any(trial.tested for trial in search.trials)
         display.say(
             f"measuring trial {best.number} on the test set, {'AGAIN, for another winner' if again else 'once'}"
@@ -113,16 +108,18 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     )
 
 
-def publish(prepared: Prepared, model: Winner, place: dict[str, Any], instead: str) -> dict[str, Any]:
+def publish(prepared: Prepared, model: Winner, place: InMLflow, instead: str) -> InMLflow:
     """Log and register the winner's model in the runs at `place`, and return where all that is in MLflow.
 
     Safe to repeat. Raises EnvironmentFault if MLflow does not take it, or gives back another model; the message names
     the command to use `instead`, later.
     """
-    run_id = place["parent_run_id"]
+    run_id, experiment = place.parent_run_id, place.experiment_id
+    assert run_id is not None
+    assert experiment is not None
     try:
         with registry(prepared.settings.tracking) as models:
-            logged = models.log(model, run_id, place["experiment_id"], prepared.data.val)
+            logged = models.log(model, run_id, experiment, prepared.data.val)
             registered = {} if prepared.header.stand_in else models.register(model, logged, run_id)
     except SearchError:
         raise
@@ -131,4 +128,4 @@ def publish(prepared: Prepared, model: Winner, place: dict[str, Any], instead: s
         raise EnvironmentFault(
             f"MLflow did not take the model ({why}); its checkpoint {model.checkpoint} is kept, `{instead}` tries again"
         ) from error
-    return {**place, "model_uri": logged, "winner": model.key, **registered}
+    return replace(place, **{"model_uri": logged, "winner": model.key, **registered})

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import EnvironmentFault, StorageFull
-from search.record.trials import EpochRow, State, Trial, Trials
+from search.record.state import State
+from search.record.trial import EpochRow, Trial
+from search.record.trials import Trials
 from search.storage import bucket as storage
 from search.storage import inside
 from search.storage.bucket import Bucket

@@ -6,11 +6,12 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.findings.text import clock, configuration, sparkline
-from search.record.trials import State, Trial
+from search.record.events import Confirming
+from search.record.state import State
+from search.record.trial import Trial
 from search.terminal.console import Display, Silent, _print
 
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
@@ -191,9 +192,9 @@ def rung_counts(search: Search) -> list[str]:
     return lines
 
 
-def confirming(plan: Mapping[str, Any]) -> str:
+def confirming(plan: Confirming) -> str:
     """What is about to be confirmed, in one line."""
-    numbers = ", ".join(map(str, plan["trials"]))
-    control = "" if plan["control"] is None else f", and the first start point (trial {plan['control']}) as control"
-    seeds = f"{plan['seeds']} fresh seed{'' if plan['seeds'] == 1 else 's'} each"
-    return f"confirming the settings of trial{'' if len(plan['trials']) == 1 else 's'} {numbers}{control}: {seeds}"
+    numbers = ", ".join(map(str, plan.trials))
+    control = "" if plan.control is None else f", and the first start point (trial {plan.control}) as control"
+    seeds = f"{plan.seeds} fresh seed{'' if plan.seeds == 1 else 's'} each"
+    return f"confirming the settings of trial{'' if len(plan.trials) == 1 else 's'} {numbers}{control}: {seeds}"

@@ -15,7 +15,9 @@ from search.findings import confirmed
 from search.record.events import Event, Kind
 from search.record.header import Header
 from search.record.reading import header_of
-from search.record.trials import CONFIRMATION, LEFT, State, Trials, replayed
+from search.record.state import State
+from search.record.trial import CONFIRMATION
+from search.record.trials import LEFT, Trials, replayed
 from search.tracking.store import connect
 
 STATUS = {

@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from search.record.events import InMLflow
 from search.record.record import Record
 from search.settings import masked
 from search.tracking.runs import Runs
@@ -68,14 +68,10 @@ class Tracker:
         return done
 
     @property
-    def place(self) -> dict[str, Any]:
-        """Where the runs are: `tracking_uri`, `experiment_id`, `parent_run_id`; empty ids before the first flush."""
+    def place(self) -> InMLflow:
+        """Where the runs are; without ids before the first flush."""
         runs = self._projection
-        return {
-            "tracking_uri": masked(self._uri),
-            "experiment_id": runs.experiment_id if runs else None,
-            "parent_run_id": runs.parent if runs else None,
-        }
+        return InMLflow(masked(self._uri), runs.experiment_id if runs else None, runs.parent if runs else None)
 
     def _loop(self) -> None:
         with Record(self._path) as record:

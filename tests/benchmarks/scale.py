@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from search.record.events import EpochReport
 from search.record.record import FILE, Record
 from search.settings import Settings
 from search.storage.checkpoints import Retention, Shelf
@@ -61,7 +62,7 @@ def played(folder: Path, trials: int, concurrent: int, sampler: str, study: str 
             retention.added(name)
             value = 0.5 + 0.4 * draw.random()
             goes_on = search.report(
-                number, epoch + 1, {"val_accuracy": value}, seconds=0.1, checkpoint=name, sha256="0", size=1
+                number, EpochReport(epoch + 1, {"val_accuracy": value}, 0.1, checkpoint=name, sha256="0", bytes=1)
             )
             retention.sweep(search.trials)
             search.trials.running()

@@ -26,10 +26,12 @@ from search.findings.optuna_export import write_study
 from search.findings.sections import course, hyperparameters, stopping
 from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
+from search.record.events import Confirming, EpochReport, Finished, InMLflow
 from search.record.header import Process
 from search.record.reading import header_of
 from search.record.record import FILE, Record, read
-from search.record.trials import CONFIRMATION, State, Trial
+from search.record.state import State
+from search.record.trial import CONFIRMATION, Trial
 from search.session.prepare import prepare
 from search.session.resume import More, recalled, something_left
 from search.settings import Settings
@@ -62,7 +64,9 @@ def play(search: Search, value: Callable[[Trial], float], *, seconds: float = 1.
 def end(search: Search, trial: Trial, value: float, *, seconds: float = 1.0) -> None:
     for epoch in range(len(trial.epochs) + 1, search.study.epochs_of(trial.point) + 1):
         metrics = {search.study.objective.metric: value}
-        search.report(trial.number, epoch, metrics, seconds=seconds, checkpoint=f"{trial.number}/{epoch}", sha256="0")
+        search.report(
+            trial.number, EpochReport(epoch, metrics, seconds, checkpoint=f"{trial.number}/{epoch}", sha256="0")
+        )
 
 
 def asked(search: Search) -> Trial:
@@ -111,7 +115,7 @@ def test_the_best_trials_and_the_first_start_point_are_trained_again_seed_by_see
 def test_a_start_point_that_is_among_the_best_is_not_doubled(simple: Study) -> None:
     search = begun(simple, Memory(), **PLAIN, sampler="grid", scheduler="none", trials=4)
     play(search, lambda trial: 1.0 - trial.point["model/depth"] / 10)
-    assert search.trials.confirming == {"trials": [0, 1], "control": 0, "seeds": 3}
+    assert search.trials.confirming == Confirming([0, 1], 0, 3)
     assert numbers(search) == [0, 1] * 3
 
 
@@ -243,7 +247,7 @@ def test_a_confirmation_without_an_end_does_not_count(simple: Study) -> None:
     first = search.trials.best()
     search.ask()
     again = asked(search)
-    search.report(again.number, 1, {"val_accuracy": 0.99}, seconds=1.0)
+    search.report(again.number, EpochReport(1, {"val_accuracy": 0.99}, 1.0))
     assert search.trials.best() is first
     search.end(again.number, State.DIVERGED, "made up")
     told = confirmed.document({}, search.trials)
@@ -318,7 +322,7 @@ def test_any_confirmed_record_can_be_derived_from_itself(
             search.confirm()
             work(search, curves, workers=workers, order=number, steps=3)
         if said:
-            search.note("finished", {"state": "interrupted", "why": "made up", "wall_s": 1.0})
+            search.note(Finished("interrupted", "made up", 1.0))
         trials += more
         told = {"reopened": True} if more else {}
         search = resumed(tiny_study, record, list(record.events), trials=trials, **told)
@@ -374,7 +378,7 @@ def timed(simple: Study, **changes: Any) -> tuple[Memory, Search]:
     search = begun(simple, record, **{**PLAIN, "sampler": "grid", "scheduler": "none", "trials": 4, **changes})
     for value in (0.5, 0.9, 0.8):
         end(search, asked(search), value, seconds=10.0)
-    search.report(asked(search).number, 1, {"val_accuracy": 0.1}, seconds=10.0)
+    search.report(asked(search).number, EpochReport(1, {"val_accuracy": 0.1}, 10.0))
     return record, search
 
 
@@ -402,7 +406,7 @@ def test_the_search_ends_so_early_that_its_confirmation_fits_into_the_time(simpl
 def test_the_clock_begins_no_confirmation_before_a_trial_is_complete(simple: Study) -> None:
     search = begun(simple, Memory(), **PLAIN, sampler="grid", scheduler="none", trials=4)
     first = asked(search)
-    search.report(first.number, 1, {"val_accuracy": 0.5}, seconds=1.0)
+    search.report(first.number, EpochReport(1, {"val_accuracy": 0.5}, 1.0))
     clock = {"began": 0.0, "deadline": 100.0, "now": 99.0}
     assert not confirmation.time_to_begin(search, 1, **clock)
     end(search, first, 0.5)
@@ -419,10 +423,10 @@ def test_what_the_search_left_behind_is_not_run_again_by_a_confirmation_that_goe
     record, search = timed(simple)
     search.confirm()
     assert (search.trials[3].state, search.trials[3].why) == (State.INTERRUPTED, "the confirmation began")
-    assert search.report(3, 2, {"val_accuracy": 1.0}, seconds=1.0) is False  # its worker hears that it has ended
+    assert search.report(3, EpochReport(2, {"val_accuracy": 1.0}, 1.0)) is False  # its worker hears that it has ended
     first = asked(search)
     assert first.confirms == 1
-    search.report(first.number, 1, {"val_accuracy": 0.5}, seconds=1.0)
+    search.report(first.number, EpochReport(1, {"val_accuracy": 0.5}, 1.0))
     search = resumed(simple, record, list(record.events), trials=4)
     assert search.again() is search.trials[first.number]
     assert search.again() is None
@@ -503,8 +507,8 @@ def test_a_finished_confirmation_has_nothing_left_but_an_interrupted_one_has(sim
         if not left:
             search = resumed(simple, record, list(record.events), trials=4)
             play(search, lambda trial: 0.6)
-        search.note("published", {"winner": "0f/4/1"})
-        search.note("finished", {"state": "done", "why": "", "wall_s": 1.0})
+        search.note(InMLflow("sqlite:///mlflow.db", "1", "ab", winner="0f/4/1"))
+        search.note(Finished("done", "", 1.0))
         assert something_left(prepared(search, record, simple)) is left
     assert something_left(prepared(search, record, simple, trials=5, reopened=True))
     assert something_left(prepared(search, record, simple, confirm=3, reopened=True))
@@ -610,12 +614,10 @@ def test_the_document_the_result_and_the_report_tell_of_it(tiny_study: Study, tm
 
 
 def test_what_is_about_to_be_confirmed_is_said_in_a_line() -> None:
-    assert confirming({"trials": [5, 2], "control": 0, "seeds": 3}) == (
+    assert confirming(Confirming([5, 2], 0, 3)) == (
         "confirming the settings of trials 5, 2, and the first start point (trial 0) as control: 3 fresh seeds each"
     )
-    assert confirming({"trials": [5], "control": None, "seeds": 1}) == (
-        "confirming the settings of trial 5: 1 fresh seed each"
-    )
+    assert confirming(Confirming([5], None, 1)) == ("confirming the settings of trial 5: 1 fresh seed each")
 
 
 def test_optunas_file_has_a_confirmation_as_a_trial_that_taught_nothing(tiny_study: Study, tmp_path: Path) -> None:
@@ -637,13 +639,13 @@ def test_mlflow_shows_what_the_clock_left_behind_as_killed_through_every_batch(s
     record, search = timed(simple, **more)
     search.confirm()
     first = asked(search)
-    search.note("finished", {"state": "interrupted", "why": "made up", "wall_s": 1.0})
+    search.note(Finished("interrupted", "made up", 1.0))
     search = resumed(simple, record, list(record.events), trials=4)
     assert search.again() is not None
     search.restart(search.trials[first.number], None)
     end(search, search.trials[first.number], 0.7)
     play(search, lambda trial: 0.6 + trial.number / 1000)
-    search.note("finished", {"state": "done", "why": "", "wall_s": 1.0})
+    search.note(Finished("done", "", 1.0))
     for size in (1, 7, len(record.events)):
         uri = f"sqlite:///{tmp_path / f'{size}.db'}"
         runs = Runs(uri, record.events[:1])

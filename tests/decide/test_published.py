@@ -20,8 +20,8 @@ import spaces
 from search.decide import replay
 from search.decide.search import Search
 from search.errors import BadInput
-from search.record.events import Event
-from search.record.trials import State
+from search.record.events import EpochReport, Event
+from search.record.state import State
 from search.session.prepare import adapted, prepare, to_search
 from search.session.resume import more_by_command
 from search.settings import Settings
@@ -106,7 +106,7 @@ def play(study: Study, moves: Sequence[tuple[int, float]], others: int) -> tuple
             continue
         trial = search.trials[number % first if number < 0 else first + number]
         if trial.state is State.RUNNING:
-            search.report(trial.number, len(trial.epochs) + 1, {"val_accuracy": value}, seconds=1.0)
+            search.report(trial.number, EpochReport(len(trial.epochs) + 1, {"val_accuracy": value}, 1.0))
     return search, record.events
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.decide.replay import differences
-from search.record.events import Event
+from search.record.events import Event, Finished
 from spaces.study import Study
 from tests.simulated import Curves, Memory, begun, resumed, work
 
@@ -22,7 +22,7 @@ def recorded(study: Study, *, ends: float, losses: float, seed: int, **changes: 
     work(begun(study, record, **changes), curves, workers=2, steps=25)
     again = resumed(study, record, list(record.events))
     work(again, curves, workers=2, order=1)
-    again.note("finished", {"state": "done", "why": "", "wall_s": 1.0})
+    again.note(Finished("done", "", 1.0))
     return record.events
 
 
@@ -53,7 +53,7 @@ def test_any_record_can_be_derived_from_itself(
     for number, (steps, said) in enumerate(sessions):
         work(search, curves, workers=workers, order=order + number, steps=steps)
         if said:  # stopped, not killed
-            search.note("finished", {"state": "interrupted", "why": "made up", "wall_s": 1.0})
+            search.note(Finished("interrupted", "made up", 1.0))
         search = resumed(tiny_study, record, list(record.events), trials=6 + number)
     work(search, curves, workers=workers, order=order)
     assert differences(record.events, tiny_study) == []

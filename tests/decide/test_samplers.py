@@ -23,7 +23,8 @@ from search.decide.samplers import SAMPLERS
 from search.decide.samplers.grid import grid
 from search.decide.samplers.optuna_sampler import MODEL_TRIALS, MOST_SHOWN, OptunaSampler, tpe
 from search.decide.samplers.sampler import Sampler
-from search.record.trials import State
+from search.record.events import EpochReport
+from search.record.state import State
 from spaces.space import Config, Range, Space, SpaceError, Value
 from spaces.study import Choice, Float, Int, Objective, Published, Study, config_of
 from tests.simulated import Memory, begun
@@ -301,7 +302,7 @@ def test_tpe_with_early_stopping_finds_better_points_than_random_draws(tiny_stud
             for epoch in range(1, 10):
                 noise = random.Random(f"{trial.number} {epoch}").gauss(0, 0.02)
                 if not search.report(
-                    trial.number, epoch, {"val_accuracy": (1 - far) * (1 - 0.5**epoch) + noise}, seconds=1.0
+                    trial.number, EpochReport(epoch, {"val_accuracy": (1 - far) * (1 - 0.5**epoch) + noise}, 1.0)
                 ):
                     break
         return min(sum((float(v) - 0.7) ** 2 for v in trial.point.values()) for trial in search.trials.ranking()[:3])
@@ -547,11 +548,11 @@ def test_proposals_are_the_same_whatever_a_published_setting_shows_and_however_i
         search = begun(study, Memory(), sampler=name, scheduler="none", trials=8)
         assert search.ask() is search.trials[0]
         for epoch, value in enumerate(shown, start=1):
-            search.report(0, epoch, {"val_accuracy": value}, seconds=1.0)
+            search.report(0, EpochReport(epoch, {"val_accuracy": value}, 1.0))
         if state is not None:
             search.end(0, state, "made up")
         while (trial := search.ask()) is not None:
             for epoch in range(1, 10):
-                search.report(trial.number, epoch, {"val_accuracy": trial.number / 10}, seconds=1.0)
+                search.report(trial.number, EpochReport(epoch, {"val_accuracy": trial.number / 10}, 1.0))
         proposals.append([trial.point for trial in search.trials])
     assert proposals[0] == proposals[1] == proposals[2]

@@ -16,18 +16,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.decide.replay import differences
+from search.decide.rules import Rules
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import FAILURES_IN_A_ROW, RETRIES, Search
 from search.findings.summary import summarize
 from search.findings.tables import leaderboard
-from search.record.events import Event
+from search.record.events import EpochReport, Event, Finished, WinnerTested
 from search.record.record import FILE, Record, read
-from search.record.trials import State, Trial, Trials, replayed
+from search.record.state import State
+from search.record.trial import Trial
+from search.record.trials import Trials, replayed
 from search.storage import lock
 from spaces.study import Objective, Study
 from tests import simulated
-from tests.simulated import Curves, Memory, begun, first_event
+from tests.simulated import Curves, Memory, begun, first_event, note
 
 Outcome = float | None | State
 """What an epoch gives: a value, no value at all, or the end of the trial."""
@@ -46,8 +49,7 @@ def searching(study: Study, record: Record, past: Sequence[Event] = (), **change
         record,
         SAMPLERS[setting["sampler"]](study, setting["seed"]),
         SCHEDULERS[setting["scheduler"]](study),
-        seed=setting["seed"],
-        trials=setting["trials"],
+        Rules(seed=setting["seed"], trials=setting["trials"]),
         past=past,
     )
 
@@ -65,7 +67,7 @@ def ask(search: Search) -> Trial:
 
 
 def report(search: Search, trial: int, epoch: int, value: float) -> bool:
-    return search.report(trial, epoch, {"val_accuracy": value, "val_loss": 1.0}, seconds=1.0, place=PLACE)
+    return search.report(trial, EpochReport(epoch, {"val_accuracy": value, "val_loss": 1.0}, 1.0, **PLACE))
 
 
 def work(search: Search, trial: Trial, curve: Curve) -> None:
@@ -76,7 +78,7 @@ def work(search: Search, trial: Trial, curve: Curve) -> None:
         if isinstance(outcome, State):
             return search.end(trial.number, outcome, "made up")
         metrics = {"val_loss": 1.0} | ({} if outcome is None else {"val_accuracy": outcome})
-        if not search.report(trial.number, epoch, metrics, seconds=1.0, place=PLACE):
+        if not search.report(trial.number, EpochReport(epoch, metrics, 1.0, **PLACE)):
             return None
     return None
 
@@ -257,7 +259,7 @@ def test_a_value_that_is_not_finite_ends_the_trial_as_diverged(value: float, epo
 
 def test_a_missing_metric_fails_the_trial_and_those_there_are_are_named(search: Search) -> None:
     ask(search)
-    assert not search.report(0, 1, {"val_loss": 0.3, "accuracy": 0.9}, seconds=1.0)
+    assert not search.report(0, EpochReport(1, {"val_loss": 0.3, "accuracy": 0.9}, 1.0))
     assert search.trials[0].state is State.FAILED
     assert search.trials[0].why == (
         "epoch 1 lacks the metric val_accuracy; reported were: accuracy, val_loss; yield it, or set the objective"
@@ -267,9 +269,9 @@ def test_a_missing_metric_fails_the_trial_and_those_there_are_are_named(search: 
 
 
 def test_a_record_with_a_missing_metric_can_be_read_and_summarized(search: Search, tmp_path: Path) -> None:
-    search.note("search", first_event(search.study)[2])
+    note(search, "search", first_event(search.study)[2])
     ask(search)
-    search.report(0, 1, {"val_loss": 0.3}, seconds=1.0, place=PLACE)
+    search.report(0, EpochReport(1, {"val_loss": 0.3}, 1.0, **PLACE))
     assert summarize(tmp_path)["trials"] == {"failed": 1}
     (row,) = leaderboard(read(tmp_path / FILE))
     assert row["value"] is None
@@ -293,7 +295,9 @@ def test_an_epoch_that_is_known_changes_no_value_and_no_decision(search: Search)
 def test_an_epoch_that_comes_again_tells_where_its_checkpoint_is_now(search: Search) -> None:
     ask(search)
     for name in ("first", "second"):
-        search.report(0, 1, {"val_accuracy": 0.5}, seconds=1.0, checkpoint=name, sha256=f"of {name}", size=len(name))
+        search.report(
+            0, EpochReport(1, {"val_accuracy": 0.5}, 1.0, checkpoint=name, sha256=f"of {name}", bytes=len(name))
+        )
     row = search.trials[0].epochs[0]
     assert (row.checkpoint, row.sha256, row.bytes, row.seconds) == ("second", "of second", 6, 1.0)
 
@@ -361,9 +365,10 @@ def test_the_order_of_ends_counts_not_that_of_numbers(search: Search) -> None:
 
 def test_a_note_changes_nothing_but_the_record(search: Search) -> None:
     ask(search)
-    search.note("tested", {"test_accuracy": 0.9}, trial=0)
+    tested = WinnerTested(trial=0, epoch=1, test_accuracy=0.9, test_loss=0.4, images=100)
+    search.note(tested, 0)
     event = list(search.record.events())[-1]
-    assert (event.kind, event.trial, dict(event.body)) == ("tested", 0, {"test_accuracy": 0.9})
+    assert (event.kind, event.trial, WinnerTested.of(event)) == ("tested", 0, tested)
     assert search.trials[0].state is State.RUNNING
 
 
@@ -444,7 +449,7 @@ def test_the_ranking_holds_for_any_mixture_of_trials(told: list[tuple[State, lis
 
 
 def test_summaries_count_states_epochs_and_seconds(search: Search, tmp_path: Path) -> None:
-    search.note("search", first_event(search.study)[2])
+    note(search, "search", first_event(search.study)[2])
     for _ in range(6):
         ask(search)
     for epoch in range(1, 10):
@@ -453,7 +458,7 @@ def test_summaries_count_states_epochs_and_seconds(search: Search, tmp_path: Pat
     report(search, 1, 1, math.nan)
     search.end(3, State.FAILED, "RuntimeError: made up")
     search.end(4, State.OUT_OF_MEMORY, "made up")
-    search.note("finished", {"state": "done", "why": "", "wall_s": 30.0})
+    search.note(Finished("done", "", 30.0))
     summary = summarize(tmp_path)
     assert summary["trials"] == {
         "complete": 1,
@@ -474,37 +479,37 @@ def test_summaries_count_states_epochs_and_seconds(search: Search, tmp_path: Pat
 
 
 def test_a_summary_without_any_result_has_no_best(search: Search, tmp_path: Path) -> None:
-    search.note("search", first_event(search.study)[2])
+    note(search, "search", first_event(search.study)[2])
     search.end(ask(search).number, State.FAILED, "made up")
     summary = summarize(tmp_path)
     assert summary["best"] is None
 
 
 def test_a_search_is_running_as_long_as_its_lock_is_held(search: Search, tmp_path: Path) -> None:
-    search.note("search", first_event(search.study)[2])
+    note(search, "search", first_event(search.study)[2])
     assert summarize(tmp_path)["state"] == "interrupted"
     with lock.held(tmp_path):
         assert summarize(tmp_path)["state"] == "running"
     assert summarize(tmp_path)["state"] == "interrupted"
-    search.note("finished", {"state": "done", "why": "", "wall_s": 30.0})
+    search.note(Finished("done", "", 30.0))
     with lock.held(tmp_path):  # by `sync`, or by the last moments of the search itself
         assert summarize(tmp_path)["state"] == "done"
 
 
 def test_the_test_metrics_are_those_of_the_best_trial_only(search: Search, tmp_path: Path) -> None:
-    search.note("search", first_event(search.study)[2])
+    note(search, "search", first_event(search.study)[2])
     for number in range(2):
         work(search, ask(search), lambda config, epoch, number=number: 0.5 + number / 10)  # type: ignore[misc]
-    search.note("tested", {"trial": 0, "epoch": 1, "test_accuracy": 0.4, "images": 100}, trial=0)
+    search.note(WinnerTested(0, 1, 0.4, 1.0, 100), 0)
     assert summarize(tmp_path)["best"]["test_accuracy"] is None
-    search.note("tested", {"trial": 1, "epoch": 1, "test_accuracy": 0.6, "images": 100}, trial=1)
+    search.note(WinnerTested(1, 1, 0.6, 1.0, 100), 1)
     assert summarize(tmp_path)["best"]["test_accuracy"] == 0.6
 
 
 def test_the_leaderboard_has_every_trial_the_best_first_and_failures_with_their_reason(
     search: Search, tmp_path: Path
 ) -> None:
-    search.note("search", first_event(search.study)[2])
+    note(search, "search", first_event(search.study)[2])
     drive(search, made_up)
     rows = leaderboard(read(tmp_path / FILE))
     assert sorted(row["trial"] for row in rows) == list(range(12))
@@ -625,7 +630,7 @@ def test_a_process_that_goes_on_hopes_again(search: Search) -> None:
     for _ in range(FAILURES_IN_A_ROW):
         search.end(ask(search).number, State.FAILED, "made up")
     assert search.hopeless()
-    search.note("resumed", {"trials": 12})
+    note(search, "resumed", {"trials": 12})
     assert not search.hopeless()
     for _ in range(FAILURES_IN_A_ROW):
         assert not search.hopeless()

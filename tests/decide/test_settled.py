@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from search.decide.replay import differences
 from search.decide.search import Search
 from search.decide.settled import CAUTION, REPEATS, WINDOW, expected_gain
-from search.record.trials import State
+from search.record.events import EpochReport
+from search.record.state import State
 from spaces.study import Choice, Float, Objective, Study
 from tests.simulated import Memory, begun, resumed
 
@@ -34,7 +35,7 @@ def train(search: Search, worth: Worth) -> None:
     while (trial := search.ask()) is not None:
         for epoch in range(1, 10):
             value = worth(search, trial.number)
-            if not search.report(trial.number, epoch, {"val_accuracy": value}, seconds=1.0):
+            if not search.report(trial.number, EpochReport(epoch, {"val_accuracy": value}, 1.0)):
                 break
 
 
@@ -59,11 +60,11 @@ def test_a_search_whose_proposals_are_all_worse_ends_and_says_by_how_much(tiny_s
     _, search = searched(tiny_study, noisy(0.01))
     told = search.trials.settled
     assert told is not None
-    assert told["expected_gain"] < told["spread"]
+    assert told.expected_gain < told.spread
     repeats = [trial for trial in search.trials if trial.repeats is not None]
     assert [trial.repeats for trial in repeats] == [0] * REPEATS
     values = [search.trials[0].best_value(tiny_study.objective), *(t.best_value(tiny_study.objective) for t in repeats)]
-    assert told["spread"] == pytest.approx(CAUTION * statistics.stdev(values))
+    assert told.spread == pytest.approx(CAUTION * statistics.stdev(values))
     assert len(search.trials) == len(tiny_study.start) + REPEATS + WINDOW
 
 
@@ -107,7 +108,7 @@ def test_killed_anywhere_it_ends_as_it_would_have_and_is_replayed(cut: int, spre
         search.restart(trial, row)
         for epoch in range(len(trial.epochs) + 1, 10):
             if not search.report(
-                trial.number, epoch, {"val_accuracy": noisy(spread)(search, trial.number)}, seconds=1.0
+                trial.number, EpochReport(epoch, {"val_accuracy": noisy(spread)(search, trial.number)}, 1.0)
             ):
                 break
     train(search, noisy(spread))
@@ -128,7 +129,7 @@ def test_least_is_best_mirrors_most_is_best(mode: str, tiny_study: Study) -> Non
     study = replace(tiny_study, objective=Objective("val_accuracy", mode))
     _, search = searched(study, lambda search, number: sign * noisy(0.01)(search, number), sampler="random")
     assert search.trials.settled is not None
-    assert search.trials.settled["expected_gain"] >= 0
+    assert search.trials.settled.expected_gain >= 0
 
 
 def test_with_a_confirmation_that_begins_where_the_search_is_settled(tiny_study: Study) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from search.engine import shared_data
 from search.engine.worker import Task, reports, stack_file
-from search.record.trials import State
+from search.record.state import State
 from search.storage import checkpoints
 from search.storage.checkpoints import Shelf
 from trainables.data import Data

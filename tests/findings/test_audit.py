@@ -16,7 +16,8 @@ from search.findings import audit, report
 from search.findings.intervals import share_interval
 from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
-from search.record.trials import State
+from search.record.events import EpochReport
+from search.record.state import State
 from search.settings import Settings
 from spaces.study import Study
 from tests.simulated import Curves, Memory, begun, kept, work
@@ -27,7 +28,7 @@ def trained(search: Search, values: list[float]) -> None:
     trial = search.ask()
     assert trial is not None
     for epoch, value in enumerate(values, start=1):
-        if not search.report(trial.number, epoch, {"val_accuracy": value}, seconds=1.0):
+        if not search.report(trial.number, EpochReport(epoch, {"val_accuracy": value}, 1.0)):
             break
 
 

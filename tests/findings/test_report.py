@@ -32,8 +32,11 @@ from search.findings.predictions import Predictions
 from search.findings.sections import hyperparameters, limits, mistakes, start_points, stopping
 from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
+from search.record.events import EpochReport, Finished, WinnerTested
 from search.record.record import FILE, Record, read
-from search.record.trials import State, Trial, Trials
+from search.record.state import State
+from search.record.trial import Trial
+from search.record.trials import Trials
 from search.session.winner import measure_winner
 from search.storage import checkpoints
 from search.tracking import tracker
@@ -61,7 +64,7 @@ def searched(folder: Path, study: Study, *, ends: float = 0.06, seed: int = 0, *
     """A finished search with made-up curves."""
     search = begun(folder, study, **changes)
     work(search, Curves(seed, ends), workers=2)
-    search.note("finished", {"state": "done", "why": "", "wall_s": 12.0})
+    search.note(Finished("done", "", 12.0))
     return search
 
 
@@ -76,8 +79,7 @@ def left_behind(search: Search, folder: Path, labels: Sequence[int], predicted: 
         best.number, row.number, split, torch.tensor(predicted), torch.linspace(0.5, 1, len(labels))
     )
     predictions.write(folder, kept)
-    told = {"trial": best.number, "epoch": row.number, "test_loss": 0.1}
-    search.note("tested", {**told, "test_accuracy": kept.accuracy, "images": len(labels)}, best.number)
+    search.note(WinnerTested(best.number, row.number, kept.accuracy, 0.1, len(labels)), best.number)
     return kept
 
 
@@ -189,7 +191,7 @@ def test_whatever_is_written_in_a_record_is_shown_and_never_run(tiny_study: Stud
     work(search, Curves(0, ends=0.0))
     search.end(search.trials[0].number, State.FAILED, HOSTILE)
     left_behind(search, tmp_path / "s", [0, 1, 1, 0], [0, 1, 0, 1])
-    search.note("finished", {"state": "failed", "why": HOSTILE, "wall_s": 1.0})
+    search.note(Finished("failed", HOSTILE, 1.0))
     markup = page(tmp_path / "s")
     assert "script" not in parsed(markup).tags
     assert "<script" not in markup
@@ -217,8 +219,8 @@ def test_a_search_of_any_age_has_a_report(steps: int, tiny_study: Study, tmp_pat
 def test_a_search_without_any_finite_value_has_a_report(tiny_study: Study, tmp_path: Path) -> None:
     search = begun(tmp_path / "s", tiny_study, trials=3)
     while (trial := search.ask()) is not None:
-        search.report(trial.number, 1, {"val_accuracy": math.nan}, seconds=1.0)
-    search.note("finished", {"state": "failed", "why": "none of 3 trials has a result", "wall_s": 1.0})
+        search.report(trial.number, EpochReport(1, {"val_accuracy": math.nan}, 1.0))
+    search.note(Finished("failed", "none of 3 trials has a result", 1.0))
     told = text(page(tmp_path / "s"))
     assert "no trial has a finite value" in told
     assert "Only 0 trials reached epoch 1" in told
@@ -525,7 +527,7 @@ def measured(folder: Path, study: Study, data: Data, opened: list[int]) -> tuple
     assert trial is not None
     (folder / "checkpoints").mkdir()
     written = checkpoints.shelf(folder).write(0, 1, classifier(folder, data))
-    search.report(0, 1, {"val_accuracy": 0.5}, seconds=1.0, checkpoint=written.name, sha256=written.sha256)
+    search.report(0, EpochReport(1, {"val_accuracy": 0.5}, 1.0, checkpoint=written.name, sha256=written.sha256))
     return search, trial, source, folder
 
 
@@ -599,7 +601,7 @@ def grid(values: Mapping[tuple[Any, int], float], mode: str = "max") -> tuple[Sp
 
 
 def report_row(epoch: int, metrics: dict[str, float]) -> Any:
-    from search.record.trials import EpochRow
+    from search.record.trial import EpochRow
 
     return EpochRow(epoch, metrics, 1.0, None, None, 0, 0.0)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from search.decide.rules import Rules
 from search.decide.schedulers import SCHEDULERS
 from search.decide.schedulers.scheduler import Decision
 from search.forecast.plan import plan, text
@@ -32,7 +33,8 @@ ROOT = Path(__file__).parents[2]
 
 def told(study: Study, scheduler: str | Callable[[Study], Any] = "asha", **changes: Any) -> list[Course]:
     make = SCHEDULERS[scheduler] if isinstance(scheduler, str) else scheduler
-    return simulate(Scenario(study, make, **{"trials": 12, "concurrent": 2, "seed": 0, **changes}))
+    ruled = {"seed": 0, "trials": 12, **{name: changes.pop(name) for name in ("seed", "trials") if name in changes}}
+    return simulate(Scenario(study, make, **{"rules": Rules(**ruled), "concurrent": 2, **changes}))
 
 
 def between(values: list[float]) -> tuple[float, float]:

@@ -18,11 +18,12 @@ import spaces
 from search.decide import replay
 from search.errors import BadInput, EnvironmentFault
 from search.prepared import Prepared
-from search.record.events import Event
+from search.record.events import Event, Finished, InMLflow
 from search.record.header import Process
 from search.record.reading import header_of, spent
 from search.record.record import FILE, Record, read, salvage
-from search.record.trials import State, replayed
+from search.record.state import State
+from search.record.trials import replayed
 from search.session.prepare import prepare
 from search.session.resume import (
     More,
@@ -219,7 +220,7 @@ def test_trials_that_ran_when_a_process_left_are_interrupted_until_another_goes_
     work(search, Curves(0, ends=0.0), workers=2, steps=5)
     running = [trial.number for trial in search.trials.running()]
     record.now += 5
-    search.note("finished", {"state": "interrupted", "why": "stopped by SIGINT", "wall_s": 5.0})
+    search.note(Finished("interrupted", "stopped by SIGINT", 5.0))
     left = replayed(record.events, tiny_study.objective)
     assert left.counts() == {"interrupted": 2}
     assert [(left[n].why, left[n].ended) for n in running] == [("stopped by SIGINT", 1005.0)] * 2
@@ -286,8 +287,11 @@ def prepared(study: Study, events: Sequence[Event], *, trials: int, limit: float
     return Prepared(study, options, None, None, replace(header_of(events), trials=trials), tuple(events))  # type: ignore[arg-type]
 
 
-def finished(state: str, why: str = "") -> tuple[str, dict[str, Any]]:
-    return "finished", {"state": state, "why": why, "wall_s": 1.0}
+PUBLISHED = InMLflow("sqlite:///mlflow.db", "1", "ab")
+
+
+def finished(state: str, why: str = "") -> Finished:
+    return Finished(state, why, 1.0)
 
 
 def test_a_finished_search_has_nothing_left_until_it_is_given_more_trials(tiny_study: Study) -> None:
@@ -295,8 +299,8 @@ def test_a_finished_search_has_nothing_left_until_it_is_given_more_trials(tiny_s
     search = begun(tiny_study, record, trials=3)
     work(search, Curves(0))
     assert something_left(prepared(tiny_study, record.events, trials=3)), "its end is still to come"
-    search.note("published", {})
-    search.note(*finished("done"))
+    search.note(PUBLISHED)
+    search.note(finished("done"))
     assert not something_left(prepared(tiny_study, record.events, trials=3))
     assert something_left(prepared(tiny_study, record.events, trials=4))
 
@@ -306,8 +310,8 @@ def test_a_search_whose_time_was_up_has_nothing_left_until_it_is_given_more_time
     search = begun(tiny_study, record, trials=3, time_budget=60.0)
     work(search, Curves(0, ends=0.0), steps=5)
     record.now += 50
-    search.note("published", {})
-    search.note(*finished("done", "the time budget is spent"))
+    search.note(PUBLISHED)
+    search.note(finished("done", "the time budget is spent"))
     assert not something_left(prepared(tiny_study, record.events, trials=3, limit=60.0))
     assert something_left(prepared(tiny_study, record.events, trials=3, limit=120.0))
     assert something_left(prepared(tiny_study, record.events, trials=3))
@@ -318,7 +322,7 @@ def test_a_search_that_did_not_come_to_its_end_has_that_left(state: str, tiny_st
     record = Memory()
     search = begun(tiny_study, record, trials=3)
     work(search, Curves(0))
-    search.note(*finished(state))
+    search.note(finished(state))
     assert something_left(prepared(tiny_study, record.events, trials=3))
 
 
@@ -326,8 +330,8 @@ def test_a_search_that_was_resumed_and_killed_has_its_end_left(tiny_study: Study
     record = Memory()
     search = begun(tiny_study, record, trials=3)
     work(search, Curves(0))
-    search.note("published", {})
-    search.note(*finished("done"))
+    search.note(PUBLISHED)
+    search.note(finished("done"))
     resumed(tiny_study, record, record.events[:], trials=3)
     assert something_left(prepared(tiny_study, record.events, trials=3))
 
@@ -336,7 +340,7 @@ def test_a_search_whose_winner_is_not_published_has_that_left(tiny_study: Study)
     record = Memory()
     search = begun(tiny_study, record, trials=3)
     work(search, Curves(0))
-    search.note(*finished("done"))  # MLflow did not answer
+    search.note(finished("done"))  # MLflow did not answer
     assert something_left(prepared(tiny_study, record.events, trials=3))
 
 
@@ -344,12 +348,12 @@ def test_a_search_that_was_given_more_and_kept_its_winner_has_nothing_left(tiny_
     record = Memory()
     search = begun(tiny_study, record, trials=3)
     work(search, Curves(0))
-    search.note("published", {"winner": "0f/0/9"})
-    search.note(*finished("done"))
+    search.note(replace(PUBLISHED, winner="0f/0/9"))
+    search.note(finished("done"))
     search = resumed(tiny_study, record, record.events[:], trials=4)
     work(search, Curves(0))
-    search.note("published", {"winner": "0f/0/9"})  # each process says it, also where it finds it done
-    search.note(*finished("done"))
+    search.note(replace(PUBLISHED, winner="0f/0/9"))  # each process says it, also where it finds it done
+    search.note(finished("done"))
     assert not something_left(prepared(tiny_study, record.events, trials=4))
 
 

@@ -159,20 +159,20 @@ def test_of_two_processes_that_both_take_a_search_for_theirs_one_goes_on_and_the
             patch.setenv("XDG_CACHE_HOME", str(place / who))
             pulled(runs)
             records[who] = mirror.record(runs_folder(runs) / "tiny-1")
-        told, out = ["search"], set()
+        told, out = [], set()
         for number, who in enumerate(turns):
             if who in out:
                 continue
             try:
-                records[who].append((f"{who}{number}", None, {"by": who}))
-                told.append(f"{who}{number}")
+                records[who].append(("published", None, {"by": who, "turn": number}))
+                told.append({"by": who, "turn": number})
             except NameInUse:
                 out.add(who)
         for record in records.values():
             record.close()
         patch.setenv("XDG_CACHE_HOME", str(place / "c"))
-        assert [row[2] for row in pulled(runs)] == told
-        assert len({word[0] for word in told[1:]}) <= 1, "two processes wrote one record"
+        assert [json.loads(row[4]) for row in pulled(runs)[1:]] == told
+        assert len({each["by"] for each in told}) <= 1, "two processes wrote one record"
         assert out == {who for who in turns if turns and who != turns[0]}
         storage._link.cache_clear()
 

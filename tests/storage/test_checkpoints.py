@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from search.errors import EnvironmentFault
 from search.record.events import Event
-from search.record.trials import State, Trials
+from search.record.state import State
+from search.record.trials import Trials
 from search.storage.checkpoints import FULL, Retention, Shelf, bytes_under, digest, newest, verified
 from spaces.study import Objective
 
@@ -178,7 +179,7 @@ class Told:
         self._apply("ended", trial, {"state": state, "why": ""})
 
     def finished(self) -> None:
-        self._apply("finished", None, {"state": "interrupted", "why": "stopped by SIGINT"})
+        self._apply("finished", None, {"state": "interrupted", "why": "stopped by SIGINT", "wall_s": 1.0})
 
     def resumed(self) -> None:
         self._apply("resumed", None, {})

@@ -8,15 +8,17 @@ import time
 import pytest
 from rich.console import Console
 
+from search.decide.rules import Rules
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
 from search.findings import text
 from search.findings.summary import summarize
+from search.record.events import EpochReport
 from search.record.record import Record
-from search.record.trials import State
+from search.record.state import State
 from search.terminal import messages, screen
-from tests.simulated import kept
+from tests.simulated import kept, note
 
 
 @pytest.fixture
@@ -27,16 +29,15 @@ def search(tiny_study, tmp_path):
         Record(tmp_path / "record.db", create=True),
         SAMPLERS["random"](tiny_study, 0),
         SCHEDULERS["none"](tiny_study),
-        seed=0,
-        trials=9,
+        Rules(seed=0, trials=9),
     )
-    made.note("search", {})
+    note(made, "search", {})
     for _ in range(3):
         made.ask()
     for epoch in range(1, tiny_study.epochs + 1):
-        made.report(0, epoch, {"val_accuracy": 0.5 + epoch / 100}, seconds=1.0)
-    made.report(1, 1, {"val_accuracy": math.nan}, seconds=1.0)
-    made.report(2, 1, {"val_accuracy": 0.25}, seconds=1.0)
+        made.report(0, EpochReport(epoch, {"val_accuracy": 0.5 + epoch / 100}, 1.0))
+    made.report(1, EpochReport(1, {"val_accuracy": math.nan}, 1.0))
+    made.report(2, EpochReport(1, {"val_accuracy": 0.25}, 1.0))
     yield made
     made.record.close()
 
@@ -67,7 +68,7 @@ def test_lines_tell_each_end_once_and_none_of_an_earlier_process(search, capsys)
     for _ in range(2):
         search.ask()
     for epoch in range(1, search.study.epochs + 1):
-        search.report(3, epoch, {"val_accuracy": 0.7 + epoch / 100}, seconds=1.0)
+        search.report(3, EpochReport(epoch, {"val_accuracy": 0.7 + epoch / 100}, 1.0))
     search.end(4, State.FAILED, "made up")
     lines.tick()
     lines.tick()

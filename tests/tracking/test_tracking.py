@@ -49,7 +49,7 @@ def test_a_trial_of_many_hyperparameters_loses_none_of_them(tmp_path):
         record.append(("search", None, header(**{**SHOWN, "fixed": fixed})))
         record.append(("asked", 0, {"point": {"train/lr": 0.1}, "origin": "sampler"}))
     place = tracked(path, f"sqlite:///{tmp_path}/mlflow.db")
-    runs = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db").search_runs([place["experiment_id"]])
+    runs = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db").search_runs([place.experiment_id])
     (child,) = (run for run in runs if "search.trial" in run.data.tags)
     assert child.data.params == {"train/lr": "0.1", **{name: str(value) for name, value in fixed.items()}}
 
@@ -92,7 +92,7 @@ def test_what_is_recorded_is_what_mlflow_shows(tmp_path, store):
     with Record(tmp_path / "record.db", create=True) as record:
         record.append(*story())
     place = tracked(tmp_path / "record.db", store)
-    shown, count = everything(store, place["experiment_id"])
+    shown, count = everything(store, place.experiment_id)
     assert count == 3
     assert {number: shown[number] for number in EXPECTED} == EXPECTED
     assert shown["parent"][0] == "FINISHED"
@@ -106,7 +106,7 @@ def test_a_tracker_that_starts_over_adopts_the_runs_there_are(tmp_path, store, c
         tracked(tmp_path / "record.db", store)
         record.append(*events[cut:])
     place = tracked(tmp_path / "record.db", store)
-    shown, count = everything(store, place["experiment_id"])
+    shown, count = everything(store, place.experiment_id)
     assert count == 3, "a run was doubled"
     assert {number: shown[number] for number in EXPECTED} == EXPECTED
 
@@ -126,7 +126,7 @@ def test_a_server_that_is_away_costs_one_warning_and_no_time(tmp_path):
 
 def runs_of(uri, place):
     """Parent run and child runs by number, and how many runs there are in all."""
-    runs = MlflowClient(tracking_uri=uri).search_runs([place["experiment_id"]])
+    runs = MlflowClient(tracking_uri=uri).search_runs([place.experiment_id])
     by_number = {run.data.tags.get("search.trial", "parent"): run for run in runs}
     return by_number.pop("parent"), by_number, len(runs)
 
@@ -155,7 +155,7 @@ def test_the_parent_says_how_much_of_the_record_is_written(tmp_path, store):
             record.append(event)
     place = tracked(tmp_path / "record.db", store)
     parent, _, _ = runs_of(store, place)
-    assert parent.info.run_id == place["parent_run_id"]
+    assert parent.info.run_id == place.parent_run_id
     assert parent.data.tags["search.cursor"] == str(len(list(story())))
 
 
@@ -203,7 +203,7 @@ def test_trials_and_search_are_killed_when_a_process_leaves_and_run_again_when_a
     parent, children, count = runs_of(store, place)
     assert states(children) == {"0": ("FINISHED", "complete"), "1": ("KILLED", "stopped")}
     assert states({"": parent}) == {"": ("FINISHED", "done")}
-    shown, _ = everything(store, place["experiment_id"])
+    shown, _ = everything(store, place.experiment_id)
     assert {number: shown[number] for number in EXPECTED} == EXPECTED
     assert count == 3
 
@@ -239,7 +239,7 @@ def test_runs_that_tell_more_than_a_record_that_was_cut_back_are_written_anew(tm
     assert parent.data.tags["search.cursor"] == "4"
     assert states(children) == {"0": ("RUNNING", None), "1": ("RUNNING", None)}
     assert count == 3
-    shown, _ = everything(store, place["experiment_id"])
+    shown, _ = everything(store, place.experiment_id)
     assert shown["0"][1] == {"val_accuracy": [(1, 0.6)]}
 
 
@@ -253,7 +253,7 @@ def test_runs_are_written_anew_also_if_the_cut_record_has_grown_again_since(tmp_
     other = {**events[4][2], "metrics": {"val_accuracy": 0.65}}
     cut_back(path, [*events[:4], ("resumed", None, {"pid": 2}), again, ("epoch", 0, other)])
     place = tracked(path, store)
-    shown, count = everything(store, place["experiment_id"])
+    shown, count = everything(store, place.experiment_id)
     assert shown["0"][1] == {"val_accuracy": [(1, 0.6), (2, 0.65)]}
     assert count == 3
 
@@ -267,10 +267,10 @@ def test_a_run_that_an_unanswered_call_has_doubled_is_removed(kind, tmp_path, st
         parent, children, _ = runs_of(store, place)
         like = parent if kind == "parent" else children["0"]
         tags = {name: value for name, value in like.data.tags.items() if name != "search.cursor"}
-        MlflowClient(tracking_uri=store).create_run(place["experiment_id"], tags=tags)
+        MlflowClient(tracking_uri=store).create_run(place.experiment_id, tags=tags)
         record.append(*events[5:])
     place = tracked(path, store)
-    shown, count = everything(store, place["experiment_id"])
+    shown, count = everything(store, place.experiment_id)
     assert count == 3
     assert {number: shown[number] for number in EXPECTED} == EXPECTED
     assert shown["parent"][0] == "FINISHED"
@@ -286,7 +286,7 @@ def test_runs_that_were_deleted_with_the_store_are_written_again(tmp_path, store
         (tmp_path / "mlflow.db").unlink(missing_ok=True)
         subprocess.run([sys.executable, "-c", code, str(path), store], check=True, timeout=100, capture_output=True)
     place = tracked(path, store)
-    shown, count = everything(store, place["experiment_id"])
+    shown, count = everything(store, place.experiment_id)
     assert {number: shown[number] for number in EXPECTED} == EXPECTED
     assert count == 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from search.decide.samplers.sampler import identity
-from search.record.trials import State
+from search.record.state import State
 from spaces.space import Choice, Config, Float, Space, SpaceError, Value
 from spaces.study import Study
 

@@ -14,9 +14,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.decide.extrapolation import raised
+from search.decide.extrapolation import extrapolate
 from search.decide.samplers.sampler import identity
-from search.record.trials import WORTHLESS, State
+from search.record.state import WORTHLESS, State
 from spaces.space import Choice, Config, Int, Range, Value
 from spaces.study import Study
 
@@ -108,7 +108,7 @@ class OptunaSampler:
 
     def seen(self, number: int) -> list[FrozenTrial]:
         """What Optuna is shown when trial `number` is proposed; hopeless points as pruned, all others as complete."""
-        values = raised(self._curves, self._rungs) if number % 2 else self._at_one_rung()
+        values = extrapolate(self._curves, self._rungs) if number % 2 else self._at_one_rung()
         shown = []
         for earlier in self._worth_showing(values):
             trial = self._trials[earlier]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from search.record.trials import State
+from search.record.state import State
 from spaces.space import Config, Value
 
 

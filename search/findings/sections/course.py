@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from search.findings.figures import course as figures
 from search.findings.snapshot import Snapshot
-from search.record.trials import WORTHLESS, State, Trial
+from search.record.state import WORTHLESS, State
+from search.record.trial import Trial
 
 
 @dataclass(frozen=True)

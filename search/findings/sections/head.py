@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from search.findings.snapshot import Accuracy, Snapshot
 from search.findings.summary import summary_of
-from search.record.trials import State
+from search.record.state import State
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from search.findings.sections.hyperparameters import axis_of
 from search.findings.snapshot import Snapshot
 from search.findings.text import short
-from search.record.trials import State
+from search.record.state import State
 from spaces.space import Choice
 
 EDGE = 0.05

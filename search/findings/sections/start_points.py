@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.findings.snapshot import Accuracy, Snapshot
-from search.record.trials import Trial
+from search.record.trial import Trial
 
 
 @dataclass(frozen=True)

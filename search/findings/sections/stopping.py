@@ -9,7 +9,7 @@ from typing import Any
 
 from search.findings import audit
 from search.findings.snapshot import Snapshot
-from search.record.trials import State
+from search.record.state import State
 
 
 @dataclass(frozen=True)

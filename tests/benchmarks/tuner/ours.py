@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from search.decide.rules import Rules
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
-from search.record.events import Event
+from search.record.events import EpochReport, Event
 from spaces.space import Value
 from spaces.study import Study
 from tests.benchmarks.tuner.simulation import Job
@@ -52,11 +53,13 @@ class _Memory:
 
 
 class Ours:
-    """A `Search` by `sampler` and `scheduler`, as `search/engine.py` drives it."""
+    """A `Search` by `sampler` and `scheduler`, as `search/engine` drives it."""
 
     def __init__(self, study: Study, *, seed: int) -> None:
         sampler = SAMPLERS[study.sampler](study, seed)
-        self.search = Search(study, _Memory(), sampler, SCHEDULERS[study.scheduler](study), seed=seed, trials=NO_END)
+        self.search = Search(
+            study, _Memory(), sampler, SCHEDULERS[study.scheduler](study), Rules(seed=seed, trials=NO_END)
+        )
 
     def ask(self) -> Job | None:
         """See `Tuner.ask`."""
@@ -65,4 +68,4 @@ class Ours:
 
     def report(self, trial: int, epoch: int, value: float) -> bool:
         """See `Tuner.report`."""
-        return self.search.report(trial, epoch, {"val_accuracy": value}, seconds=0.0)
+        return self.search.report(trial, EpochReport(epoch, {"val_accuracy": value}, 0.0))

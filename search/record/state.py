@@ -1,0 +1,30 @@
+"""How a trial stands, or ended."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """How a trial stands, or ended."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    """Reached the full budget."""
+    STOPPED = "stopped"
+    """The scheduler saw no promise in it."""
+    DIVERGED = "diverged"
+    """Its loss was no longer finite."""
+    OUT_OF_MEMORY = "out of memory"
+    FAILED = "failed"
+    """Its code raised an error or yielded what it must not, or its process died again and again."""
+    TIMED_OUT = "timed out"
+    """It reported nothing for too long, twice."""
+    PREEMPTED = "preempted"
+    """Its nodes were taken away more often than it was worth trying again."""
+    INTERRUPTED = "interrupted"
+    """The search was left before the trial ended: time was up, or it was stopped. It goes on if the search does."""
+
+
+WORTHLESS = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
+"""Ends after which a trial is not ranked, whatever it showed before."""
