@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy")
 ROOT = Path(__file__).parents[1]
+LARGEST_STUDY = 10**7
+"""Bytes of the largest file that is taken for a study."""
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Here Ray tells a job what it was given."""
 
@@ -31,14 +34,32 @@ def versions() -> dict[str, str]:
 
 def code(study: str) -> dict[str, Any]:
     """Versions, platform, commit and digests of all code that trains `study`: a name, or the path of its file."""
-    file = Path(study)
     return {
         "versions": versions(),
         "platform": platform.platform(),
         "commit": commit(),
         "code": code_digest(),
-        "study_code": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None,
+        "study_code": _digest_of_study(study),
     }
+
+
+def _digest_of_study(path: str) -> str | None:
+    """SHA-256 of the study file at `path`; None if there is no such file, or one that is no study's.
+
+    The path may be one that a record names: a pipe, or a file without end, is not waited for.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return None
+    with open(descriptor, "rb", buffering=0) as file:
+        told = os.fstat(descriptor)
+        if not stat.S_ISREG(told.st_mode) or told.st_size > LARGEST_STUDY:
+            return None
+        try:
+            return hashlib.sha256(file.read(LARGEST_STUDY) or b"").hexdigest()
+        except OSError:
+            return None
 
 
 def code_digest() -> str:

@@ -51,7 +51,7 @@ def load(name: str) -> Study:
 
     Raises UnknownStudy if there is none, SpaceError (a ValueError) for one that cannot be searched.
     """
-    if name.endswith(".py") or "/" in name:
+    if is_file(name):
         return _load_file(Path(name))
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
@@ -63,7 +63,12 @@ def load(name: str) -> Study:
 
 def source(name: str) -> str:
     """What `load` finds the study by from any working folder: its name, or the absolute path of its file."""
-    return str(Path(name).resolve()) if name.endswith(".py") or "/" in name else name
+    return str(Path(name).resolve()) if is_file(name) else name
+
+
+def is_file(name: str) -> bool:
+    """Whether a study called `name` is one of a user's in a file of that path, and not one of ours."""
+    return name.endswith(".py") or "/" in name
 
 
 def users_modules() -> list[ModuleType]:

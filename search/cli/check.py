@@ -81,7 +81,7 @@ def sync(name: str, runs: Path) -> None:
     folder = find_search(name, runs)
     display = screen.for_stderr(quiet=False)
     on_signals()
-    with going_on(folder, lambda events: More(), command_line(), display) as prepared:
+    with going_on(folder, lambda events: More(), command_line(), display, to_train=False) as prepared:
         if not run.sync(prepared, folder, display):
             raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
     click.echo(f"{name}: MLflow has all of the record")
@@ -91,12 +91,17 @@ def sync(name: str, runs: Path) -> None:
 @click.argument("name", required=False)
 @RUNS
 @click.option("--repair", is_flag=True, help="Mend what can be mended, from the record.")
+@click.option(
+    "--study",
+    type=click.Path(path_type=Path),
+    help="With --repair: the search's own study file, whose code may run to train a lost checkpoint again.",
+)
 @JSON
 @DEBUG
-def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
+def doctor(name: str | None, runs: Path, repair: bool, study: Path | None, as_json: bool) -> None:
     """Examine this machine; or a search: do its record, decisions, checkpoints and MLflow runs agree?"""
     findings = []
-    with _examined(name, runs, repair=repair) as examined:
+    with _examined(name, runs, repair=repair, study=study) as examined:
         for finding in examined:
             repaired = finding.repair() if repair and not finding.well and finding.repair else ""
             findings.append({"what": finding.what, "well": finding.well, "seen": finding.seen, "repaired": repaired})
@@ -113,10 +118,9 @@ def doctor(name: str | None, runs: Path, repair: bool, as_json: bool) -> None:
 
 
 @contextmanager
-def _examined(name: str | None, runs: Path, *, repair: bool) -> Iterator[Iterator[Finding]]:
+def _examined(name: str | None, runs: Path, *, repair: bool, study: Path | None) -> Iterator[Iterator[Finding]]:
     """What is found of this machine, or of the search `name`, which is held inside if it may be mended."""
     from search.session import doctor
-    from search.session.resume import tracking_uri
     from search.settings import Settings, check_name, from_environment
     from search.storage import lock, mirror
     from search.storage.bucket import shown
@@ -133,4 +137,4 @@ def _examined(name: str | None, runs: Path, *, repair: bool) -> Iterator[Iterato
     if repair:
         on_signals()
     with lock.held(folder) if repair else nullcontext():
-        yield doctor.search(folder, tracking_uri(folder), running=running)
+        yield doctor.search(folder, running=running, study=study)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import spaces
 from search import provenance
 from search.decide import replay
 from search.engine import places, ray_session
@@ -20,6 +22,7 @@ from search.record.record import FILE, read, salvage
 from search.record.state import State
 from search.record.trial import EpochRow, Trial
 from search.record.trials import replayed
+from search.session.mlflow_address import address_of
 from search.session.reproduce import remake
 from search.session.resume import More, closing_event, drift, recalled, recorded_study
 from search.settings import Settings, masked
@@ -109,11 +112,13 @@ def _gpus() -> str:
 # A search
 
 
-def search(folder: Path, uri: str, *, running: bool) -> Iterator[Finding]:
+def search(folder: Path, *, running: bool, study: Path | None = None) -> Iterator[Finding]:
     """Whether record, decisions, checkpoints and MLflow's runs of the search in `folder` tell the same.
 
-    Of a `running` search, differences that its process is about to settle are no fault. What the caller repairs between
-    two findings is seen by the next; of a record that stays damaged nothing more can be said.
+    To find out writes nothing and runs no code of the search's author. A repair may have to train: that it does only if
+    the study is one of ours, or `study` is its file. Of a `running` search, differences that its process is about to
+    settle are no fault. What the caller repairs between two findings is seen by the next; of a record that stays
+    damaged nothing more can be said.
     """
     yield from _record(folder, running=running)
     try:
@@ -122,8 +127,8 @@ def search(folder: Path, uri: str, *, running: bool) -> Iterator[Finding]:
         return
     yield _tried("decisions", lambda: _decisions(events))
     yield _code(header_of(events))
-    yield _checkpoints(folder, events, running=running)
-    yield _runs(uri, read(folder / FILE), running=running)
+    yield _checkpoints(folder, events, running=running, study=study)
+    yield _runs(folder, read(folder / FILE), running=running)
 
 
 def _record(folder: Path, *, running: bool) -> Iterator[Finding]:
@@ -172,7 +177,7 @@ def _code(header: Header) -> Finding:
     return Finding("code", True, "; ".join([*changed, otherwise]) if changed else "as when the search began")
 
 
-def _checkpoints(folder: Path, events: Sequence[Event], *, running: bool) -> Finding:
+def _checkpoints(folder: Path, events: Sequence[Event], *, running: bool, study: Path | None) -> Finding:
     """Whether the checkpoints that are needed are whole, and no others are there."""
     trials, shelf = replayed(events, objective_of(events)), checkpoints.shelf(folder)
     needed = set(checkpoints.needed(trials))
@@ -196,11 +201,17 @@ def _checkpoints(folder: Path, events: Sequence[Event], *, running: bool) -> Fin
     if len(ahead) > len(trials.running()) + 1:
         faults.append(f"{len(ahead)} are of epochs that the record does not know, so it has lost its end")
     well = not faults and present <= needed
-    return Finding("checkpoints", well, "; ".join([seen, *faults]), lambda: _tidied(folder, events, gone))
+    return Finding("checkpoints", well, "; ".join([seen, *faults]), lambda: _tidied(folder, events, gone, study))
 
 
-def _tidied(folder: Path, events: Sequence[Event], gone: Sequence[tuple[Trial, EpochRow]]) -> str:
-    """Train what is `gone` of ended trials again, and remove what nobody needs."""
+def _tidied(folder: Path, events: Sequence[Event], gone: Sequence[tuple[Trial, EpochRow]], study: Path | None) -> str:
+    """Train what is `gone` of ended trials again, and remove what nobody needs. Raises EnvironmentFault."""
+    source = header_of(events).source
+    if gone and spaces.is_file(source) and (study is None or str(study.resolve()) != source):
+        raise EnvironmentFault(
+            f"the checkpoint of trial {gone[0][0].number} has to be trained again, which runs the code in {source}; "
+            f"if you trust it, add --study {shlex.quote(source)}"
+        )
     for trial, row in gone:
         _trained_again(folder, events, trial, row)
     trials = replayed(read(folder / FILE), objective_of(events))
@@ -211,27 +222,32 @@ def _tidied(folder: Path, events: Sequence[Event], gone: Sequence[tuple[Trial, E
 
 def _trained_again(folder: Path, events: Sequence[Event], trial: Trial, row: EpochRow) -> None:
     """Make the lost checkpoint of an ended trial once more. Raises EnvironmentFault if it comes out otherwise."""
-    prepared = recalled(folder, events, More(), "", Silent())
+    prepared = recalled(folder, events, More(), "", Silent(), to_report=False)
     written = remake(prepared, trial.number, row.number, checkpoints.shelf(folder))
     repeated = Repeated(row.number, True, written.name, written.sha256, written.bytes)
     with mirror.record(folder) as record:
         record.append(repeated.entry(trial.number))
 
 
-def _runs(uri: str, events: Sequence[Event], *, running: bool) -> Finding:
+def _runs(folder: Path, events: Sequence[Event], *, running: bool) -> Finding:
     """Whether MLflow shows what is recorded."""
+    told: list[str] = []
+    try:
+        uri = address_of(folder, header_of(events).tracking_uri, told.append)
+    except EnvironmentFault as fault:
+        return Finding("mlflow", False, str(fault))
     differences = _unwritten(uri, events)
     if running:
         return Finding("mlflow", True, f"{len(differences)} differences, which a running search may have")
     trials = len(replayed(events, objective_of(events)))
-    seen = "; ".join(differences[:5]) or f"one parent and {trials} children, values and statuses as recorded"
-    return Finding("mlflow", not differences, seen, lambda: _rewritten(uri, events))
+    seen = differences[:5] or [f"one parent and {trials} children, values and statuses as recorded"]
+    return Finding("mlflow", not differences, "; ".join([*seen, *told]), lambda: _rewritten(uri, events))
 
 
 def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
     try:
-        store.probe(uri)
-        return disagreements(uri, events)
+        with store.reader(uri) as client:
+            return disagreements(client, events)
     except Exception as error:
         return [masked(" ".join(str(error).split()))[:300]]
 
@@ -244,6 +260,6 @@ def _rewritten(uri: str, events: Sequence[Event]) -> str:
             raise
         except Exception as error:
             raise EnvironmentFault(f"MLflow did not take the runs: {masked(str(error))[:300]}") from error
-        if not disagreements(uri, events):
+        if not disagreements(store.connect(uri), events):
             return "the runs were deleted and written anew" if anew else "what was missing or wrong was written again"
     raise EnvironmentFault("MLflow shows other runs than were written to it")

@@ -103,7 +103,7 @@ def reproduce(folder: Path, number: int | None, command: str, display: Display) 
     events = read(folder / FILE)
     trials = replayed(events, objective_of(events))
     trial = _asked_for(trials, number, folder.name)
-    prepared = recalled(folder, events, More(), command, display)
+    prepared = recalled(folder, events, More(), command, display, to_report=False)
     rows: list[dict[str, float]] = []
     try:
         with closing(_again(prepared, trial)) as epochs:

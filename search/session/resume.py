@@ -20,6 +20,7 @@ from search.record.reading import finished, header_of, objective_of, spent
 from search.record.record import FILE, read
 from search.record.state import State
 from search.record.trials import replayed
+from search.session.mlflow_address import address_of
 from search.session.prepare import adapted, check_confirm, prepare, surroundings, to_search
 from search.settings import Settings, from_environment, masked
 from search.signals import ending_seconds
@@ -81,15 +82,18 @@ def going_on(
     command: str,
     display: Display,
     given: Mapping[str, str] | None = None,
+    *,
+    to_train: bool = True,
 ) -> Iterator[Prepared]:
     """The search in `folder`, locked, for `session.run` to go on with; `more` sees its events. Raises SearchError.
 
     `given` are the paths of study (`source`) and `data` as they are today, where the recorded ones were those of a job.
+    `to_train` as for `recalled`.
     """
     with lock.held(folder, display.say):
         mirror.pull(folder, holding=True)
         events = read(folder / FILE)
-        yield recalled(folder, events, more(events), command, display, given)
+        yield recalled(folder, events, more(events), command, display, given, to_train=to_train)
 
 
 def recalled(
@@ -99,17 +103,23 @@ def recalled(
     command: str,
     display: Display,
     given: Mapping[str, str] | None = None,
+    *,
+    to_train: bool = True,
+    to_report: bool = True,
 ) -> Prepared:
     """The search in `folder`, checked like a new one. Call it with the search's lock held.
 
-    The study is the recorded one, whatever its file says today; only the trainable is imported. More trials come
+    The study is the recorded one, whatever its file says today; only the trainable is imported, and that only
+    `to_train`. With `to_report` its runs in MLflow will be written, at an address that is the user's. More trials come
     without a limit of time, unless more time is given too. A search that was confirmed and is given more trials or
     time is reopened: what its search proper left goes on, and then a confirmation follows of what is best by then, in
     which the runs that a setting has had count. Raises EnvironmentFault if the data are not the recorded
     ones, BadInput if the trainable cannot be found.
     """
     header = header_of(events).changed(given or {})
-    study = recorded_study(header)
+    if to_train and spaces.is_file(header.source) and header.source != (given or {}).get("source"):
+        display.say(f"running the code in {header.source}, which the record names")
+    study = recorded_study(header, to_train=to_train)
     total, limit = header.trials + (more.trials or 0), header.time_budget
     if more.seconds is not None:
         limit = more.seconds + (limit if limit is not None else spent(events))
@@ -120,7 +130,7 @@ def recalled(
     if confirm is None and more.confirm_seeds is not None:
         raise BadInput("--confirm-seeds says how often --confirm trains a setting again; give --confirm too")
     check_confirm(confirm, total)
-    uri = tracking_uri(folder, events)
+    uri = address_of(folder, header.tracking_uri, display.say) if to_report else None
     data, there = header.data, header.data_dir
     if data is None and there and there in header.where and not os.environ.get("SEARCH_DATA_DIR"):
         data = there  # it was found there by a variable that is no longer set
@@ -162,7 +172,7 @@ def recalled(
         "time_budget": limit,
         "trial_timeout": settings.trial_timeout,
         "checkpoint_budget": settings.checkpoint_budget,
-        "tracking_uri": masked(uri),
+        "tracking_uri": masked(uri) if uri else header.tracking_uri,
         "confirm": confirm,
         "confirm_seeds": confirm_seeds,
         "resume_command": command,
@@ -177,26 +187,6 @@ def recalled(
 
 def _none(config: Mapping[str, Any], data: Any, *, resume: Path | None = None) -> Iterator[Epoch]:
     raise AssertionError("a study that is only looked at cannot be trained")
-
-
-def tracking_uri(folder: Path, events: Sequence[Event] = ()) -> str:
-    """Where the search in `folder` reports to: MLFLOW_TRACKING_URI, else what it recorded, else the store beside it.
-
-    Raises EnvironmentFault if the recorded address had a password, which is not recorded.
-    """
-    given = from_environment()["tracking_uri"]
-    try:
-        recorded = header_of(events or read(folder / FILE)).tracking_uri
-    except EnvironmentFault:  # a damaged record, as the doctor meets it
-        recorded = Settings(runs=folder.parent).tracking
-    uri: str = given or recorded
-    if uri.startswith("sqlite:///") and bucket.of(folder) and not Path(uri.removeprefix("sqlite:///")).exists():
-        uri = Settings(runs=folder.parent).tracking  # that was another machine's; here the runs are written anew
-    if "***" in uri:
-        raise EnvironmentFault(
-            f"the search reports to {uri}, and passwords are not recorded; set MLFLOW_TRACKING_URI to the whole address"
-        )
-    return uri
 
 
 def recorded_study(header: Header, *, to_train: bool = True) -> Study:

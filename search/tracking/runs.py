@@ -333,9 +333,12 @@ def _end_tags(state: State, why: str) -> list[Any]:
     return [RunTag("search.state", state), RunTag("search.why", why[:5000])]
 
 
-def disagreements(uri: str, events: Sequence[Event]) -> list[str]:
-    """Where the runs in MLflow at `uri` differ from `events`: missing, doubled, with another status or other values."""
-    client, first = connect(uri), header_of(events[:1])
+def disagreements(client: Any, events: Sequence[Event]) -> list[str]:
+    """Where the runs that MLflow's `client` shows differ from `events`.
+
+    They are missing or doubled, or have another status or other values.
+    """
+    first = header_of(events[:1])
     experiment = client.get_experiment_by_name(first.experiment)
     if experiment is None:
         return [f"there is no experiment {first.experiment}"]

@@ -7,13 +7,15 @@ import contextlib
 import http.client
 import logging
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +66,8 @@ def probe(uri: str) -> None:
 def _probe_file(path: Path) -> None:
     if path.is_dir():
         raise EnvironmentFault(f"MLflow's store {path} is a folder; name a file in it, such as {path}/mlflow.db")
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
-            if file.read(15) != b"SQLite format 3":
-                raise EnvironmentFault(
-                    f"MLflow's store {path} is no SQLite file; move it away or set MLFLOW_TRACKING_URI"
-                )
+    if path.exists():
+        check_file(path)
     folder = next((parent for parent in path.parents if parent.exists()), path.parent)
     try:
         # SQLite writes its journal beside the file. Asking beats os.access, which says yes to root everywhere.
@@ -80,6 +78,16 @@ def _probe_file(path: Path) -> None:
         writable = False
     if not writable:
         raise EnvironmentFault(f"MLflow's store {path} cannot be written; set MLFLOW_TRACKING_URI to another place")
+
+
+def check_file(path: Path) -> None:
+    """Raise EnvironmentFault if the file at `path` is no SQLite file; an empty one may become one."""
+    if path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(15) != b"SQLite format 3":
+                raise EnvironmentFault(
+                    f"MLflow's store {path} is no SQLite file; move it away or set MLFLOW_TRACKING_URI"
+                )
 
 
 def _probe_server(uri: str) -> None:
@@ -147,6 +155,35 @@ def connect(uri: str) -> Any:
             with contextlib.suppress(FileExistsError):  # another search was faster
                 os.link(aside, path)
     return MlflowClient(tracking_uri=uri)
+
+
+@contextlib.contextmanager
+def reader(uri: str) -> Iterator[Any]:
+    """MLflow's client for what is at `uri`, by which nothing there is written. Raises EnvironmentFault.
+
+    MLflow cannot open a SQLite file without writing to it, so it gets a copy.
+    """
+    if not uri.startswith("sqlite:///"):
+        probe(uri)
+        yield connect(uri)
+        return
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not path.is_file():
+        raise EnvironmentFault(f"there is no MLflow store at {path} yet")
+    check_file(path)
+    with tempfile.TemporaryDirectory(prefix="search-mlflow-") as folder:
+        copy = Path(folder, path.name)
+        try:
+            with (
+                contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source,
+                contextlib.closing(sqlite3.connect(copy)) as target,
+            ):
+                source.backup(target)
+        except sqlite3.Error:  # a writer has died in the middle, and SQLite would have to mend the file first
+            for file in (path, path.with_name(f"{path.name}-journal")):
+                if file.is_file():
+                    shutil.copyfile(file, copy.with_name(file.name))
+        yield connect(f"sqlite:///{copy}")
 
 
 def write_probe(uri: str) -> None:
