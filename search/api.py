@@ -13,11 +13,13 @@ from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.findings.summary import summarize
 from search.findings.tables import Table, curve_table, trial_table
 from search.findings.text import configuration
+from search.options import plain
+from search.options import read as read_options
 from search.record.events import Event
 from search.record.reading import header_of, objective_of
 from search.record.record import FILE, read
 from search.record.trials import Trials, replayed
-from search.settings import Settings, from_environment, seconds, size
+from search.settings import Settings, from_environment
 from search.signals import Interrupted, Stop
 from search.storage import checkpoints
 from search.storage.bucket import runs_folder
@@ -83,37 +85,22 @@ def run(
             "the search has to find it; write STUDY = Study(…) into a file and give its path"
         )
     settings = Settings(
+        **read_options(Settings, given),
         name=None if name is None else str(name),
         runs=runs_folder(runs),
         data=None if data is None else Path(data),
-        trials=_plain(trials),
-        epochs=_plain(epochs),
-        time_budget=None if time_budget is None else seconds(_plain(time_budget)),
-        concurrent=_plain(concurrent),
-        cpus=_plain(cpus),
-        gpus=_plain(gpus),
-        also_cpus=also_cpus,
-        seed=_plain(seed),
-        sampler=sampler,
-        scheduler=scheduler,
-        changes={key: _as_text(key, value) for key, value in (set or {}).items()},
-        stand_in=stand_in,
-        trial_timeout=None if trial_timeout is None else seconds(_plain(trial_timeout), "--trial-timeout"),
-        checkpoint_budget=None if checkpoint_budget is None else size(_plain(checkpoint_budget)),
-        confirm=_plain(confirm),
-        confirm_seeds=_plain(confirm_seeds),
-        warm_start=(warm_start,) if isinstance(warm_start, str) else tuple(warm_start),
-        audit=_plain(audit),
-        until_settled=until_settled,
-        published=published,
         command=_call(given),
         **from_environment(),
     )
+    return _searched(str(study), settings, Stop(began), resume=resume, quiet=quiet)
+
+
+def _searched(study: str, settings: Settings, stop: Stop, *, resume: bool, quiet: bool) -> Result:
     from search.session.resume import ready
 
-    stop, display = Stop(began), for_stderr(quiet=quiet)
+    display = for_stderr(quiet=quiet)
     try:
-        with stop.installed(), ready(str(study), settings, display, resume=resume) as prepared:
+        with stop.installed(), ready(study, settings, display, resume=resume) as prepared:
             from search.session import run
 
             summary, fault, _ = run.run(prepared, display, stop)
@@ -252,28 +239,12 @@ def _row(tag: str, *cells: object) -> str:
     return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
 
-def _plain(value: Any) -> Any:
-    """Python's number for one of NumPy's, which no record could hold."""
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
-
-
-def _as_text(name: str, value: Any) -> str:
-    """What `--set` would be given; `parse` reads it back as it is."""
-    value = _plain(value)
-    if not isinstance(value, (bool, int, float, str)):
-        raise BadInput(
-            f"set gives {name} a {type(value).__name__}; give a number, a truth value, a word, or a range as text: "
-            "'log(1e-4, 1e-1)', 'choice(32, 64)'"
-        )
-    return str(value)
-
-
 def _call(given: Mapping[str, Any]) -> str:
     """The call as one would write it again, with what differs from the defaults."""
     told = []
     for key, parameter in inspect.signature(run).parameters.items():
-        value = str(given[key]) if isinstance(given[key], Path) else _plain(given[key])
-        text = repr({name: _plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value)
+        value = str(given[key]) if isinstance(given[key], Path) else plain(given[key])
+        text = repr({name: plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value)
         if parameter.default is parameter.empty:
             told.append(text)
         elif text != repr(parameter.default):

@@ -1,78 +1,173 @@
-"""What the user chose for one search, checked before anything starts."""
+"""What the user chose for one search: every option is declared here once.
+
+From a declaration follow the option of the command line, the checks, what a record keeps of it, and what a search that
+goes on may be given. A new option is a field here, an argument of `search.run`, and the place where it takes effect.
+"""
 
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search.errors import BadInput
+from search.options import assignments, check, declared, names, option, seconds, size
 
 CONFIRM_SEEDS = 3
 """Fresh seeds for each setting that is confirmed, if nothing else is asked for."""
 
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
-SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+@dataclass(frozen=True)
+class Adjustable:
+    """Options that a search that goes on may be given: `trials` and `time_budget` on top of what it had, others anew.
+
+    Times are in seconds, sizes in bytes. None is the study's default, no limit, or as many as fit.
+    """
+
+    trials: int | None = option(
+        "--trials", int, "At most so many trials.", least=1, resume_help="So many trials more.", reopens=True
+    )
+    time_budget: float | None = option(
+        "--time-budget",
+        str,
+        "Wall time of the whole command: 90s, 10m, 2h.",
+        metavar="TIME",
+        read=seconds,
+        resume_help="So much time more.",
+        reopens=True,
+    )
+    concurrent: int | None = option(
+        "--concurrent",
+        int,
+        "At most so many trials at a time; as many as fit if left out.",
+        least=1,
+        resume_help="At most so many trials at a time from now on.",
+    )
+    confirm: int | None = option(
+        "--confirm",
+        int,
+        "Train the best K again on fresh seeds; the best mean of these wins.",
+        metavar="K",
+        least=1,
+        reopens=True,
+    )
+    confirm_seeds: int | None = option(
+        "--confirm-seeds",
+        int,
+        f"Fresh seeds for each of them; {CONFIRM_SEEDS}.",
+        metavar="R",
+        least=1,
+        unset=CONFIRM_SEEDS,
+        reopens=True,
+    )
+    trial_timeout: float | None = option(
+        "--trial-timeout",
+        str,
+        "A trial silent for so long is ended, and tried once more.",
+        metavar="TIME",
+        read=seconds,
+    )
+    checkpoint_budget: int | None = option(
+        "--checkpoint-budget",
+        str,
+        "Most bytes that all checkpoints together may take: 2GB.",
+        metavar="SIZE",
+        read=size,
+    )
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Budgets in trials and seconds, resources per trial, places. None means the study's default or all there is."""
+class More(Adjustable):
+    """What a search that goes on is given. Raises BadInput."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Options(Adjustable):
+    """All options that stand in a record; what is not adjustable must be the same when a search goes on."""
+
+    cpus: float = option("--cpus", float, "CPUs per trial.", default=1.0)
+    gpus: float = option("--gpus", float, "GPUs per trial; fractions share one.", default=0.0)
+    also_cpus: bool = option("--also-cpus", bool, "Let trials for which no GPU is free train on CPUs.", default=False)
+    seed: int = option("--seed", int, "All random draws come from it.", default=0, least=0)
+    audit: float = option(
+        "--audit",
+        float,
+        "Let this share of the trials that would be stopped run on, to tell what stopping costs.",
+        default=0.0,
+        metavar="SHARE",
+    )
+    until_settled: bool = option(
+        "--until-settled", bool, "End when going on would gain less than a seed decides.", default=False
+    )
+
+
+@dataclass(frozen=True)
+class Settings(Options):
+    """All that was chosen for a search: its options, where it lies, what changes its study, and of this command alone.
+
+    Raises BadInput.
+    """
 
     name: str | None = None
     runs: Path = Path("runs")
     data: Path | None = None
-    trials: int | None = None
-    epochs: int | None = None
-    time_budget: float | None = None
-    concurrent: int | None = None
-    cpus: float = 1.0
-    gpus: float = 0.0
-    also_cpus: bool = False
-    seed: int = 0
-    sampler: str | None = None
-    scheduler: str | None = None
-    changes: Mapping[str, str] = field(default_factory=dict)
-    stand_in: bool = True
+    epochs: int | None = option("--epochs", int, "Full budget of a trial.", least=1)
+    sampler: str | None = option(
+        "--sampler", str, "What proposes: tpe, random, or grid; the study's (tpe, as a rule) if left out."
+    )
+    scheduler: str | None = option(
+        "--scheduler", str, "What stops the weak: asha or none; the study's (asha, as a rule) if left out."
+    )
+    changes: Mapping[str, str] = option(
+        "--set",
+        str,
+        "Fix a hyperparameter, or search it in another range.",
+        default={},
+        metavar="NAME=VALUE",
+        read=assignments,
+    )
+    warm_start: tuple[str, ...] = option(
+        "--warm-start",
+        str,
+        "Begin with the best of the search NAME; can be given again.",
+        default=(),
+        metavar="NAME",
+        read=names,
+    )
+    published: bool = option(
+        "--published",
+        bool,
+        "Train the study's published settings first, to check what they claim.",
+        default=False,
+    )
+    stand_in: bool = option("--no-stand-in", bool, "Fail if the data cannot be had.", default=True)
+    wait_for_resources: float | None = option(
+        "--wait-for-resources",
+        str,
+        "On a cluster: wait so long for a node that can hold a trial.",
+        metavar="TIME",
+        read=seconds,
+    )
+    dry_run: bool = option(
+        "--dry-run", bool, "Check everything, say what it will take, start and write nothing.", default=False
+    )
     tracking_uri: str | None = None
     ray_address: str | None = None
-    trial_timeout: float | None = None
-    wait_for_resources: float | None = None
-    checkpoint_budget: int | None = None
-    confirm: int | None = None
-    confirm_seeds: int | None = None
-    warm_start: tuple[str, ...] = ()
-    audit: float = 0.0
-    until_settled: bool = False
-    published: bool = False
-    """Whether the study's published settings are trained, before all else."""
     command: str = ""
-    dry_run: bool = False
-    """Whether only to plan: then nothing is downloaded or written."""
 
     def __post_init__(self) -> None:
         if self.name is not None:
             check_name(self.name)
-        for option in ("trials", "epochs", "concurrent", "seed", "confirm", "confirm_seeds"):
-            value = getattr(self, option)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-                raise BadInput(f"--{option.replace('_', '-')} must be a whole number, but got {value!r}")
+        check(self)
         if self.confirm_seeds is not None and self.confirm is None:
             raise BadInput("--confirm-seeds says how often --confirm trains a setting again; give --confirm too")
-        for option in ("cpus", "gpus", "audit"):
-            value = getattr(self, option)
-            if not isinstance(value, (int, float)) or isinstance(value, bool):
-                raise BadInput(f"--{option} must be a number, but got {value!r}")
-        for option in ("trials", "epochs", "concurrent", "confirm", "confirm_seeds"):
-            value = getattr(self, option)
-            if value is not None and value < 1:
-                raise BadInput(f"--{option.replace('_', '-')} must be at least 1, but got {value}")
         if not (self.cpus >= 0 and self.gpus >= 0 and self.cpus + self.gpus > 0):  # so NaN is refused too
             raise BadInput(f"--cpus and --gpus must not be negative or both 0, but got {self.cpus:g} and {self.gpus:g}")
         if self.also_cpus and not (self.gpus > 0 and self.cpus > 0):
@@ -82,8 +177,6 @@ class Settings:
             )
         if not 0 <= self.audit <= 1:
             raise BadInput(f"--audit is a share of the trials that are stopped, 0 to 1, but got {self.audit:g}")
-        if self.seed < 0:
-            raise BadInput(f"--seed must be 0 or more, but got {self.seed}")
 
     @property
     def tracking(self) -> str:
@@ -93,28 +186,36 @@ class Settings:
         return f"sqlite:///{self.runs.resolve().parent / 'mlflow.db'}"
 
 
+ADJUSTED = tuple(name for name in declared(Adjustable) if name != "concurrent")
+"""What a process that goes on says of its options; `concurrent` is said of every process, as what it found."""
+
+
+def recorded(options: Options) -> dict[str, Any]:
+    """`options` as a record keeps them."""
+    return {
+        name: each.unset if (value := getattr(options, name)) is None else value
+        for name, each in declared(Options).items()
+    }
+
+
+def adjusted(options: Options, resumed: Mapping[str, Any]) -> Options:
+    """`options` as a process goes on that was given more, by the body of its event."""
+    return replace(options, **{name: resumed[name] for name in ADJUSTED if name in resumed})
+
+
+def again(had: Options, more: Adjustable) -> dict[str, Any]:
+    """The options of a search that had some, as a record keeps them, and goes on with `more` in their place."""
+    values = {name: getattr(had, name) for name in declared(Options)}
+    values |= {name: value for name in declared(Adjustable) if (value := getattr(more, name)) is not None}
+    if values["confirm"] is None:  # a record tells the number of seeds all the same
+        values["confirm_seeds"] = more.confirm_seeds
+    return values
+
+
 def check_name(name: str) -> None:
     """Raise BadInput unless `name` can be a folder and an MLflow run."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise BadInput(f"--name must be up to 100 letters, digits, '.', '_' and '-', but got {name[:120]!r}")
-
-
-def seconds(text: str | float, option: str = "--time-budget") -> float:
-    """Read a duration: 90, 90s, 10m, 1.5h or 1d, or a number of seconds. Raises BadInput."""
-    if isinstance(text, (int, float)) and not isinstance(text, bool) and 0 < text < math.inf:
-        return float(text)
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text) if isinstance(text, str) else None
-    if match is None or not 0 < float(match[1]) < math.inf:
-        raise BadInput(f"{option} must be a time such as 90s, 10m or 2h, but got {text!r}")
-    return float(match[1]) * UNITS[match[2] or "s"]
-
-
-def size(text: str | int) -> int:
-    """Read a number of bytes: 500KB, 200MB, 1.5GB or 1TB, in powers of 1000. Raises BadInput."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", str(text), re.IGNORECASE)
-    if match is None or not 1 <= float(match[1]) * SIZES[match[2].upper()] < math.inf:
-        raise BadInput(f"--checkpoint-budget must be a size such as 500MB or 2GB, but got {text!r}")
-    return int(float(match[1]) * SIZES[match[2].upper()])
 
 
 def nearest(kind: str, asked: str, known: list[str]) -> str:

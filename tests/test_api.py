@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -19,8 +20,10 @@ from matplotlib.figure import Figure
 import search
 from search.api import Result
 from search.errors import BadInput, EnvironmentFault, NameInUse, SearchError, SearchFailed
+from search.options import declared
 from search.record.events import EpochReport
 from search.record.record import FILE, Record, read
+from search.settings import Settings
 from search.signals import SIGNALS
 from search.storage import lock
 from spaces.study import Study
@@ -209,6 +212,19 @@ def test_a_damaged_record_is_refused(result: Result, tmp_path: Path) -> None:
     (tmp_path / "runs" / "tiny-1" / FILE).write_bytes(b"no record\n" * 20)
     with pytest.raises(EnvironmentFault, match="cannot be opened"):
         search.load("tiny-1", tmp_path / "runs")
+
+
+# What can be asked for
+
+
+def test_the_arguments_of_run_are_the_options_that_are_declared_with_their_defaults() -> None:
+    arguments = {name: each.default for name, each in inspect.signature(search.run).parameters.items()}
+    of_the_call = {"study", "name", "data", "runs", "resume", "quiet"}
+    options = {each.keyword: each.default for each in declared(Settings).values()}
+    only_commands = {"wait_for_resources", "dry_run"}
+    assert arguments.keys() - of_the_call == options.keys() - only_commands
+    for name in options.keys() - only_commands:
+        assert arguments[name] == (options[name] if options[name] != {} else None), name
 
 
 # What is refused before anything starts

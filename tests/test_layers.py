@@ -62,7 +62,8 @@ def test_imports_point_from_search_to_spaces_to_trainables(file):
 
 ROOMS = (
     ("errors",),
-    ("printable", "provenance", "settings", "signals"),
+    ("options", "printable", "provenance", "signals"),
+    ("settings",),
     ("record",),
     ("storage",),
     ("decide",),

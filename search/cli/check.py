@@ -74,7 +74,8 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
 def sync(name: str, runs: Path) -> None:
     """Write to MLflow what it lacks of a search, and register its winner if that is still to do."""
     from search.session import run
-    from search.session.resume import More, going_on
+    from search.session.resume import going_on
+    from search.settings import More
     from search.storage.runs import find_search
     from search.terminal import screen
 

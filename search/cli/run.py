@@ -10,19 +10,10 @@ from typing import Any
 import click
 
 from search.cli.clock import on_signals
-from search.cli.options import (
-    CHECKPOINT_BUDGET,
-    CONFIRM,
-    CONFIRM_SEEDS,
-    DEBUG,
-    JSON,
-    RUNS,
-    TRIAL_TIMEOUT,
-    command_line,
-    read,
-    settings_of,
-)
+from search.cli.options import DEBUG, JSON, RUNS, command_line, declared_options, settings_of
 from search.errors import BadInput, SearchError
+from search.options import read, seconds
+from search.settings import More, Settings
 
 EXAMPLES = """
 \b
@@ -41,45 +32,11 @@ EXAMPLES = """
 @click.option(
     "--data", type=click.Path(path_type=Path), help="An .npz file, an image folder, or a folder of known sets."
 )
-@click.option("--trials", type=int, help="At most so many trials.")
-@click.option("--epochs", type=int, help="Full budget of a trial.")
-@click.option("--time-budget", metavar="TIME", help="Wall time of the whole command: 90s, 10m, 2h.")
-@click.option("--concurrent", type=int, help="At most so many trials at a time; as many as fit if left out.")
-@click.option("--cpus", type=float, default=1.0, show_default=True, help="CPUs per trial.")
-@click.option("--gpus", type=float, default=0.0, show_default=True, help="GPUs per trial; fractions share one.")
-@click.option("--also-cpus", is_flag=True, help="Let trials for which no GPU is free train on CPUs.")
-@click.option("--seed", type=int, default=0, show_default=True, help="All random draws come from it.")
-@click.option("--sampler", help="What proposes: tpe, random, or grid; the study's (tpe, as a rule) if left out.")
-@click.option("--scheduler", help="What stops the weak: asha or none; the study's (asha, as a rule) if left out.")
-@click.option(
-    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter, or search it in another range."
-)
-@CONFIRM
-@CONFIRM_SEEDS
-@click.option(
-    "--warm-start", multiple=True, metavar="NAME", help="Begin with the best of the search NAME; can be given again."
-)
-@click.option(
-    "--audit",
-    type=float,
-    default=0.0,
-    show_default=True,
-    metavar="SHARE",
-    help="Let this share of the trials that would be stopped run on, to tell what stopping costs.",
-)
-@click.option("--published", is_flag=True, help="Train the study's published settings first, to check what they claim.")
-@click.option("--until-settled", is_flag=True, help="End when going on would gain less than a seed decides.")
+@declared_options(Settings)
 @click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")
-@TRIAL_TIMEOUT
-@CHECKPOINT_BUDGET
-@click.option(
-    "--wait-for-resources", metavar="TIME", help="On a cluster: wait so long for a node that can hold a trial."
-)
-@click.option("--dry-run", is_flag=True, help="Check everything, say what it will take, start and write nothing.")
 @click.option("--probe", metavar="TIME", help="How long a dry run may measure (10s); 0 measures nothing.")
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
-@click.option("--no-stand-in", is_flag=True, help="Fail if the data cannot be had.")
 @DEBUG
 def run_study(study: str, **options: Any) -> None:
     """Search STUDY: a name that `python -m search` lists, or the path of a study file."""
@@ -99,32 +56,17 @@ def run_study(study: str, **options: Any) -> None:
 @click.command(name="resume")
 @click.argument("name")
 @RUNS
-@click.option("--trials", type=int, help="So many trials more.")
-@click.option("--time-budget", metavar="TIME", help="So much time more.")
-@click.option("--concurrent", type=int, help="At most so many trials at a time from now on.")
-@CONFIRM
-@CONFIRM_SEEDS
-@TRIAL_TIMEOUT
-@CHECKPOINT_BUDGET
+@declared_options(More)
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
 @DEBUG
 def resume_search(name: str, runs: Path, **options: Any) -> None:
     """Go on with a search that was interrupted, or give a finished one more."""
-    from search.session.resume import More, going_on
-    from search.settings import seconds, size
+    from search.session.resume import going_on
     from search.storage.runs import find_search
     from search.terminal import screen
 
-    more = More(
-        trials=options["trials"],
-        seconds=read(options["time_budget"], seconds),
-        concurrent=options["concurrent"],
-        trial_timeout=read(options["trial_timeout"], seconds, "--trial-timeout"),
-        checkpoint_budget=read(options["checkpoint_budget"], size),
-        confirm=options["confirm"],
-        confirm_seeds=options["confirm_seeds"],
-    )
+    more = More(**read(More, options))
     display, stop = screen.for_stderr(quiet=options["quiet"]), on_signals()
     with going_on(find_search(name, runs), lambda events: more, command_line(), display) as prepared:
         search(prepared, display, stop, document=_indented if options["as_json"] else None)
@@ -143,11 +85,11 @@ def _indented(result: dict[str, Any]) -> str:
 
 def probe_seconds(text: str | None, *, dry_run: bool) -> float | None:
     """How long to measure, None if it was not said. Raises BadInput unless it is for a dry run."""
-    from search.settings import seconds
-
     if text is not None and not dry_run:
         raise BadInput("--probe is for --dry-run, which measures; a search is not held up by it")
-    return 0.0 if text in ("0", "0s") else read(text, seconds, "--probe")
+    if text is None:
+        return None
+    return 0.0 if text in ("0", "0s") else seconds(text, "--probe")
 
 
 def _plan(prepared: Any, stop: Any, probe: float | None, *, as_json: bool) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from search.decide import settled
-from search.decide.rules import Rules
 from search.decide.samplers import SAMPLERS
 from search.decide.samplers.sampler import Sampler
 from search.decide.schedulers import SCHEDULERS
@@ -43,6 +42,7 @@ from search.record.trial import (
     setting_of,
 )
 from search.record.trials import Trials
+from search.settings import CONFIRM_SEEDS, Options, adjusted
 from search.signals import uninterrupted
 from spaces.study import Study, config_of
 
@@ -82,7 +82,18 @@ class Search:
     Events of an earlier run of the same record, passed as `past`, put sampler, scheduler and trials into the state they
     had; a note of `resumed` then puts the trials that were running first in line.
 
-    `rules` are those that the search began with; what it was given since is in `past`.
+    `rules` are the options that the search began with; what it was given since is in `past`. All that is drawn follows
+    from `seed`. So many `trials` are asked for, confirmations not counted.
+
+    With `confirm` the search proper is followed by a confirmation: the best so many settings, and the first start point
+    as their control, are trained again in full, each from so many fresh seeds (`confirm_seeds`), as trials that no
+    scheduler stops and no sampler hears of.
+
+    Where the scheduler would stop a trial, one whose point was given goes on all the same, and so does the share
+    `audit` (0 to 1) of the others, drawn by seed and number.
+
+    With `until_settled` the search proper ends, before its budgets are spent, when `settled.verdict` says so; the
+    repeats that this takes are trials that no scheduler stops and no sampler hears of.
     """
 
     def __init__(
@@ -91,7 +102,7 @@ class Search:
         record: Events,
         sampler: Sampler,
         scheduler: Scheduler,
-        rules: Rules,
+        rules: Options,
         *,
         past: Sequence[Event] = (),
     ) -> None:
@@ -109,7 +120,7 @@ class Search:
     def of(cls, header: Header, study: Study, record: Events, *, past: Sequence[Event] = ()) -> Search:
         """The search of `study` that `header` describes, with sampler and scheduler made afresh."""
         sampler, scheduler = SAMPLERS[header.sampler](study, header.seed), SCHEDULERS[header.scheduler](study)
-        return cls(study, record, sampler, scheduler, Rules.of(header), past=past)
+        return cls(study, record, sampler, scheduler, header, past=past)
 
     def again(self) -> Trial | None:
         """A trial that waits for another worker, or None; `restart` then tells from where it goes on."""
@@ -140,7 +151,7 @@ class Search:
         """A new trial of the search proper."""
         number = len(self.trials)
         asked = number - self.trials.confirmations
-        if asked >= self.rules.trials or self._settled():
+        if asked >= (self.rules.trials or self.study.trials) or self._settled():
             return None
         published, start = self.study.published, self.study.start
         again = settled.to_repeat(self.trials) if self.rules.until_settled else None
@@ -189,7 +200,7 @@ class Search:
         if not best:
             return None
         control = best.get(setting_of(config_of(self.study.start[0]))) if self.study.start else None
-        return Confirming(list(best.values())[: self.rules.confirm], control, self.rules.confirm_seeds)
+        return Confirming(list(best.values())[: self.rules.confirm], control, self.rules.confirm_seeds or CONFIRM_SEEDS)
 
     def restart(self, trial: Trial, row: EpochRow | None) -> None:
         """Write down that a worker gets `trial` again and goes on after the epoch `row`, or from the start if None."""
@@ -313,7 +324,7 @@ class Search:
         elif event.kind == Kind.CONFIRMING:
             self._waiting = [number for number in self._waiting if self.trials[number].confirms is not None]
         elif event.kind == Kind.RESUMED:
-            self.rules = self.rules.changed(event.body)
+            self.rules = adjusted(self.rules, event.body)
             self._waiting = [trial.number for trial in self.trials.running()]
             self._ends.clear()  # what made the trials fail may have been mended
 

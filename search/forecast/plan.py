@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from search.decide.rules import Rules
 from search.decide.schedulers import SCHEDULERS
 from search.engine import places
 from search.findings.text import clock, setting
@@ -84,7 +83,7 @@ def _scenario(prepared: Prepared, concurrent: int, seconds: Seconds | None) -> S
         prepared.study,
         SCHEDULERS[header.scheduler],
         # On made-up values it would settle at random.
-        replace(Rules.of(header), until_settled=False),
+        replace(header, until_settled=False),
         concurrent,
         seconds=seconds or Seconds(),
         limit=_left(prepared),

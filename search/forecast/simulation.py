@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search.decide.confirmation import time_to_begin
-from search.decide.rules import Rules
 from search.decide.schedulers.scheduler import Scheduler
 from search.decide.search import Search
 from search.forecast.points import key
 from search.record.events import Entry, EpochReport, Event, Kind
 from search.record.state import State
+from search.settings import Options
 from search.signals import ending_seconds
 from spaces.space import Config, Value
 from spaces.study import Study
@@ -66,11 +66,16 @@ class Scenario:
 
     study: Study
     scheduler: Callable[[Study], Scheduler]
-    rules: Rules
+    rules: Options
     concurrent: int
     seconds: Seconds = field(default_factory=Seconds)
     limit: float | None = None
     past: Sequence[Event] = ()
+
+    @property
+    def trials(self) -> int:
+        """How many trials the search asks for at most."""
+        return self.rules.trials or self.study.trials
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class _Simulation:
         self._worth: dict[int, float] = {}
         study, past, rules = scenario.study, scenario.past, scenario.rules
         self._events = len(past)
-        goes_on = [Event(len(past) + 1, 0.0, Kind.RESUMED, None, {"trials": rules.trials})] if past else []
+        goes_on = [Event(len(past) + 1, 0.0, Kind.RESUMED, None, {"trials": scenario.trials})] if past else []
         self._search = Search(study, self, self, scenario.scheduler(study), rules, past=[*past, *goes_on])
 
     def course(self) -> Course:
@@ -140,7 +145,7 @@ class _Simulation:
         if working:
             busy += sum(max(0.0, stop - began) for _, _, began in working)
             now = stop
-        out_of_time = bool(working) or (now >= stop and len(trials.searched) < scenario.rules.trials)
+        out_of_time = bool(working) or (now >= stop and len(trials.searched) < scenario.trials)
         return Course(len(trials), trials.epochs - before, max(now, begin) + ending, busy, out_of_time)
 
     def _begin(self) -> int | None:
@@ -167,7 +172,7 @@ class _Simulation:
     def _value(self, number: int) -> float:
         if number not in self._worth:
             proposed = self._search.trials[number].proposed
-            learned = self._learned * number / self._scenario.rules.trials if proposed else self._hinted
+            learned = self._learned * number / self._scenario.trials if proposed else self._hinted
             self._worth[number] = self._chance.gauss(0, 1) + learned
         return self._sign * (self._worth[number] + self._noise * self._chance.gauss(0, 1))
 

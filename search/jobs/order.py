@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import BadInput
+from search.options import declared
 from search.settings import Settings
 
 FILE = "search-order.json"
 """The order, in the folder that travels."""
 OF_THE_PLACE = ("runs", "tracking_uri", "ray_address", "command", "dry_run")
 """Settings that do not travel: the cluster has its own, or they are none of a search that runs there."""
-OPTIONS = {"changes": "--set", "stand_in": "--no-stand-in"}
-"""The options that are not called as their setting."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,8 @@ def arguments(settings: Settings) -> list[str]:
         value = getattr(settings, field.name)
         if field.name in OF_THE_PLACE or value == getattr(Settings(), field.name):
             continue
-        option = OPTIONS.get(field.name, f"--{field.name.replace('_', '-')}")
+        declaration = declared(Settings).get(field.name)
+        option = declaration.flag if declaration else f"--{field.name}"
         if isinstance(value, bool):
             words.append(option)
         elif isinstance(value, Mapping):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from search.settings import CONFIRM_SEEDS
+from search.options import declared
+from search.settings import Options
 from spaces.space import Config, Value
 from spaces.study import Objective
 
@@ -31,16 +32,15 @@ class Process:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
+class Header(Options):
     """What a search is and how it runs; of several processes that worked on it, as the last one ran it.
 
     `where`, `digest` (SHA-256), `classes` and `shape` (C, H, W) are of the data, `experiment` is MLflow's. `fixed` and
     `space` are the hyperparameters, those of a space as text; `definition` is the whole study, which `source` names: a
     name, or the path of a file. `job_folder` is the folder that came with a job of a cluster; study file and `data` in
-    it have another path in every job. `published` is the test accuracy to beat, as claimed. `time_budget` and
-    `trial_timeout` are in seconds, `checkpoint_budget` in bytes; None is no limit. `concurrent` is how many trials at a
-    time were asked for, None for as many as fit. `name`, `id`, `started_at` (seconds since 1970) and `process` are of a
-    search that has begun.
+    it have another path in every job. `published` is the test accuracy to beat, as claimed. The options are as asked
+    for, but for the budgets, which are what the study comes to; None is no limit. `name`, `id`, `started_at` (seconds
+    since 1970) and `process` are of a search that has begun.
     """
 
     study: str
@@ -61,24 +61,12 @@ class Header:
     published: float | None = None
     warm_start: Sequence[Mapping[str, Any]] = ()
     warm_start_from: Sequence[str] = ()
-    audit: float = 0.0
-    until_settled: bool = False
     epochs: int
     rungs: Sequence[int]
-    trials: int
-    confirm: int | None = None
-    confirm_seeds: int = CONFIRM_SEEDS
-    time_budget: float | None
-    seed: int
+    trials: int = field()  # here it is known
     sampler: str
     scheduler: str
-    cpus: float
-    gpus: float
-    also_cpus: bool = False
-    concurrent: int | None
     tracking_uri: str
-    trial_timeout: float | None
-    checkpoint_budget: int | None
     command: str
     definition: Mapping[str, Any]
     source: str
@@ -108,7 +96,9 @@ class Header:
 
     def to_plain(self) -> dict[str, Any]:
         """As a record and `--json` show it: without what is not known before a search has begun."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in NOT_ALWAYS}
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        plain = {name: value for name, value in own.items() if name not in (*declared(Options), *NOT_ALWAYS)}
+        plain |= {name: own[name] for name in declared(Options)}
         plain |= {"objective": asdict(self.objective), "concurrent": self.at_a_time}
         plain |= {name: getattr(self, name) for name in ("resume_command", "job_folder") if getattr(self, name)}
         if self.name:
@@ -122,7 +112,8 @@ class Header:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Header:
         """Read what `to_plain` gave, by this version or an earlier one. Raises TypeError if it is of no search."""
-        known = {each.name: plain[each.name] for each in fields(cls) if each.name in plain}
+        known = {name: each.unset for name, each in declared(Options).items() if each.unset is not None}
+        known |= {each.name: plain[each.name] for each in fields(cls) if each.name in plain}
         return cls(
             **{
                 **known,

@@ -24,8 +24,8 @@ from search.record.trial import EpochRow, Trial
 from search.record.trials import replayed
 from search.session.mlflow_address import address_of
 from search.session.reproduce import remake
-from search.session.resume import More, closing_event, drift, recalled, recorded_study
-from search.settings import Settings, masked
+from search.session.resume import closing_event, drift, recalled, recorded_study
+from search.settings import More, Settings, masked
 from search.storage import bucket, checkpoints, lock, mirror
 from search.terminal.console import Silent
 from search.tracking import store

@@ -39,21 +39,12 @@ from trainables.device import pick_device
 
 def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     """Check all that can be checked without Ray; writes nothing. Raises SearchError."""
-    named = adapted(name, settings)
-    study = to_search(named, settings)
+    whole = adapted(name, settings)
+    study = to_search(whole, settings)
     settings = replace(settings, sampler=study.sampler, scheduler=study.scheduler)
     trials = _trials(study, settings.trials or study.trials)
     check_confirm(settings.confirm, trials)
-    if settings.name:
-        _free(settings.runs / settings.name)
-    if not settings.name:
-        try:
-            choices.check_name(f"{study.name}-1")
-        except BadInput:
-            raise BadInput(
-                f"a search is named after its study, but {study.name!r} is not made of letters, digits, '.', '_' and "
-                "'-'; rename the file, or give --name"
-            ) from None
+    _check_name(study, settings)
     study, taken = warmed(study, settings.warm_start, settings.runs)
     for each in taken:
         display.say(f"start point from {each}")
@@ -66,9 +57,20 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
             f"trials train on processors, though this machine has {idle} GPU{'s' * (idle > 1)}; --gpus 1 gives each "
             "trial one, --gpus 0.25 a quarter"
         )
-    budget = settings.time_budget or study.time_budget
-    rungs, came = SCHEDULERS[study.scheduler](study).rungs, provenance.job_folder()
-    header = Header(
+    resolved = replace(settings, trials=trials, time_budget=settings.time_budget or study.time_budget)
+    header = replace(
+        _header(spaces.source(name), study, resolved, source, data, digest),
+        # A claim about a data set says nothing of another one.
+        published=whole.published[0].test_accuracy if _claim_holds(whole, source, settings) else None,
+        warm_start=[each.plain() for each in taken],
+    )
+    return Prepared(study, settings, source, data, header)
+
+
+def _header(path: str, study: Study, settings: Settings, source: datasets.Source, data: Data, digest: str) -> Header:
+    """What is said of a search of the study at `path`, whose budgets are those of `settings`."""
+    came = provenance.job_folder()
+    return Header(
         study=study.name,
         about=study.about,
         experiment=study.name + ("-stand-in" if source.stand_in else ""),
@@ -84,38 +86,36 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         space={key: str(range_) for key, range_ in study.ranges.items()},
         fixed=dict(study.fixed),
         start=[dict(point) for point in study.start],
-        # A claim about a data set says nothing of another one.
-        published=named.published[0].test_accuracy if _claim_holds(named, source, settings) else None,
-        warm_start=[each.plain() for each in taken],
         warm_start_from=list(settings.warm_start),
-        audit=settings.audit,
-        until_settled=settings.until_settled,
         epochs=study.epochs,
-        rungs=list(rungs),
-        trials=trials,
-        confirm=settings.confirm,
-        confirm_seeds=settings.confirm_seeds or choices.CONFIRM_SEEDS,
-        time_budget=budget,
-        seed=settings.seed,
+        rungs=list(SCHEDULERS[study.scheduler](study).rungs),
         sampler=study.sampler,
         scheduler=study.scheduler,
-        cpus=settings.cpus,
-        gpus=settings.gpus,
-        also_cpus=settings.also_cpus,
-        concurrent=settings.concurrent,
         tracking_uri=choices.masked(settings.tracking),
-        trial_timeout=settings.trial_timeout,
-        checkpoint_budget=settings.checkpoint_budget,
         command=settings.command,
         definition=to_plain(study),
-        source=spaces.source(name),
+        source=path,
         job_folder=str(came) if came else None,
         data=str(settings.data.resolve()) if settings.data else None,
         data_dir=os.environ.get("SEARCH_DATA_DIR") if settings.data is None else None,
         user=provenance.user(),
-        **provenance.code(spaces.source(name)),
+        **choices.recorded(settings),
+        **provenance.code(path),
     )
-    return Prepared(study, settings, source, data, header)
+
+
+def _check_name(study: Study, settings: Settings) -> None:
+    """Raise NameInUse if a search has the name already, BadInput if none can be made of the study's."""
+    if settings.name:
+        _free(settings.runs / settings.name)
+        return
+    try:
+        choices.check_name(f"{study.name}-1")
+    except BadInput:
+        raise BadInput(
+            f"a search is named after its study, but {study.name!r} is not made of letters, digits, '.', '_' and "
+            "'-'; rename the file, or give --name"
+        ) from None
 
 
 def _free(folder: Path) -> None:

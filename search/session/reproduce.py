@@ -17,7 +17,8 @@ from search.record.reading import objective_of
 from search.record.record import FILE, read
 from search.record.trial import Trial
 from search.record.trials import Trials, replayed
-from search.session.resume import More, recalled
+from search.session.resume import recalled
+from search.settings import More
 from search.storage import checkpoints
 from search.terminal.console import Display
 from trainables.epoch import Diverged, Epoch

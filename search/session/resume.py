@@ -6,13 +6,14 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import spaces
 from search import provenance
 from search.errors import BadInput, EnvironmentFault
+from search.options import declared
 from search.prepared import Prepared
 from search.record.events import Entry, Event, Finished, Kind
 from search.record.header import Header
@@ -22,7 +23,7 @@ from search.record.state import State
 from search.record.trials import replayed
 from search.session.mlflow_address import address_of
 from search.session.prepare import adapted, check_confirm, prepare, surroundings, to_search
-from search.settings import Settings, from_environment, masked
+from search.settings import ADJUSTED, More, Options, Settings, again, from_environment, masked, recorded
 from search.signals import ending_seconds
 from search.storage import bucket, lock, mirror
 from search.storage.runs import searches
@@ -31,25 +32,6 @@ from spaces.space import SpaceError
 from spaces.space import from_plain as range_from_plain
 from spaces.study import Study, from_plain, to_plain
 from trainables.epoch import Epoch
-
-
-@dataclass(frozen=True)
-class More:
-    """What a search is given beyond what it had: so many trials and seconds more; the rest in place of what it had."""
-
-    trials: int | None = None
-    seconds: float | None = None
-    concurrent: int | None = None
-    trial_timeout: float | None = None
-    checkpoint_budget: int | None = None
-    confirm: int | None = None
-    confirm_seeds: int | None = None
-
-    def __post_init__(self) -> None:
-        for option in ("trials", "concurrent", "confirm", "confirm_seeds"):
-            value = getattr(self, option)
-            if value is not None and value < 1:
-                raise BadInput(f"--{option.replace('_', '-')} must be at least 1, but got {value}")
 
 
 @contextmanager
@@ -116,73 +98,56 @@ def recalled(
     which the runs that a setting has had count. Raises EnvironmentFault if the data are not the recorded
     ones, BadInput if the trainable cannot be found.
     """
-    header = header_of(events).changed(given or {})
-    if to_train and spaces.is_file(header.source) and header.source != (given or {}).get("source"):
-        display.say(f"running the code in {header.source}, which the record names")
-    study = recorded_study(header, to_train=to_train)
-    total, limit = header.trials + (more.trials or 0), header.time_budget
-    if more.seconds is not None:
-        limit = more.seconds + (limit if limit is not None else spent(events))
+    before = header_of(events).changed(given or {})
+    if to_train and spaces.is_file(before.source) and before.source != (given or {}).get("source"):
+        display.say(f"running the code in {before.source}, which the record names")
+    study = recorded_study(before, to_train=to_train)
+    uri = address_of(folder, before.tracking_uri, display.say) if to_report else None
+    settings = replace(_settings_again(folder, events, before, more, command), tracking_uri=uri)
+    source, data, digest = surroundings(study, settings, display, stand_in=before.stand_in)
+    if digest != before.digest:
+        raise EnvironmentFault(
+            f"{folder.name} was searched on other data ({before.where}, SHA-256 {before.digest[:12]}…) than there is "
+            f"now ({source.where}, {digest[:12]}…); put the recorded data back, or start a new search"
+        )
+    now = provenance.code(before.source)
+    for line in drift(before, now):
+        display.warn(f"{line}; trials that go on may come out otherwise")
+    reports_to = masked(uri) if uri else before.tracking_uri
+    changed = {"tracking_uri": reports_to, "resume_command": command, **now}
+    header = replace(before, **recorded(settings), **changed)
+    changes = {**{key: getattr(header, key) for key in (*ADJUSTED, *changed)}, **(given or {})}
+    if header.confirm and any(
+        each.reopens and getattr(more, name) and getattr(header, name) != getattr(before, name)
+        for name, each in declared(More).items()
+    ):
+        changes["reopened"] = True
+    return Prepared(study, settings, source, data, header, tuple(events), changes)
+
+
+def _settings_again(folder: Path, events: Sequence[Event], header: Header, more: More, command: str) -> Settings:
+    """The settings with which the search in `folder` goes on. Raises BadInput."""
+    trials, limit = header.trials + (more.trials or 0), header.time_budget
+    if more.time_budget is not None:
+        limit = more.time_budget + (limit if limit is not None else spent(events))
     elif more.trials is not None:
         limit = None
-    before = header.confirm, header.confirm_seeds
-    confirm, confirm_seeds = more.confirm or before[0], more.confirm_seeds or before[1]
-    if confirm is None and more.confirm_seeds is not None:
-        raise BadInput("--confirm-seeds says how often --confirm trains a setting again; give --confirm too")
-    check_confirm(confirm, total)
-    uri = address_of(folder, header.tracking_uri, display.say) if to_report else None
+    options = again(header, more)
+    check_confirm(options["confirm"], trials)
     data, there = header.data, header.data_dir
     if data is None and there and there in header.where and not os.environ.get("SEARCH_DATA_DIR"):
         data = there  # it was found there by a variable that is no longer set
-    settings = Settings(
+    return Settings(
+        **{**options, "trials": trials, "time_budget": limit},
         name=folder.name,
         runs=folder.parent,
         data=Path(data) if data else None,
-        trials=total,
-        epochs=study.epochs,
-        time_budget=limit,
-        concurrent=more.concurrent or header.concurrent,
-        cpus=header.cpus,
-        gpus=header.gpus,
-        also_cpus=header.also_cpus,
-        seed=header.seed,
-        audit=header.audit,
-        until_settled=header.until_settled,
+        epochs=header.epochs,
         sampler=header.sampler,
         scheduler=header.scheduler,
-        trial_timeout=more.trial_timeout or header.trial_timeout,
-        checkpoint_budget=more.checkpoint_budget or header.checkpoint_budget,
-        confirm=confirm,
-        confirm_seeds=confirm_seeds if confirm else None,
-        tracking_uri=uri,
         ray_address=from_environment()["ray_address"],
         command=command,
     )
-    source, data_set, digest = surroundings(study, settings, display, stand_in=header.stand_in)
-    if digest != header.digest:
-        raise EnvironmentFault(
-            f"{folder.name} was searched on other data ({header.where}, SHA-256 {header.digest[:12]}…) than there is "
-            f"now ({source.where}, {digest[:12]}…); put the recorded data back, or start a new search"
-        )
-    now = provenance.code(header.source)
-    for line in drift(header, now):
-        display.warn(f"{line}; trials that go on may come out otherwise")
-    changes = {
-        "trials": total,
-        "time_budget": limit,
-        "trial_timeout": settings.trial_timeout,
-        "checkpoint_budget": settings.checkpoint_budget,
-        "tracking_uri": masked(uri) if uri else header.tracking_uri,
-        "confirm": confirm,
-        "confirm_seeds": confirm_seeds,
-        "resume_command": command,
-        **now,
-    }
-    header = replace(header, concurrent=settings.concurrent, **changes)
-    changes |= given or {}
-    if confirm and (more.trials or more.seconds or (confirm, confirm_seeds) != before):
-        changes["reopened"] = True
-    return Prepared(study, settings, source, data_set, header, tuple(events), changes)
 
 
 def _none(config: Mapping[str, Any], data: Any, *, resume: Path | None = None) -> Iterator[Epoch]:
@@ -290,53 +255,52 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
     asks for another search than the recorded one.
     """
     header = header_of(events)
-    # Through JSON, as the recorded one went, which knows no tuples.
-    wanted = to_search(adapted(study, settings), settings)
-    asked, recorded = json.loads(json.dumps(to_plain(wanted))), header.definition
-    # Not in records from before studies had them.
-    recorded = {"published": [], "sampler": header.sampler, "scheduler": header.scheduler, **recorded}
-    differences = []
-    spaces_of = [{each["name"]: range_from_plain(each) for each in plain["space"]} for plain in (recorded, asked)]
-    for name in sorted({*spaces_of[0], *spaces_of[1]}):
-        was, is_ = (space.get(name) for space in spaces_of)
-        if was != is_:
-            differences.append(f"{name} was {was or 'not searched'}, asked is {is_ or 'not to search it'}")
-    # What the earlier searches have since come to changes nothing of a search that began from them.
-    asked_from, recorded_from = list(settings.warm_start), list(header.warm_start_from)
-    if asked_from != recorded_from:
-        differences.append(f"warm start was from {recorded_from or 'nothing'}, asked is {asked_from or 'nothing'}")
-    own = [point for point in asked["start"] if point not in recorded["start"]]
-    asked["start"] = recorded["start"] if recorded_from and not own else asked["start"]
-    if not settings.published:  # who does not ask for them may have got them: searches once trained them unasked
-        asked["published"] = recorded["published"]
-    same = ("dataset", "epochs", "objective", "published", "start", "sampler", "scheduler", "first_rung")
-    for key in (*same, "reduction_factor"):
-        if asked[key] != recorded[key]:
-            differences.append(f"{key} was {recorded[key]}, asked is {asked[key]}")
-    # What "auto" came to was fixed when the search began.
-    fixed = {key: value for key, value in recorded["fixed"].items() if key in asked["fixed"]}
-    if asked["fixed"] != fixed:
-        differences.append(f"fixed were {fixed}, asked are {asked['fixed']}")
-    for key in ("seed", "cpus", "gpus", "also_cpus", "audit", "until_settled"):
-        if getattr(settings, key) != getattr(header, key):
-            differences.append(f"{key} was {getattr(header, key)}, asked is {getattr(settings, key)}")
-    came = provenance.job_folder()
-    if settings.data and _from(came, str(settings.data.resolve())) != _from(header.job_folder, header.data or ""):
-        differences.append(f"data was {header.data or header.where}, asked is {settings.data}")
-    if _from(header.job_folder, header.source) != _from(came, spaces.source(study)):
+    differences = [*_of_the_study(study, settings, header), *_of_the_options(settings, header)]
+    if _from(header.job_folder, header.source) != _from(provenance.job_folder(), spaces.source(study)):
         differences = [f"it is of {header.source}"]
     if differences:
         raise BadInput(f"{header.name} is another search: {'; '.join(differences)[:400]}; choose another --name")
-    had = header.time_budget
-    seconds = None
+    more = {name: getattr(settings, name) for name in declared(More)}
+    more["trials"] = max(0, (settings.trials or 0) - header.trials) or None
     if settings.time_budget:
-        seconds = max(0.0, settings.time_budget - (spent(events) if had is None else had))
-    return More(
-        trials=max(0, (settings.trials or 0) - header.trials) or None,
-        seconds=seconds,
-        concurrent=settings.concurrent,
-        trial_timeout=settings.trial_timeout,
-        checkpoint_budget=settings.checkpoint_budget,
-        confirm=settings.confirm,
-        confirm_seeds=settings.confirm_seeds,
-    )
+        had = header.time_budget
+        more["time_budget"] = max(0.0, settings.time_budget - (spent(events) if had is None else had))
+    return More(**more)
+
+
+def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str]:
+    """Where the study that `name` and `settings` ask for differs from the recorded one, a line for each."""
+    # Through JSON, as the recorded one went, which knows no tuples.
+    asked = json.loads(json.dumps(to_plain(to_search(adapted(name, settings), settings))))
+    # Not in records from before studies had them.
+    had = {"published": [], "sampler": header.sampler, "scheduler": header.scheduler, **header.definition}
+    was, is_ = ({each["name"]: range_from_plain(each) for each in plain["space"]} for plain in (had, asked))
+    for key in sorted({*was, *is_}):
+        if was.get(key) != is_.get(key):
+            yield f"{key} was {was.get(key) or 'not searched'}, asked is {is_.get(key) or 'not to search it'}"
+    # What the earlier searches have since come to changes nothing of a search that began from them.
+    asked_from, had_from = list(settings.warm_start), list(header.warm_start_from)
+    if asked_from != had_from:
+        yield f"warm start was from {had_from or 'nothing'}, asked is {asked_from or 'nothing'}"
+    if had_from and all(point in had["start"] for point in asked["start"]):
+        asked["start"] = had["start"]
+    if not settings.published:  # who does not ask for them may have got them: searches once trained them unasked
+        asked["published"] = had["published"]
+    same = ("dataset", "epochs", "objective", "published", "start", "sampler", "scheduler", "first_rung")
+    for key in (*same, "reduction_factor"):
+        if asked[key] != had[key]:
+            yield f"{key} was {had[key]}, asked is {asked[key]}"
+    # What "auto" came to was fixed when the search began.
+    fixed = {key: value for key, value in had["fixed"].items() if key in asked["fixed"]}
+    if asked["fixed"] != fixed:
+        yield f"fixed were {fixed}, asked are {asked['fixed']}"
+
+
+def _of_the_options(settings: Settings, header: Header) -> Iterator[str]:
+    """Where the options and data asked for differ from the recorded ones, a line for each."""
+    for name in declared(Options):
+        if name not in declared(More) and getattr(settings, name) != getattr(header, name):
+            yield f"{name} was {getattr(header, name)}, asked is {getattr(settings, name)}"
+    came = provenance.job_folder()
+    if settings.data and _from(came, str(settings.data.resolve())) != _from(header.job_folder, header.data or ""):
+        yield f"data was {header.data or header.where}, asked is {settings.data}"

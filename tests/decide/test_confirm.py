@@ -33,8 +33,8 @@ from search.record.record import FILE, Record, read
 from search.record.state import State
 from search.record.trial import CONFIRMATION, Trial
 from search.session.prepare import prepare
-from search.session.resume import More, recalled, something_left
-from search.settings import Settings
+from search.session.resume import recalled, something_left
+from search.settings import More, Settings
 from search.storage import checkpoints
 from search.terminal.console import Silent
 from search.terminal.messages import result

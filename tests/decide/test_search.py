@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.decide.replay import differences
-from search.decide.rules import Rules
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import FAILURES_IN_A_ROW, RETRIES, Search
@@ -27,6 +26,7 @@ from search.record.record import FILE, Record, read
 from search.record.state import State
 from search.record.trial import Trial
 from search.record.trials import Trials, replayed
+from search.settings import Settings
 from search.storage import lock
 from spaces.study import Objective, Study
 from tests import simulated
@@ -49,7 +49,7 @@ def searching(study: Study, record: Record, past: Sequence[Event] = (), **change
         record,
         SAMPLERS[setting["sampler"]](study, setting["seed"]),
         SCHEDULERS[setting["scheduler"]](study),
-        Rules(seed=setting["seed"], trials=setting["trials"]),
+        Settings(seed=setting["seed"], trials=setting["trials"]),
         past=past,
     )
 

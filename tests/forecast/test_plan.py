@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from search.decide.rules import Rules
 from search.decide.schedulers import SCHEDULERS
 from search.decide.schedulers.scheduler import Decision
 from search.forecast.plan import plan, text
@@ -31,10 +30,17 @@ from tests.simulated import Curves, Memory, begun, work
 ROOT = Path(__file__).parents[2]
 
 
-def told(study: Study, scheduler: str | Callable[[Study], Any] = "asha", **changes: Any) -> list[Course]:
+def told(
+    study: Study,
+    scheduler: str | Callable[[Study], Any] = "asha",
+    *,
+    trials: int = 12,
+    seed: int = 0,
+    concurrent: int = 2,
+    **changes: Any,
+) -> list[Course]:
     make = SCHEDULERS[scheduler] if isinstance(scheduler, str) else scheduler
-    ruled = {"seed": 0, "trials": 12, **{name: changes.pop(name) for name in ("seed", "trials") if name in changes}}
-    return simulate(Scenario(study, make, **{"rules": Rules(**ruled), "concurrent": 2, **changes}))
+    return simulate(Scenario(study, make, Settings(trials=trials, seed=seed), concurrent, **changes))
 
 
 def between(values: list[float]) -> tuple[float, float]:

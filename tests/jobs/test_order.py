@@ -17,6 +17,7 @@ from search.cli import options
 from search.cli.run import run_study
 from search.errors import BadInput
 from search.jobs import order as orders
+from search.options import declared
 from search.settings import Settings
 from search.storage.bucket import shown
 
@@ -42,7 +43,7 @@ def ordered(study: str, data: str | None = None, **more: Any) -> orders.Order:
 def test_a_study_of_ours_travels_without_the_working_folder() -> None:
     made = orders.order("digits_cnn", Settings(name="mine", trials=3), runs=None)
     assert made.folder is None
-    assert made.command == "python -m search digits_cnn --name mine --trials 3 --no-stand-in --resume auto"
+    assert made.command == "python -m search digits_cnn --trials 3 --name mine --no-stand-in --resume auto"
 
 
 def test_a_search_without_a_name_gets_one_by_which_it_is_found_again() -> None:
@@ -191,4 +192,4 @@ def test_an_order_that_asks_for_what_no_search_allows_is_refused_as_everywhere(t
 def test_every_setting_that_travels_is_an_option_of_a_search() -> None:
     known = {word for parameter in run_study.params if isinstance(parameter, click.Option) for word in parameter.opts}
     for name in TRAVELLING:
-        assert orders.OPTIONS.get(name, f"--{name.replace('_', '-')}") in known
+        assert name in ("name", "data") or declared(Settings)[name].flag in known

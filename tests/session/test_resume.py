@@ -26,7 +26,6 @@ from search.record.state import State
 from search.record.trials import replayed
 from search.session.prepare import prepare
 from search.session.resume import (
-    More,
     closing_event,
     drift,
     existing,
@@ -35,7 +34,7 @@ from search.session.resume import (
     recorded_study,
     something_left,
 )
-from search.settings import Settings
+from search.settings import More, Settings
 from search.terminal.console import Silent
 from spaces.space import Space, with_when
 from spaces.study import Choice, Float, Int, Objective, Study, from_plain, to_plain
@@ -484,7 +483,7 @@ def command(study: Study | None = None, **how: Any) -> list[Event]:
 
 
 def added(more: More) -> tuple[int, float, int | None]:
-    return more.trials or 0, more.seconds or 0.0, more.concurrent
+    return more.trials or 0, more.time_budget or 0.0, more.concurrent
 
 
 def test_the_same_command_again_adds_nothing() -> None:
@@ -650,9 +649,9 @@ def test_a_search_that_was_to_use_cpus_too_does_so_when_it_goes_on(monkeypatch: 
     ("more", "trials", "limit"),
     [
         (More(), 12, 60.0),
-        (More(seconds=30.0), 12, 90.0),
+        (More(time_budget=30.0), 12, 90.0),
         (More(trials=8), 20, None),
-        (More(trials=8, seconds=30.0), 20, 90.0),
+        (More(trials=8, time_budget=30.0), 20, 90.0),
         (More(concurrent=3), 12, 60.0),
     ],
     ids=str,
@@ -665,7 +664,7 @@ def test_more_trials_and_more_time_are_added(more: More, trials: int, limit: flo
 
 
 def test_time_is_added_to_what_is_spent_where_there_was_no_limit(home: Path) -> None:
-    assert recall(home, More(seconds=30.0), time_budget=None).header.time_budget == pytest.approx(34.0)
+    assert recall(home, More(time_budget=30.0), time_budget=None).header.time_budget == pytest.approx(34.0)
 
 
 @pytest.mark.parametrize("trials", [12, 20])

@@ -8,7 +8,6 @@ import time
 import pytest
 from rich.console import Console
 
-from search.decide.rules import Rules
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
@@ -17,6 +16,7 @@ from search.findings.summary import summarize
 from search.record.events import EpochReport
 from search.record.record import Record
 from search.record.state import State
+from search.settings import Settings
 from search.terminal import messages, screen
 from tests.simulated import kept, note
 
@@ -29,7 +29,7 @@ def search(tiny_study, tmp_path):
         Record(tmp_path / "record.db", create=True),
         SAMPLERS["random"](tiny_study, 0),
         SCHEDULERS["none"](tiny_study),
-        Rules(seed=0, trials=9),
+        Settings(seed=0, trials=9),
     )
     note(made, "search", {})
     for _ in range(3):

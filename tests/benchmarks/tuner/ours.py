@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from search.decide.rules import Rules
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
 from search.record.events import EpochReport, Event
+from search.settings import Settings
 from spaces.space import Value
 from spaces.study import Study
 from tests.benchmarks.tuner.simulation import Job
@@ -58,7 +58,7 @@ class Ours:
     def __init__(self, study: Study, *, seed: int) -> None:
         sampler = SAMPLERS[study.sampler](study, seed)
         self.search = Search(
-            study, _Memory(), sampler, SCHEDULERS[study.scheduler](study), Rules(seed=seed, trials=NO_END)
+            study, _Memory(), sampler, SCHEDULERS[study.scheduler](study), Settings(seed=seed, trials=NO_END)
         )
 
     def ask(self) -> Job | None:
