@@ -32,8 +32,8 @@ def document(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
     rows: dict[int, dict[str, Any]] = {}
     for event in events:
         if event.kind == Kind.DECIDED and event.body.get("spared") == AUDIT and event.trial is not None:
-            told = {"trial": event.trial, **{key: event.body[key] for key in ("rung", "value", "cutoff")}}
-            rows.setdefault(event.trial, told)
+            row = {"trial": event.trial, **{key: event.body[key] for key in ("rung", "value", "cutoff")}}
+            rows.setdefault(event.trial, row)
     if not rows:
         return None
     objective = trials.objective
@@ -61,20 +61,22 @@ def document(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
     }
 
 
-def lines(told: Mapping[str, Any]) -> list[str]:
+def lines(audit: Mapping[str, Any]) -> list[str]:
     """What a `document` says, for people."""
-    count = told["complete"]
+    count, correlation = audit["complete"], audit["rank_correlation"]
     if not count:
-        return [f"audit               {len(told['trials'])} ran on by lot, and none had time for its full budget"]
-    low, high = told["interval"]
-    found = [
-        f"audit               {told['thrown_away']} of {count} that ran on by lot ended above the best by right: of "
-        f"the {told['stopped']} stopped, {100 * low:.0f} … {100 * high:.0f} % would have (95 %)"
+        return [f"audit               {len(audit['trials'])} ran on by lot, and none had time for its full budget"]
+    low, high = audit["interval"]
+    cost = (
+        f"audit               {audit['thrown_away']} of {count} that ran on by lot ended above the best by right: of "
+        f"the {audit['stopped']} stopped, {100 * low:.0f} … {100 * high:.0f} % would have (95 %)"
+    )
+    if correlation is None:
+        return [cost]
+    return [
+        cost,
+        f"                    rank correlation of epoch {audit['first_rung']} with the end: {correlation:.2f}",
     ]
-    correlation, first = told["rank_correlation"], told["first_rung"]
-    if correlation is not None:
-        found.append(f"                    rank correlation of epoch {first} with the end: {correlation:.2f}")
-    return found
 
 
 def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.findings.intervals import interval
+from search.findings.intervals import mean_interval
 from search.findings.text import setting
 from search.record.state import State
 from search.record.trial import SEED, Trial
@@ -85,9 +85,9 @@ def table(groups: Sequence[Group], metric: str) -> str:
         for level in group.levels:
             spread = "" if level.deviation is None else f" ± {level.deviation:.4f}"
             mean = "no result" if level.mean is None else f"{level.mean:.4f}{spread}"
-            told = "" if level.difference is None else f"{level.difference:+.4f}"
-            told += "" if level.low is None else f" ({level.low:+.4f} … {level.high:+.4f})"
-            lines.append(f"  {level.value!s:<{width}}  n={level.n}  {mean:<17}  {told:<27}  {level.verdict}")
+            apart = "" if level.difference is None else f"{level.difference:+.4f}"
+            apart += "" if level.low is None else f" ({level.low:+.4f} … {level.high:+.4f})"
+            lines.append(f"  {level.value!s:<{width}}  n={level.n}  {mean:<17}  {apart:<27}  {level.verdict}")
     return "\n".join(lines)
 
 
@@ -108,7 +108,7 @@ def _level(value: Value, tried: Sequence[Trial], first: Level | None, trials: Tr
     deviation = statistics.stdev(values.values()) if len(values) > 1 else None
     differences = [values[seed] - first.values[seed] for seed in values if seed in first.values] if first else []
     difference = statistics.fmean(differences) if differences else None
-    low, high = interval(differences) or (None, None)
+    low, high = mean_interval(differences) or (None, None)
     made = Level(value, values, curves, mean, deviation, len(differences), difference, low, high, "")
     return Level(**{**vars(made), "verdict": _verdict(made, first, 1.0 if objective.mode == "max" else -1.0)})
 

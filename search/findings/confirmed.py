@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.findings.intervals import interval, unpaired
+from search.findings.intervals import difference_interval, mean_interval
 from search.record.state import State
 from search.record.trials import Confirmed, Trials
 
@@ -30,22 +30,22 @@ def document(fixed: Mapping[str, Any], trials: Trials) -> dict[str, Any] | None:
     return {
         "mode": trials.objective.mode,
         "seeds": plan.seeds,
-        "candidates": [_told(fixed, each) for each in confirmed if each.trial.setting in chosen],
-        "control": None if control is None else {**_told(fixed, control), **_difference(winner, control)},
+        "candidates": [_entry(fixed, each) for each in confirmed if each.trial.setting in chosen],
+        "control": None if control is None else {**_entry(fixed, control), **_difference(winner, control)},
         "winner": winner.trial.number if winner else None,
     }
 
 
-def of_winner(told: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def of_winner(confirmation: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The winner's entry in a `document`; None if no confirmation is complete."""
-    if told is None or told["winner"] is None:
+    if confirmation is None or confirmation["winner"] is None:
         return None
-    entries = [*told["candidates"], *([told["control"]] if told["control"] else [])]
-    return next(each for each in entries if each["trial"] == told["winner"])
+    entries = [*confirmation["candidates"], *([confirmation["control"]] if confirmation["control"] else [])]
+    return next(each for each in entries if each["trial"] == confirmation["winner"])
 
 
-def _told(fixed: Mapping[str, Any], each: Confirmed) -> dict[str, Any]:
-    search_value, mean, bounds = each.trial.best_value(each.objective), each.mean, interval(each.values)
+def _entry(fixed: Mapping[str, Any], each: Confirmed) -> dict[str, Any]:
+    search_value, mean, bounds = each.trial.best_value(each.objective), each.mean, mean_interval(each.values)
     whole = each.trial.state is State.COMPLETE
     return {
         "trial": each.trial.number,
@@ -61,42 +61,43 @@ def _told(fixed: Mapping[str, Any], each: Confirmed) -> dict[str, Any]:
 def _difference(winner: Confirmed | None, control: Confirmed) -> dict[str, Any]:
     if winner is None or winner.mean is None or control.mean is None or winner.trial is control.trial:
         return {"difference": None, "difference_interval": None}
-    bounds = unpaired(winner.values, control.values)
+    bounds = difference_interval(winner.values, control.values)
     return {
         "difference": winner.mean - control.mean,
         "difference_interval": list(bounds) if bounds else None,
     }
 
 
-def lines(told: Mapping[str, Any]) -> list[str]:
+def lines(confirmation: Mapping[str, Any]) -> list[str]:
     """What a `document` says of the winner, for people."""
-    best, control = of_winner(told), told["control"]
+    best, control = of_winner(confirmation), confirmation["control"]
     if best is None:
         return ["confirmed           by no complete run, so what the search saw stands"]
-    reach = f" ± {(best['interval'][1] - best['interval'][0]) / 2:.4f}" if best["interval"] else ""
-    count = len(best["values"])
-    of = f" of {told['seeds']}" if count < told["seeds"] else ""
-    seeds = f"{count}{of} fresh seed{'' if told['seeds'] == 1 else 's'}{', 95 %' if reach else ''}"
-    text = f"confirmed           {best['mean']:.4f}{reach} ({seeds}); "
+    text = f"confirmed           {_mean(best, confirmation['seeds'])}; "
     if best["shrinkage"] is None:
         text += f"the search had given trial {best['trial']} no full budget"
     else:
         text += f"the search had said {best['search_value']:.4f}: {_apart(-best['shrinkage'], 'more', 'less')}"
-    found = [text]
     if control is None or control["mean"] is None:
-        return found
+        return [text]
     if control["trial"] == best["trial"]:
-        return [
-            *found,
-            "control             the winner is the first start point itself: nothing was found to be better",
-        ]
+        return [text, "control             the winner is the first start point itself: nothing was found to be better"]
+    return [text, f"control             {_against(control, confirmation['mode'])}"]
+
+
+def _mean(entry: Mapping[str, Any], seeds: int) -> str:
+    reach = f" ± {(entry['interval'][1] - entry['interval'][0]) / 2:.4f}" if entry["interval"] else ""
+    count = len(entry["values"])
+    of = f" of {seeds}" if count < seeds else ""
+    return f"{entry['mean']:.4f}{reach} ({count}{of} fresh seed{'' if seeds == 1 else 's'}{', 95 %' if reach else ''})"
+
+
+def _against(control: Mapping[str, Any], mode: str) -> str:
     difference, bounds = control["difference"], control["difference_interval"]
-    better = difference if told["mode"] == "max" else -difference
-    text = f"control             {control['mean']:.4f} (first start point): "
-    text += f"the winner is {_apart(better, 'better', 'worse')}"
+    text = f"{control['mean']:.4f} (first start point): the winner is "
+    text += _apart(difference if mode == "max" else -difference, "better", "worse")
     text += f" (95 %: {bounds[0]:+.4f} … {bounds[1]:+.4f})" if bounds else ""
-    unclear = bounds is None or bounds[0] <= 0 <= bounds[1]
-    return [*found, text + (", which may be chance" if unclear else "")]
+    return text + (", which may be chance" if bounds is None or bounds[0] <= 0 <= bounds[1] else "")
 
 
 def _apart(difference: float, more: str, less: str) -> str:

@@ -73,5 +73,5 @@ def importances(
         for point, value in zip(points, values, strict=True):
             params = {name: point[name] for name in shared}
             study.add_trial(create_trial(params=params, distributions=distributions, value=value))
-        found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed), params=shared)
-    return dict(found)
+        shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed), params=shared)
+    return dict(shares)

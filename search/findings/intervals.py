@@ -1,4 +1,4 @@
-"""Intervals for few values: of a mean of differences, of a share, of a difference of means."""
+"""Intervals for few values: of a mean, of a share, of a difference of means."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 CONFIDENCE = 0.95
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of the mean of paired `differences` by Student's t; None with fewer than two."""
-    n = len(differences)
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of `values` by Student's t; None with fewer than two."""
+    n = len(values)
     if n < 2:
         return None
-    return _around(statistics.fmean(differences), statistics.variance(differences) / n, n - 1)
+    return _around(statistics.fmean(values), statistics.variance(values) / n, n - 1)
 
 
 def share_interval(right: int, count: int) -> tuple[float, float]:
@@ -26,7 +26,7 @@ def share_interval(right: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def unpaired(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
+def difference_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % interval of the mean of `one` less that of `other`, whatever their variances (Welch 1947, Biometrika).
 
     The degrees of freedom are Satterthwaite's. None if either has fewer than two values.

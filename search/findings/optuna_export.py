@@ -40,7 +40,7 @@ def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
     """
     header, objective = header_of(events), objective_of(events)
     space = space_of(events)
-    told = optuna.logging.get_verbosity()
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # By a function, because in an address a path is cut at its first `?`. A file that fails is thrown away as a whole,
     # so nothing needs to be on disk after each of the dozen statements that a trial takes.
@@ -67,13 +67,13 @@ def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
         kind = StorageFull if "full" in why else EnvironmentFault
         raise kind(f"Optuna's study file cannot be written ({why}); free some space, or give another folder") from error
     finally:
-        optuna.logging.set_verbosity(told)
+        optuna.logging.set_verbosity(verbosity)
         if storage is not None:
             storage.remove_session()
             storage.engine.dispose()
 
 
-def as_told(state: State, values: Sequence[float]) -> tuple[TrialState, Sequence[float]]:
+def _ended(state: State, values: Sequence[float]) -> tuple[TrialState, Sequence[float]]:
     """What Optuna calls the end `state` of a trial, and which of its `values` up to each epoch it hears of."""
     kept = values if state in (State.COMPLETE, State.STOPPED, State.TIMED_OUT, State.PREEMPTED) else ()
     if state is State.COMPLETE and values:
@@ -98,7 +98,7 @@ def _frozen(trial: Trial, values: Sequence[float], space: Space) -> FrozenTrial:
     elif trial.state is State.INTERRUPTED or trial.confirms is not None:
         state, kept = TrialState.FAIL, values
     else:
-        state, kept = as_told(trial.state, values)
+        state, kept = _ended(trial.state, values)
     ended = trial.ended if trial.ended is not None else trial.began
     attributes: dict[str, Any] = {
         "trial": trial.number,

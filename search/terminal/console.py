@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
 
 
 class Display(Protocol):
-    """Told what is going on; `tick` is called several times a second while trials run."""
+    """Hears what goes on; `tick` is called several times a second while trials run."""
 
     def say(self, text: str) -> None:
         """A line that stays, such as a step of the start or the end."""
@@ -37,7 +37,7 @@ class Silent:
 
     def warn(self, text: str) -> None:
         """See `Display`."""
-        _print(f"warning: {text}")
+        write_line(f"warning: {text}")
 
     def begin(self, search: Search, deadline: float | None) -> None:
         """Nothing."""
@@ -49,7 +49,8 @@ class Silent:
         """Nothing."""
 
 
-def _print(text: str) -> None:
+def write_line(text: str) -> None:
+    """Write `text` to standard error, if that is still there."""
     # A pipe that was closed, or a terminal that is gone, ends no search.
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from search.findings.text import clock, configuration, sparkline
 from search.record.events import Confirming
 from search.record.state import State
 from search.record.trial import Trial
-from search.terminal.console import Display, Silent, _print
+from search.terminal.console import Display, Silent, write_line
 
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
     from search.decide.search import Search
@@ -25,19 +25,19 @@ class Lines(Silent):
 
     def __init__(self) -> None:
         self._search: Search | None = None
-        self._told: set[int] = set()
+        self._shown: set[int] = set()
         self._best: int | None = None
-        self._plan: Any = None
+        self._confirming: Any = None
         self._spoke = time.monotonic()
 
     def say(self, text: str) -> None:
         """See `Display`."""
-        _print(text)
+        write_line(text)
 
     def begin(self, search: Search, deadline: float | None) -> None:
         """See `Display`."""
         self._search, self._deadline = search, deadline
-        self._told = {trial.number for trial in search.trials if trial.state is not State.RUNNING}
+        self._shown = {trial.number for trial in search.trials if trial.state is not State.RUNNING}
 
     def tick(self) -> None:
         """See `Display`."""
@@ -45,12 +45,12 @@ class Lines(Silent):
         if search is None:
             return
         plan = search.trials.confirming
-        if plan is not None and plan is not self._plan:
+        if plan is not None and plan is not self._confirming:
             self.say(confirming(plan))
-        self._plan = plan
+        self._confirming = plan
         for trial in search.trials:
-            if trial.state is not State.RUNNING and trial.number not in self._told:
-                self._told.add(trial.number)
+            if trial.state is not State.RUNNING and trial.number not in self._shown:
+                self._shown.add(trial.number)
                 self._spoke = time.monotonic()
                 best = search.trials.best()
                 mark = " *best*" if best is trial and trial.number != self._best else ""

@@ -267,14 +267,14 @@ def test_intervals_are_those_of_scipy(values: Sequence[float], other: Sequence[f
         return
     mean, error = np.mean(values), stats.sem(values)
     expected = stats.t.interval(0.95, len(values) - 1, mean, error)
-    assert intervals.interval(values) == pytest.approx(expected)
+    assert intervals.mean_interval(values) == pytest.approx(expected)
     expected = stats.ttest_ind(values, other, equal_var=False).confidence_interval(0.95)
-    assert intervals.unpaired(values, other) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert intervals.difference_interval(values, other) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_one_value_has_no_interval_and_equal_values_have_one_without_width() -> None:
-    assert intervals.unpaired([0.5], [0.4, 0.3]) is None
-    assert intervals.unpaired([0.5, 0.5], [0.25, 0.25]) == (0.25, 0.25)
+    assert intervals.difference_interval([0.5], [0.4, 0.3]) is None
+    assert intervals.difference_interval([0.5, 0.5], [0.25, 0.25]) == (0.25, 0.25)
 
 
 # The record
