@@ -22,6 +22,7 @@ MAY_IMPORT = {
     },
     "mlflow": {"tracking/registry.py", "tracking/runs.py", "tracking/served_model.py", "tracking/store.py"},
     "optuna": {"decide/samplers/optuna_sampler.py", "findings/importance.py", "findings/optuna_export.py"},
+    "jinja2": {"findings/report.py"},
     "matplotlib": {
         "api.py",
         "findings/figures/axes.py",

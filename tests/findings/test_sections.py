@@ -1,0 +1,197 @@
+"""What the sections of a report say is what the record holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from search.findings import predictions, report
+from search.findings.sections import hyperparameters, limits, mistakes, start_points, stopping
+from search.findings.snapshot import Snapshot
+from search.record.state import State
+from search.session.winner import measure_winner
+from spaces.study import Published, Study
+from tests.findings.made_up import left_behind, measured, page, searched, text
+from trainables.data import Data, Split
+
+
+def test_hyperparameters_are_compared_at_the_highest_rung_that_enough_trials_reached(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    search = searched(tmp_path / "s", tiny_study, trials=40, ends=0.0)
+    section = hyperparameters.build(Snapshot.read(tmp_path / "s"))
+    assert section is not None
+    reached = {rung: sum(len(trial.epochs) >= rung for trial in search.trials) for rung in (1, 3, 9)}
+    assert reached[3] >= section.needed == 12 > reached[9]
+    assert section.compared.epoch == 3
+    best = tuple(max(trial.values(tiny_study.objective)[:3]) for trial in section.compared.trials)
+    assert section.compared.values == best
+    assert f"epoch 3 , which {reached[3]} of 40 reached" in text(page(tmp_path / "s"))
+
+
+def test_a_hyperparameter_that_only_some_trials_have_is_left_out_and_said_to_be(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    searched(tmp_path / "s", tiny_study, trials=40, ends=0.0)
+    section = hyperparameters.build(Snapshot.read(tmp_path / "s"))
+    assert section is not None
+    assert "train/momentum" not in dict(section.importances)
+    assert "train/momentum" in dict(section.slices)
+    assert "train/momentum (when train/optimizer is sgd)" in text(page(tmp_path / "s"))
+
+
+def test_a_published_setting_is_no_rival_in_what_mattered(tiny_study: Study, tmp_path: Path) -> None:
+    search = searched(tmp_path / "s", replace(tiny_study, start=()), trials=30, ends=0.0)
+    own = {**tiny_study.start[0], "train/weight_decay": 0.1, "train/epochs": 1}
+    told = {"epoch": 1, "metrics": {"val_accuracy": 0.5}, "seconds": 1.0, "checkpoint": None, "sha256": None}
+    search.record.append(
+        ("asked", 30, {"point": own, "origin": "published setting 0"}),
+        ("epoch", 30, told),
+        ("ended", 30, {"state": "complete", "why": ""}),
+    )
+    section = hyperparameters.build(Snapshot.read(tmp_path / "s"))
+    assert section is not None
+    assert 30 not in [trial.number for trial in section.compared.trials]
+    assert section.published == 1
+    row = next(row for row in start_points.build(Snapshot.read(tmp_path / "s")).rows if row.trial == 30)
+    assert (row.epochs, row.budget) == (1, 1)
+    assert "1 trial has settings of its own" in text(page(tmp_path / "s"))
+
+
+def test_what_stopping_saved_adds_up(tiny_study: Study, tmp_path: Path) -> None:
+    search = searched(tmp_path / "s", tiny_study, trials=30)
+    section = stopping.build(Snapshot.read(tmp_path / "s"))
+    saving = section.saving
+    assert saving is not None
+    assert saving.whole == 30 * 9
+    assert saving.trained + saving.saved + saving.other == saving.whole
+    stopped = [trial for trial in search.trials if trial.state is State.STOPPED]
+    assert saving.saved == sum(9 - len(trial.epochs) for trial in stopped)
+    assert [rung.epoch for rung in section.rungs] == [1, 3]
+    for rung in section.rungs:
+        assert rung.arrived == sum(len(trial.epochs) >= rung.epoch for trial in search.trials)
+        assert rung.on == sum(len(trial.epochs) > rung.epoch for trial in search.trials)
+
+
+def test_a_published_setting_stands_beside_start_points_and_is_no_rival_at_a_rung(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    published = Published({**tiny_study.start[0], "train/epochs": 4})
+    searched(tmp_path / "s", replace(tiny_study, published=(published,)), trials=6, ends=0.0)
+    made = Snapshot.read(tmp_path / "s")
+    rows = {row.origin: row for row in start_points.build(made).rows}
+    assert set(rows) >= {"published setting 0", "start point 0", "start point 1"}
+    assert (rows["published setting 0"].epochs, rows["published setting 0"].budget) == (4, 4)
+    assert stopping.build(made).rungs[0].arrived == 5
+    section = hyperparameters.build(made)
+    assert section is not None
+    assert section.published == 1
+
+
+@pytest.mark.parametrize(
+    ("lr", "width", "ends"),
+    [(1e-4, 12, ["train/lr"]), (1.7e-4, 4, ["model/width"]), (0.7, 32, ["train/lr", "model/width"]), (0.1, 12, [])],
+)
+def test_an_edge_is_found_on_the_scale_of_its_range(
+    lr: float, width: int, ends: list[str], tiny_study: Study, tmp_path: Path
+) -> None:
+    start = {**tiny_study.start[1], "train/lr": lr, "model/width": width}
+    searched(tmp_path / "s", replace(tiny_study, start=(start,)), trials=1, ends=0.0)
+    assert sorted(edge.name for edge in limits.build(Snapshot.read(tmp_path / "s")).edges) == sorted(ends)
+
+
+def test_the_published_value_stands_beside_ours(tiny_study: Study, tmp_path: Path) -> None:
+    search = searched(tmp_path / "s", tiny_study, trials=8, published=0.75)
+    left_behind(search, tmp_path / "s", [0, 1] * 50, [0, 1] * 40 + [1, 0] * 10)
+    told = text(page(tmp_path / "s"))
+    assert (
+        "The published setting is said to have a test accuracy of 0.7500 (claimed, not trained here); the winner has "
+        "0.8000 here (+0.0500" in told
+    )
+    assert "holds the published value" in told
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1, -40])
+def test_damaged_predictions_are_said_to_be_and_the_rest_of_the_page_stands(
+    cut: int, tiny_study: Study, tmp_path: Path
+) -> None:
+    search = searched(tmp_path / "s", tiny_study, trials=8)
+    left_behind(search, tmp_path / "s", [0, 1] * 20, [0, 1] * 20)
+    file = tmp_path / "s" / predictions.FILE
+    file.write_bytes(file.read_bytes()[:cut])
+    told = text(page(tmp_path / "s"))
+    assert "test.npz beside the record is damaged" in told
+    assert "test accuracy 1.0000" in told
+
+
+def test_predictions_that_are_missing_or_of_another_winner_are_not_shown(tiny_study: Study, tmp_path: Path) -> None:
+    search = searched(tmp_path / "s", tiny_study, trials=8)
+    assert "The test set was not opened for this winner." in text(page(tmp_path / "s"))
+    kept = left_behind(search, tmp_path / "s", [0, 1, 1], [0, 1, 0])
+    assert "1 of 3 images are taken for something else" in text(page(tmp_path / "s"))
+    predictions.write(tmp_path / "s", replace(kept, trial=kept.trial + 1))
+    assert "test.npz beside the record is of another winner" in text(page(tmp_path / "s"))
+    predictions.write(tmp_path / "s", replace(kept, predicted=kept.labels))
+    assert "is not of the measurement that is recorded" in text(page(tmp_path / "s"))
+    (tmp_path / "s" / predictions.FILE).unlink()
+    assert "There is no test.npz beside the record" in text(page(tmp_path / "s"))
+
+
+def test_the_confusion_matrix_counts_every_image_once(tiny_study: Study, tmp_path: Path) -> None:
+    labels, predicted = [0] * 10 + [1] * 5 + [2] * 3, [0] * 8 + [1] * 2 + [1] * 5 + [0, 1, 2]
+    search = searched(tmp_path / "s", tiny_study, trials=8, classes=["x", "y", "z"])
+    left_behind(search, tmp_path / "s", labels, predicted)
+    confusion = mistakes.build(Snapshot.read(tmp_path / "s")).confusion
+    assert confusion is not None
+    cells = [[count for count, _ in row.cells] for row in confusion.rows]
+    assert cells == [[8, 2, 0], [0, 5, 0], [1, 1, 1]]
+    assert [row.share for row in confusion.rows] == [0.8, 1.0, pytest.approx(1 / 3)]
+    assert confusion.wrong == 4
+
+
+def test_of_many_classes_the_most_confused_pairs_are_shown(tiny_study: Study, tmp_path: Path) -> None:
+    classes = [f"class {number}" for number in range(25)]
+    labels = [i % 25 for i in range(500)]
+    predicted = [7 if label == 3 else label for label in labels]
+    search = searched(tmp_path / "s", tiny_study, trials=8, classes=classes)
+    left_behind(search, tmp_path / "s", labels, predicted)
+    told = text(page(tmp_path / "s"))
+    assert "true taken for images class 3 class 7 20 class right" in told
+    assert "Of 25 classes the pairs that are most often confused" in told
+
+
+def test_a_picture_is_the_image_that_was_measured(tmp_path: Path) -> None:
+    import io
+
+    from PIL import Image
+
+    for channels, kind in ((1, "L"), (3, "RGB")):
+        image = np.random.default_rng(0).integers(0, 255, (channels, 5, 7)).astype(np.uint8)
+        read = Image.open(io.BytesIO(mistakes.png(image)))
+        assert (read.mode, read.size) == (kind, (7, 5))
+        assert np.array_equal(np.asarray(read).reshape(5, 7, channels), image.transpose(1, 2, 0))
+
+
+def plane() -> Data:
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(90, 2, 1, 1, generator=generator), torch.arange(90) % 3
+    return Data(Split(images[:60], labels[:60]), Split(images[60:], labels[60:]), ("p", "q", "r"), (0, 0), (1, 1))
+
+
+def test_the_decisions_of_a_winner_over_the_plane_are_drawn(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = plane()
+    search, trial, source, folder = measured(tmp_path / "s", tiny_study, data, [])
+    without = page(tmp_path / "s")
+    assert 'id="regions"' not in without
+    measure_winner(search, trial, source, folder)
+    told = text(page(tmp_path / "s"))
+    assert "Decision regions" in told
+    assert "and test points in the colour of their own" in told
+    told = text(report.write(tmp_path / "s", data=data).read_text())
+    assert "and training and validation points in the colour of their own" in told
