@@ -16,8 +16,8 @@ from search.findings.text import configuration
 from search.options import plain
 from search.options import read as read_options
 from search.record.events import Event
+from search.record.reader import FILE, read
 from search.record.reading import header_of, objective_of
-from search.record.record import FILE, read
 from search.record.trials import Trials, replayed
 from search.settings import Settings, from_environment
 from search.signals import Interrupted, Stop

@@ -19,8 +19,9 @@ import torch
 from search.decide.search import Search
 from search.record.events import EpochReport, Event, Finished, Kind, Repeated
 from search.record.header import Header, Process
+from search.record.reader import FILE
 from search.record.reading import header_of
-from search.record.record import FILE, Record
+from search.record.record import Record
 from search.record.state import State
 from search.record.trial import Trial
 from search.storage import checkpoints

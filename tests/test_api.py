@@ -22,7 +22,8 @@ from search.api import Result
 from search.errors import BadInput, EnvironmentFault, NameInUse, SearchError, SearchFailed
 from search.options import declared
 from search.record.events import EpochReport
-from search.record.record import FILE, Record, read
+from search.record.reader import FILE, read
+from search.record.record import Record
 from search.settings import Settings
 from search.signals import SIGNALS
 from search.storage import lock

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 import spaces
-from search.record.record import FILE, Record
+from search.record.reader import FILE
+from search.record.record import Record
 from spaces.space import SpaceError
 from tests.chaos import checker, command, study
 from tests.chaos.proxy import Proxy

@@ -13,7 +13,8 @@ import spaces
 from search import api, errors
 from search.cli.group import cli
 from search.findings.summary import summarize
-from search.record.record import FILE, Record
+from search.record.reader import FILE
+from search.record.record import Record
 from tests.simulated import begun
 from tests.test_layers import ROOMS
 from trainables import datasets

@@ -27,8 +27,8 @@ if TYPE_CHECKING:  # which brings Ray's neighbours and MLflow's with it
 def replay(name: str, runs: Path, as_json: bool) -> None:
     """Derive every suggestion and every stop of a search anew from its record, without training; compare."""
     from search.decide.replay import differences
+    from search.record.reader import FILE, read
     from search.record.reading import header_of
-    from search.record.record import FILE, read
     from search.session.resume import drift, recorded_study
     from search.storage.runs import find_search
 

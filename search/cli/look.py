@@ -51,7 +51,7 @@ def show(name: str, runs: Path, as_json: bool) -> None:
     from search.findings import text
     from search.findings.summary import summarize
     from search.findings.tables import leaderboard
-    from search.record.record import FILE, read
+    from search.record.reader import FILE, read
     from search.storage.runs import find_search
     from search.terminal import messages
 

@@ -14,8 +14,8 @@ from search.errors import BadInput, StorageFull
 from search.findings.optuna_export import write_study
 from search.findings.summary import summarize
 from search.findings.tables import Table, curve_table, trial_table
+from search.record.reader import FILE, read
 from search.record.reading import objective_of
-from search.record.record import FILE, read
 from search.record.trials import replayed
 from search.storage import checkpoints
 from trainables.classifier import ARCHITECTURE, WEIGHTS

@@ -11,8 +11,8 @@ from typing import Any
 from search.findings import audit, confirmed, intervals
 from search.record.events import Event
 from search.record.header import Header
+from search.record.reader import FILE, read
 from search.record.reading import header_of, objective_of, space_of
-from search.record.record import FILE, read
 from search.record.trial import Trial
 from search.record.trials import Trials, replayed
 from spaces.space import Space

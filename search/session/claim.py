@@ -14,7 +14,8 @@ from pathlib import Path
 from search.errors import EnvironmentFault, NameInUse
 from search.prepared import Prepared
 from search.record.events import Kind
-from search.record.record import FILE, Record
+from search.record.reader import FILE
+from search.record.record import Record
 from search.settings import Settings
 from search.signals import Stop
 from search.storage import bucket, lock, mirror

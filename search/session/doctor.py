@@ -17,8 +17,9 @@ from search.engine import places, ray_session
 from search.errors import EnvironmentFault, SearchError
 from search.record.events import BEGINNINGS, Entry, Event, Repeated
 from search.record.header import Header
+from search.record.reader import FILE, read
 from search.record.reading import header_of, objective_of
-from search.record.record import FILE, read, salvage
+from search.record.record import salvage
 from search.record.state import State
 from search.record.trial import EpochRow, Trial
 from search.record.trials import replayed

@@ -23,7 +23,7 @@ from search.engine.worker import send_along
 from search.errors import BadInput, EnvironmentFault, NameInUse
 from search.prepared import Prepared
 from search.record.header import Header
-from search.record.record import FILE
+from search.record.reader import FILE
 from search.session.warm_start import warmed
 from search.settings import Settings
 from search.storage import bucket, mirror

@@ -13,8 +13,8 @@ from search.decide.search import trial_config
 from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.findings.text import sparkline
 from search.prepared import Prepared
+from search.record.reader import FILE, read
 from search.record.reading import objective_of
-from search.record.record import FILE, read
 from search.record.trial import Trial
 from search.record.trials import Trials, replayed
 from search.session.resume import recalled

@@ -17,8 +17,8 @@ from search.options import declared
 from search.prepared import Prepared
 from search.record.events import Entry, Event, Finished, Kind
 from search.record.header import Header
+from search.record.reader import FILE, read
 from search.record.reading import finished, header_of, objective_of, spent
-from search.record.record import FILE, read
 from search.record.state import State
 from search.record.trials import replayed
 from search.session.mlflow_address import address_of

@@ -10,8 +10,8 @@ from typing import Any
 
 from search.errors import BadInput
 from search.findings.text import short
+from search.record.reader import FILE, read
 from search.record.reading import header_of, objective_of
-from search.record.record import FILE, read
 from search.record.trial import SEED
 from search.record.trials import replayed
 from search.storage.runs import find_search

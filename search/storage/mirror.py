@@ -24,7 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from search.errors import EnvironmentFault, NameInUse, SearchError
-from search.record.record import FILE, Record, Row
+from search.record.reader import FILE
+from search.record.record import Record
+from search.record.rows import Row
 from search.storage import bucket as storage
 from search.storage import lock
 from search.storage.bucket import LANES, Bucket

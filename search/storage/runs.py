@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from search.errors import BadInput
-from search.record.record import FILE
+from search.record.reader import FILE
 from search.settings import check_name, nearest
 from search.storage import mirror
 from search.storage.bucket import shown

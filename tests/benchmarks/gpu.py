@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from search.record.record import FILE, read
+from search.record.reader import FILE, read
 from tests.benchmarks.engine import NETWORKS, build
 from tests.benchmarks.report import search, show, spread
 from trainables.cnn import train_cnn

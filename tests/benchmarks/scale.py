@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from search.record.events import EpochReport
-from search.record.record import FILE, Record
+from search.record.reader import FILE
+from search.record.record import Record
 from search.settings import Settings
 from search.storage.checkpoints import Retention, Shelf
 from search.tracking.tracker import Tracker

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from search.record.record import FILE, read
+from search.record.reader import FILE, read
 from tests.benchmarks.report import search, show
 
 RUNS = {

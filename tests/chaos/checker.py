@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from search.record.events import Event
-from search.record.record import FILE
+from search.record.reader import FILE
 from tests.chaos.command import events_of, opened
 
 ENDS = {

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from search.record.events import Event
-from search.record.record import FILE
+from search.record.reader import FILE
 
 STUDY = Path(__file__).with_name("study.py")
 NAME = "chaos"

@@ -25,7 +25,8 @@ import pytest
 import torch
 
 from search.cli import group
-from search.record.record import FILE, Record
+from search.record.reader import FILE
+from search.record.record import Record
 from tests.simulated import header
 
 ROOT = Path(group.__file__).parents[2]

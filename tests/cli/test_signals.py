@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.record.events import Event
-from search.record.record import FILE, Record
+from search.record.reader import FILE
+from search.record.record import Record
 from search.signals import Interrupted, Stop, ending_seconds, uninterrupted
 from spaces.study import Study
 from tests.simulated import begun

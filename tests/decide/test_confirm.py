@@ -28,8 +28,9 @@ from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
 from search.record.events import Confirming, EpochReport, Finished, InMLflow
 from search.record.header import Process
+from search.record.reader import FILE, read
 from search.record.reading import header_of
-from search.record.record import FILE, Record, read
+from search.record.record import Record
 from search.record.state import State
 from search.record.trial import CONFIRMATION, Trial
 from search.session.prepare import prepare

@@ -22,7 +22,8 @@ from search.decide.search import FAILURES_IN_A_ROW, RETRIES, Search
 from search.findings.summary import summarize
 from search.findings.tables import leaderboard
 from search.record.events import EpochReport, Event, Finished, WinnerTested
-from search.record.record import FILE, Record, read
+from search.record.reader import FILE, read
+from search.record.record import Record
 from search.record.state import State
 from search.record.trial import Trial
 from search.record.trials import Trials, replayed

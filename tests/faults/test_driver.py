@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.record.record import FILE
+from search.record.reader import FILE
 from tests.chaos import checker, command
 from tests.faults.stage import count, events, look, of, processes, staged
 

@@ -14,7 +14,8 @@ from search.decide.search import Search
 from search.findings import predictions, report
 from search.findings.predictions import Predictions
 from search.record.events import EpochReport, Finished, WinnerTested
-from search.record.record import FILE, Record
+from search.record.reader import FILE
+from search.record.record import Record
 from search.record.trial import Trial
 from search.storage import checkpoints
 from spaces.study import Study

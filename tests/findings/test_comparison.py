@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from search.cli.group import cli
 from search.findings import comparison
-from search.record.record import FILE, Record
+from search.record.reader import FILE
+from search.record.record import Record
 from search.record.state import State
 from search.record.trial import EpochRow, Trial
 from search.record.trials import Trials

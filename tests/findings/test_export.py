@@ -26,7 +26,8 @@ from optuna.trial import TrialState
 
 from search.errors import BadInput, EnvironmentFault, SearchError, StorageFull
 from search.findings.export import export_search
-from search.record.record import FILE, Record, read
+from search.record.reader import FILE, read
+from search.record.record import Record
 from search.record.state import State
 from search.storage import lock
 from spaces.study import Study

@@ -23,7 +23,7 @@ from search.errors import EnvironmentFault, StorageFull
 from search.findings import intervals, report
 from search.findings.summary import summarize
 from search.record.events import EpochReport, Finished
-from search.record.record import FILE, read
+from search.record.reader import FILE, read
 from search.record.state import State
 from search.tracking import tracker
 from spaces.space import Choice

@@ -12,8 +12,8 @@ import pytest
 
 from search.errors import EnvironmentFault
 from search.jobs import order, packing, result
+from search.record.reader import FILE, read
 from search.record.reading import header_of
-from search.record.record import FILE, read
 from search.session.prepare import prepare
 from search.settings import Settings
 from search.terminal.console import Silent

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from search.cli.group import cli
 from search.errors import EnvironmentFault
-from search.record.record import FILE, read
+from search.record.reader import FILE, read
 from search.session.mlflow_address import CREDENTIALS, address_of
 from search.session.prepare import prepare
 from search.session.reproduce import reproduce

@@ -14,7 +14,8 @@ import search
 from search.api import Result
 from search.errors import BadInput, SearchFailed
 from search.record.header import Process
-from search.record.record import FILE, Record, read
+from search.record.reader import FILE, read
+from search.record.record import Record
 from search.session.prepare import prepare
 from search.settings import Settings
 from search.terminal.console import Silent

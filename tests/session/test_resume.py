@@ -20,8 +20,9 @@ from search.errors import BadInput, EnvironmentFault
 from search.prepared import Prepared
 from search.record.events import Event, Finished, InMLflow
 from search.record.header import Process
+from search.record.reader import FILE, read
 from search.record.reading import header_of, spent
-from search.record.record import FILE, Record, read, salvage
+from search.record.record import Record, salvage
 from search.record.state import State
 from search.record.trials import replayed
 from search.session.prepare import prepare

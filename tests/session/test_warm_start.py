@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from search.decide.replay import differences
 from search.errors import BadInput, EnvironmentFault
+from search.record.reader import FILE, read
 from search.record.reading import objective_of
-from search.record.record import FILE, read
 from search.record.trials import replayed
 from search.session.prepare import prepare
 from search.session.resume import more_by_command

@@ -16,7 +16,7 @@ import pytest
 
 from search.errors import EnvironmentFault, NameInUse
 from search.prepared import Prepared
-from search.record.record import FILE, read
+from search.record.reader import FILE, read
 from search.session.claim import claimed as beginning
 from search.settings import Settings
 from search.signals import Stop

@@ -1,0 +1,164 @@
+"""Whether what a record says is possible at all, so that nobody who reads on meets a surprise.
+
+Searches are folders that people send each other, and a checksum proves only that a row is as it was written. Checked
+are types, ranges and names of every row, and that rows refer to what came before them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any
+
+from search.record.events import Asked, Body, Confirming, EpochReport, Event, Kind, Repeated, Restarted
+from search.record.header import Header, Process
+from search.record.reading import header_of, objective_of, space_of
+from search.record.state import State
+from search.record.trial import CONFIRMATION, REPEAT
+
+CHECKPOINT = re.compile(r"trial-\d{4,9}/attempt-\d{1,9}/epoch-\d{4,9}")
+"""How a checkpoint is called: a path below the search's own checkpoints."""
+LARGEST = 2**53
+"""No number in a record is larger: a float still tells it from the next one."""
+OF_A_TRIAL = (
+    Kind.ASKED,
+    Kind.LOST,
+    Kind.RESTARTED,
+    Kind.EPOCH,
+    Kind.REPEATED,
+    Kind.DECIDED,
+    Kind.ENDED,
+    Kind.TESTED,
+)
+BODIES: Mapping[Kind, type[Body]] = {body.kind: body for body in Body.__subclasses__()}
+
+
+def first_fault(events: Sequence[Event]) -> tuple[int, str] | None:
+    """The number of the first event that cannot be, and why; None if all can."""
+    epochs: list[int] = []
+    for event in events:
+        try:
+            _check_place(event, epochs)
+            if event.kind in BODIES:
+                _check_body(event, epochs)
+            else:
+                _check_header(events, event)
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+            said = " ".join(str(error).split())[:100]
+            return event.id, f"it lacks {said}" if isinstance(error, KeyError) else said or type(error).__name__
+    return None
+
+
+def _check_place(event: Event, epochs: list[int]) -> None:
+    """Whether an event may stand where it stands, after trials that have so many `epochs` each."""
+    _require(isinstance(event.body, dict), "its body is no object")
+    _require((event.kind is Kind.SEARCH) == (event.id == 1), "a record begins with the search, and only begins with it")
+    if event.kind in OF_A_TRIAL:
+        next_one = event.kind is Kind.ASKED
+        _require(_is_number(event.trial, int), f"{event.kind} is of no trial")
+        _require(event.trial == len(epochs) if next_one else 0 <= (event.trial or 0) < len(epochs), "no such trial")
+    else:
+        _require(event.trial is None, f"{event.kind} is of no trial, but names one")
+
+
+def _check_body(event: Event, epochs: list[int]) -> None:
+    kind = BODIES[event.kind]
+    _check_types(kind, event.body)
+    body = kind.of(event)
+    if isinstance(body, Asked):
+        for beginning in (CONFIRMATION, REPEAT):
+            if body.origin.startswith(beginning):
+                _require(0 <= int(body.origin.rsplit(" ", 1)[1]) < len(epochs), "it trains again what there is not")
+        _require(all(_is_value(value) for value in body.point.values()), "its point holds no plain values")
+        epochs.append(0)
+        return
+    if isinstance(body, (EpochReport, Repeated, Restarted)):
+        name = body.checkpoint
+        _require(name is None or bool(CHECKPOINT.fullmatch(name)), "its checkpoint is named like none of ours")
+        had = epochs[event.trial or 0]
+        if isinstance(body, EpochReport):
+            _require(body.epoch == had + 1, f"epoch {body.epoch} follows epoch {had}")
+            _require(all(_is_number(value, float) for value in body.metrics.values()), "its metrics are no numbers")
+            epochs[event.trial or 0] += 1
+        else:
+            _require((isinstance(body, Restarted) or body.epoch > 0) and 0 <= body.epoch <= had, "no such epoch")
+    if isinstance(body, Confirming):
+        named = [*body.trials, *([] if body.control is None else [body.control])]
+        _require(all(_is_number(each, int) and 0 <= each < len(epochs) for each in named), "no such trial")
+        _require(1 <= body.seeds <= LARGEST, "so many seeds cannot be")
+
+
+def _check_header(events: Sequence[Event], event: Event) -> None:
+    """The first event, or one of a process that went on: what they say together must be a search."""
+    so_far = [each for each in events[: event.id] if each.kind in (Kind.SEARCH, Kind.RESUMED)]
+    header = header_of(so_far)
+    for kind, plain in (
+        (Header, {**vars(header), "process": None, "objective": None}),
+        (Process, vars(header.process)),
+    ):
+        _check_types(kind, {name: value for name, value in plain.items() if name not in ("process", "objective")})
+    _require(_is_number(event.body["after_s"], float), "after_s is no number")
+    if event.kind is Kind.SEARCH:
+        objective_of(so_far)
+        space_of(so_far)
+        _require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", header.name)), "its name is no name of a search")
+        _require(header.epochs >= 1 and header.trials >= 0, "its budgets cannot be")
+        _require(all(_is_number(rung, int) for rung in header.rungs), "its rungs are no epochs")
+        _require(all(isinstance(name, str) for name in header.classes), "its classes have no names")
+        _require(all(_is_value(value) for value in header.fixed.values()), "its fixed values are no plain values")
+
+
+def _check_types(kind: type[Any], plain: Mapping[str, Any]) -> None:
+    for name, wanted in _types(typing.cast(Any, kind)).items():
+        if name in plain and not any(_is_a(plain[name], each) for each in wanted):
+            raise TypeError(f"{name} is {str(plain[name])[:40]!r}")
+
+
+@cache
+def _types(kind: Any) -> dict[str, tuple[Any, ...]]:
+    """The types that each field of a dataclass may have."""
+    hints = typing.get_type_hints(kind)
+    named = {each.name: hints[each.name] for each in fields(kind)}
+    return {
+        name: typing.get_args(hint)
+        if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union
+        else (hint,)
+        for name, hint in named.items()
+    }
+
+
+def _is_a(value: Any, wanted: Any) -> bool:
+    origin = typing.get_origin(wanted) or wanted
+    if origin in (int, float):
+        return _is_number(value, origin)
+    if origin is State:
+        return value in list(State)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+    if origin is Sequence:
+        return isinstance(value, (list, tuple))
+    if origin in (str, bool, NoneType):
+        return isinstance(value, origin)
+    return True
+
+
+def _is_number(value: Any, kind: type[int] | type[float]) -> bool:
+    """Whether `value` is one that can be counted with; NaN and infinities are numbers that JSON has here."""
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+        return False
+    return not math.isfinite(value) or abs(value) <= LARGEST
+
+
+def _is_value(value: Any) -> bool:
+    """Whether a hyperparameter may have this value."""
+    return value is None or isinstance(value, (bool, str, list, tuple)) or _is_number(value, float)
+
+
+def _require(condition: bool, why: str) -> None:
+    if not condition:
+        raise ValueError(why)
