@@ -97,11 +97,8 @@ def _check_header(events: Sequence[Event], event: Event) -> None:
     """The first event, or one of a process that went on: what they say together must be a search."""
     so_far = [each for each in events[: event.id] if each.kind in (Kind.SEARCH, Kind.RESUMED)]
     header = header_of(so_far)
-    for kind, plain in (
-        (Header, {**vars(header), "process": None, "objective": None}),
-        (Process, vars(header.process)),
-    ):
-        _check_types(kind, {name: value for name, value in plain.items() if name not in ("process", "objective")})
+    _check_types(Header, {name: value for name, value in vars(header).items() if name not in ("process", "objective")})
+    _check_types(Process, vars(header.process))
     _require(_is_number(event.body["after_s"], float), "after_s is no number")
     if event.kind is Kind.SEARCH:
         objective_of(so_far)

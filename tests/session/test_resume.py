@@ -385,7 +385,8 @@ def put(runs: Path, name: str, source: str, *, at: float = 0.0, **how: Any) -> P
     (runs / name).mkdir(parents=True)
     with Record(runs / name / FILE, create=True) as record:
         record._epoch += at
-        record.append(("search", None, {**header(), "source": source, **how}))
+        told = {"definition": {"space": []}, "name": name, "source": source, **how}
+        record.append(("search", None, {**header(), **told}))
     return runs / name
 
 
