@@ -79,20 +79,25 @@ def run(
     One search at a time: Ray serves a process once.
     """
     began, given = time.monotonic(), dict(locals())
+    return _searched(str(study), _settings(given), Stop(began), resume=resume, quiet=quiet)
+
+
+def _settings(given: Mapping[str, Any]) -> Settings:
+    """The settings that the arguments of `run` ask for. Raises BadInput."""
+    study, name, data = given["study"], given["name"], given["data"]
     if not isinstance(study, (str, Path)):
         raise BadInput(
             f"study must be a name or the path of a study file, but got a {type(study).__name__}: who goes on with "
             "the search has to find it; write STUDY = Study(…) into a file and give its path"
         )
-    settings = Settings(
+    return Settings(
         **read_options(Settings, given),
         name=None if name is None else str(name),
-        runs=runs_folder(runs),
+        runs=runs_folder(given["runs"]),
         data=None if data is None else Path(data),
         command=_call(given),
         **from_environment(),
     )
-    return _searched(str(study), settings, Stop(began), resume=resume, quiet=quiet)
 
 
 def _searched(study: str, settings: Settings, stop: Stop, *, resume: bool, quiet: bool) -> Result:

@@ -16,13 +16,14 @@ import pytest
 
 from search.errors import EnvironmentFault, NameInUse
 from search.prepared import Prepared
+from search.record.header import Header
 from search.record.reader import FILE, read
 from search.session.claim import claimed as beginning
 from search.settings import Settings
 from search.signals import Stop
 from search.storage import lock
 from spaces.study import Study
-from tests.simulated import HEADER
+from tests.simulated import first_event
 
 HOLD = """
 import sys, time
@@ -246,16 +247,18 @@ def claim(tmp_path: Path, tiny_study: Study) -> Callable[[str | None], tuple[lis
 
     def claimed(name: str | None) -> tuple[list[str], list[str]]:
         settings = Settings(runs=tmp_path / "runs", name=name)
-        prepared = Prepared(tiny_study, settings, None, None, HEADER)  # type: ignore[arg-type]
+        header = Header.from_plain(first_event(tiny_study)[2])
+        prepared = Prepared(tiny_study, settings, None, None, header)  # type: ignore[arg-type]
         together, names, refused = threading.Barrier(8), [], []
 
         def begin() -> None:
             together.wait()
             try:
-                with beginning(prepared, Stop(time.monotonic())) as (folder, begun):
+                with beginning(prepared, Stop(time.monotonic())) as begun:
+                    folder = settings.runs / begun.header.name
                     assert lock.is_held(folder)
                     assert [event.kind for event in read(folder / FILE)] == ["search"]
-                    assert begun.header.name == read(folder / FILE)[0].body["name"] == folder.name
+                    assert read(folder / FILE)[0].body["name"] == folder.name
                     names.append(folder.name)
             except NameInUse as error:
                 refused.append(str(error))
