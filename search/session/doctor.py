@@ -30,7 +30,8 @@ from search.settings import More, Settings, masked
 from search.storage import bucket, checkpoints, lock, mirror
 from search.terminal.console import Silent
 from search.tracking import store
-from search.tracking.runs import disagreements, rewrite
+from search.tracking.agreement import disagreements
+from search.tracking.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
 def _rewritten(uri: str, events: Sequence[Event]) -> str:
     for anew in (False, True):
         try:
-            rewrite(uri, events, anew=anew)
+            Runs(uri, events, anew=anew).rewrite(events)
         except SearchError:
             raise
         except Exception as error:

@@ -30,7 +30,7 @@ class Tracker:
 
     def __init__(self, path: Path, uri: str, warn: Callable[[str], None]) -> None:
         self._path, self._uri, self._warn = path, uri, warn
-        self._projection: Runs | None = None
+        self._runs: Runs | None = None
         self._wake, self._ending = threading.Event(), threading.Event()
         self._warned = False
         self._thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
@@ -52,7 +52,7 @@ class Tracker:
             if time.monotonic() >= poke:  # not more often: one that answers nonsense is asked again and again
                 self._wake.set()
                 poke = time.monotonic() + FLUSH_SECONDS
-            if self._projection is not None and self._projection.cursor >= goal:
+            if self._runs is not None and self._runs.cursor >= goal:
                 return True
             time.sleep(0.02)
         return False
@@ -62,15 +62,15 @@ class Tracker:
         done = self.flush(seconds)
         self._ending.set()
         self._wake.set()
-        if done and self._projection is not None:
+        if done and self._runs is not None:
             with contextlib.suppress(Exception):  # a doubled run is no reason to fail a search
-                self._projection.remove_doubles()
+                self._runs.remove_doubles()
         return done
 
     @property
     def place(self) -> InMLflow:
         """Where the runs are; without ids before the first flush."""
-        runs = self._projection
+        runs = self._runs
         return InMLflow(masked(self._uri), runs.experiment_id if runs else None, runs.parent if runs else None)
 
     def _loop(self) -> None:
@@ -81,11 +81,11 @@ class Tracker:
         pause = FLUSH_SECONDS
         while not self._ending.is_set():
             try:
-                if self._projection is None:
-                    self._projection = Runs(self._uri, list(record.events()))
-                events = list(record.events(after=self._projection.cursor))
+                if self._runs is None:
+                    self._runs = Runs(self._uri, list(record.events()))
+                events = list(record.events(after=self._runs.cursor))
                 if events:
-                    self._projection.write(events)
+                    self._runs.write(events)
                 pause = FLUSH_SECONDS
             except Exception as error:  # whatever MLflow raises, training goes on and the record keeps all
                 if not self._warned:

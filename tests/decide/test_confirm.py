@@ -40,7 +40,9 @@ from search.storage import checkpoints
 from search.terminal.console import Silent
 from search.terminal.messages import result
 from search.terminal.screen import confirming, rung_counts
-from search.tracking.runs import Runs, disagreements
+from search.tracking.agreement import disagreements
+from search.tracking.runs import Runs
+from search.tracking.store import connect
 from spaces.study import Choice, Objective, Study
 from tests.simulated import Curves, Memory, begun, decisions, kept, resumed, work
 
@@ -652,7 +654,7 @@ def test_mlflow_shows_what_the_clock_left_behind_as_killed_through_every_batch(s
         runs = Runs(uri, record.events[:1])
         for start in range(0, len(record.events), size):
             runs.write(record.events[start : start + size])
-        assert disagreements(uri, record.events) == []
+        assert disagreements(connect(uri), record.events) == []
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from search.record.events import EpochReport
 from search.record.record import Record
 from search.tracking.tracker import Tracker
 from tests.simulated import header
@@ -43,15 +44,27 @@ def story():
     yield "finished", None, {"state": "done", "why": "", "wall_s": 1.0}
 
 
-def test_a_trial_of_many_hyperparameters_loses_none_of_them(tmp_path):
+def test_a_long_trial_of_many_hyperparameters_that_is_written_at_once_loses_nothing(tmp_path):
     path, fixed = tmp_path / "record.db", {f"layer/{number}": number for number in range(250)}
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
     with Record(path, create=True) as record:
         record.append(("search", None, header(**{**SHOWN, "fixed": fixed})))
         record.append(("asked", 0, {"point": {"train/lr": 0.1}, "origin": "sampler"}))
-    place = tracked(path, f"sqlite:///{tmp_path}/mlflow.db")
-    runs = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db").search_runs([place.experiment_id])
-    (child,) = (run for run in runs if "search.trial" in run.data.tags)
-    assert child.data.params == {"train/lr": "0.1", **{name: str(value) for name, value in fixed.items()}}
+        record.append(
+            *(
+                ("epoch", 0, EpochReport(epoch, {"val_accuracy": epoch / 1000}, 0.1).to_plain())
+                for epoch in range(1, 601)
+            )
+        )
+        record.append(("ended", 0, {"state": "complete", "why": "reached the full budget"}))
+        record.append(("finished", None, {"state": "done", "why": "", "wall_s": 1.0}))
+        last = record.last_id()
+    parent, children, _ = runs_of(uri, tracked(path, uri))
+    assert children["0"].data.params == {"train/lr": "0.1", **{name: str(value) for name, value in fixed.items()}}
+    history = MlflowClient(tracking_uri=uri).get_metric_history(children["0"].info.run_id, "val_accuracy")
+    assert sorted((point.step, point.value) for point in history) == [(n, n / 1000) for n in range(1, 601)]
+    assert {name: parent.data.tags[f"best/{name}"] for name in fixed} == {name: str(fixed[name]) for name in fixed}
+    assert parent.data.tags["search.cursor"] == str(last)
 
 
 def tracked(path, uri, warnings=None):
@@ -235,7 +248,7 @@ def test_runs_that_tell_more_than_a_record_that_was_cut_back_are_written_anew(tm
     cut_back(path, events[:4])
     place = tracked(path, store)
     parent, children, count = runs_of(store, place)
-    assert parent.info.run_id != before["parent_run_id"]
+    assert parent.info.run_id != before.parent_run_id
     assert parent.data.tags["search.cursor"] == "4"
     assert states(children) == {"0": ("RUNNING", None), "1": ("RUNNING", None)}
     assert count == 3

@@ -1,0 +1,50 @@
+"""Whether MLflow shows what is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from search.record.events import Event
+from search.record.reading import header_of, objective_of
+from search.record.trial import Trial
+from search.record.trials import replayed
+from search.tracking.projection import STATUS
+from search.tracking.runs import runs_of
+
+
+def disagreements(client: Any, events: Sequence[Event]) -> list[str]:
+    """Where the runs that MLflow's `client` shows differ from `events`.
+
+    They are missing or doubled, or have another status or other values.
+    """
+    header = header_of(events[:1])
+    experiment = client.get_experiment_by_name(header.experiment)
+    if experiment is None:
+        return [f"there is no experiment {header.experiment}"]
+    parents, children = runs_of(header.id, client, experiment.experiment_id)
+    lines = [] if len(parents) == 1 else [f"there are {len(parents)} parent runs instead of one"]
+    for parent in parents:
+        cursor = int(parent.data.tags.get("search.cursor", 0))
+        if cursor != events[-1].id:
+            lines.append(f"{cursor} of {events[-1].id} events are written")
+    trials = replayed(events, objective_of(events))
+    runs: dict[int, list[Any]] = {trial.number: [] for trial in trials}
+    for run in children:
+        runs.setdefault(int(run.data.tags["search.trial"]), []).append(run)
+    for number, found in sorted(runs.items()):
+        if number >= len(trials) or len(found) != 1:
+            lines.append(f"trial {number} has {len(found)} runs")
+        else:
+            lines += _differences(client, trials[number], found[0])
+    return lines
+
+
+def _differences(client: Any, trial: Trial, run: Any) -> Iterator[str]:
+    if run.info.status != STATUS[trial.state]:
+        yield f"trial {trial.number} is {run.info.status} instead of {STATUS[trial.state]}"
+    for name in trial.epochs[-1].metrics if trial.epochs else ():
+        shown = sorted((m.step, repr(m.value)) for m in client.get_metric_history(run.info.run_id, name))
+        # As text, because NaN is not equal to itself.
+        if shown != [(row.number, repr(float(row.metrics[name]))) for row in trial.epochs if name in row.metrics]:
+            yield f"trial {trial.number} shows another curve of {name}"
