@@ -162,3 +162,43 @@ def test_nothing_reads_a_pickle_from_disk():
         text = file.read_text().replace("pickle.load(sys.stdin.buffer)", "")
         for forbidden in ("pickle.load", "torch.load(", "yaml.load(", "allow_pickle=True"):
             assert forbidden not in text, f"{file} has {forbidden}"
+
+
+# Sizes
+
+
+SEARCH = [file for file in FILES if package(file) == "search"]
+LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 350, 50, 8
+
+
+def functions(file: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    tree = ast.parse(file.read_text())
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def test_no_file_of_search_is_so_long_that_it_must_be_more_than_one_concept():
+    assert {str(file) for file in SEARCH if file.read_text().count("\n") > LONGEST_FILE} == set()
+
+
+def test_no_function_of_search_is_longer_than_a_screen():
+    long = {
+        f"{file.relative_to(ROOT)}: {node.name}"
+        for file in SEARCH
+        for node in functions(file)
+        if (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
+    }
+    # The signature and the docstring of `run` are the manual of the Python interface.
+    assert long <= {"search/api.py: run"}
+
+
+def test_no_public_function_of_search_takes_more_than_eight_arguments_but_the_one_with_all_options():
+    many = {
+        f"{file.relative_to(ROOT)}: {node.name}"
+        for file in SEARCH
+        for node in functions(file)
+        if not node.name.startswith("_") or node.name == "__init__"
+        if len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs])
+        - (node.args.args[:1] != [] and node.args.args[0].arg in ("self", "cls"))
+        > MOST_PARAMETERS
+    }
+    assert many <= {"search/api.py: run"}
