@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.errors import BadInput, EnvironmentFault, SearchFailed
-from search.findings.summary import summarize
+from search.findings.snapshot import Snapshot
+from search.findings.summary import summary_of
 from search.findings.tables import Table, curve_table, trial_table
 from search.findings.text import configuration
 from search.options import plain
 from search.options import read as read_options
-from search.record.events import Event
-from search.record.reader import FILE, read
-from search.record.reading import header_of, objective_of
-from search.record.trials import Trials, replayed
 from search.settings import Settings, from_environment
 from search.signals import Interrupted, Stop
 from search.storage import checkpoints
@@ -137,8 +134,8 @@ class Result:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        self._events: Sequence[Event] = tuple(read(folder / FILE))
-        self.summary: dict[str, Any] = summarize(folder, self._events)
+        self._search = Snapshot.read(folder)
+        self.summary: dict[str, Any] = summary_of(self._search)
 
     @property
     def name(self) -> str:
@@ -159,13 +156,13 @@ class Result:
     @property
     def trials(self) -> pandas.DataFrame:
         """One row per trial, the best first, by its number: state, why, origin, epochs, value, what was searched."""
-        frame = _frame(trial_table(self._events))
+        frame = _frame(trial_table(self._search))
         return frame.astype({"value": float}).set_index("trial")
 
     @property
     def curves(self) -> pandas.DataFrame:
         """One row per epoch of each trial: `trial`, `epoch`, `seconds` (of training and validation), every metric."""
-        return _frame(curve_table(self._events))
+        return _frame(curve_table(self._search))
 
     @property
     def report(self) -> Path | None:
@@ -184,7 +181,7 @@ class Result:
         if self.best is None:
             raise SearchFailed(f"{self.name} has no result yet; it is {self.state}")
         try:
-            checkpoint = checkpoints.winning(checkpoints.shelf(self._folder), self._replayed())
+            checkpoint = checkpoints.winning(checkpoints.shelf(self._folder), self._search.trials)
         except EnvironmentFault as error:
             if self.state != "running":
                 raise
@@ -212,24 +209,21 @@ class Result:
         """What each trial came to, and the learning curves with the rungs at which trials were compared."""
         from search.findings.figures.overview import overview
 
-        return overview(self.name, self._replayed(), header_of(self._events).rungs)
-
-    def _replayed(self) -> Trials:
-        return replayed(self._events, objective_of(self._events))
+        return overview(self.name, self._search.trials, self._search.header.rungs)
 
     def __repr__(self) -> str:
-        return f"<search {self._told()}>"
+        return f"<search {self._line()}>"
 
-    def _told(self) -> str:
+    def _line(self) -> str:
         count, best = sum(self.summary["trials"].values()), self.best
-        metric = objective_of(self._events).metric
+        metric = self._search.objective.metric
         value = f"{metric} {best[metric]:.4f} (trial {best['trial']})" if best else "no result"
         test = f", test {best['test_accuracy']:.4f}" if best and best["test_accuracy"] is not None else ""
         stand_in = ", STAND-IN DATA" if self.summary["stand_in"] else ""
         return f"{self.name}: {self.state}, {count} trials, {value}{test}{stand_in}"
 
     def _repr_html_(self) -> str:
-        trials = self._replayed()
+        trials = self._search.trials
         ranked = trials.ranking()
         head = _row("th", "trial", "state", "epochs", trials.objective.metric, "configuration")
         rows = []
@@ -237,7 +231,7 @@ class Result:
             worth = f"{trial.best_value(trials.objective):.4f}" if trial.has_value(trials.objective) else ""
             rows.append(_row("td", trial.number, trial.state, len(trial.epochs), worth, configuration(trial)))
         more = f"<p>… and {len(trials) - SHOWN} more in <code>.trials</code></p>" if len(trials) > SHOWN else ""
-        return f"<p><b>{html.escape(self._told())}</b></p><table>{head}{''.join(rows)}</table>{more}"
+        return f"<p><b>{html.escape(self._line())}</b></p><table>{head}{''.join(rows)}</table>{more}"
 
 
 def _row(tag: str, *cells: object) -> str:

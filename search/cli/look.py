@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -48,16 +47,15 @@ def list_searches(runs: Path, as_json: bool) -> None:
 @JSON
 def show(name: str, runs: Path, as_json: bool) -> None:
     """Show a search: its trials, the best first, and its winner."""
-    from search.findings import text
-    from search.findings.summary import summarize
+    from search.findings import comparison, text
+    from search.findings.snapshot import Snapshot
+    from search.findings.summary import summary_of
     from search.findings.tables import leaderboard
-    from search.record.reader import FILE, read
     from search.storage.runs import find_search
     from search.terminal import messages
 
-    folder = find_search(name, runs)
-    events = read(folder / FILE)
-    summary = {**summarize(folder, events), "leaderboard": leaderboard(events)}
+    search = Snapshot.read(find_search(name, runs))
+    summary = {**summary_of(search), "leaderboard": leaderboard(search)}
     if as_json:
         click.echo(json.dumps(summary, indent=1))
         return
@@ -66,23 +64,11 @@ def show(name: str, runs: Path, as_json: bool) -> None:
         value = f"{row['value']:.4f}" if row["value"] is not None else "      "
         point = " ".join(f"{key.split('/', 1)[1]}={text.short(item)}" for key, item in row["point"].items())
         click.echo(f"  trial {row['trial']:3d}  {row['state']:<13} {row['epochs']:2d} epochs  {value}  {point}")
-    compared = _compared(events)
-    if compared:
-        click.echo(compared)
+    groups = comparison.compare(search.space, search.trials) if search.header.sampler == "grid" else []
+    if groups:
+        click.echo(comparison.table(groups, search.objective.metric))
     if summary["best"]:
         click.echo(messages.result(summary))
-
-
-def _compared(events: Any) -> str:
-    """What each setting of a grid changes, as lines of text; nothing for another sampler."""
-    from search.findings import comparison
-    from search.record.reading import header_of, objective_of, space_of
-    from search.record.trials import replayed
-
-    if header_of(events).sampler != "grid":
-        return ""
-    trials = replayed(events, objective_of(events))
-    return comparison.table(comparison.compare(space_of(events), trials), trials.objective.metric)
 
 
 @click.command()

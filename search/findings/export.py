@@ -12,11 +12,9 @@ from pathlib import Path
 
 from search.errors import BadInput, StorageFull
 from search.findings.optuna_export import write_study
-from search.findings.summary import summarize
+from search.findings.snapshot import Snapshot
+from search.findings.summary import summary_of
 from search.findings.tables import Table, curve_table, trial_table
-from search.record.reader import FILE, read
-from search.record.reading import objective_of
-from search.record.trials import replayed
 from search.storage import checkpoints
 from trainables.classifier import ARCHITECTURE, WEIGHTS
 
@@ -29,13 +27,13 @@ def export_search(run: Path, folder: Path) -> list[Path]:
     (JSON). All of them or none: raises BadInput for a folder that cannot be had, StorageFull where there is no room,
     EnvironmentFault for a damaged record or checkpoint, and leaves nothing behind.
     """
-    events = read(run / FILE)
-    summary = summarize(run, events)
-    checkpoint = checkpoints.winning(checkpoints.shelf(run), replayed(events, objective_of(events)))
+    search = Snapshot.read(run)
+    summary = summary_of(search)
+    checkpoint = checkpoints.winning(checkpoints.shelf(run), search.trials)
     with _whole(folder) as aside:
-        _write_csv(aside / "trials.csv", trial_table(events))
-        _write_csv(aside / "curves.csv", curve_table(events))
-        write_study(aside / "optuna.db", events, running=summary["state"] == "running")
+        _write_csv(aside / "trials.csv", trial_table(search))
+        _write_csv(aside / "curves.csv", curve_table(search))
+        write_study(aside / "optuna.db", search.events, running=summary["state"] == "running")
         (aside / "summary.json").write_text(json.dumps(summary, indent=1))
         if summary["best"]:
             (aside / "config.json").write_text(json.dumps(summary["best"]["config"], indent=1))

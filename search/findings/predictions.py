@@ -96,13 +96,21 @@ def read(folder: Path) -> Predictions | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             kept = {name: stored[name] for name in Predictions.__dataclass_fields__}
-        found = Predictions(int(kept.pop("trial")), int(kept.pop("epoch")), **kept)
-        count = len(found.labels)
-        whole = count and count == len(found.predicted) == len(found.confidence)
-        whole = whole and len(found.images) == len(found.shown) and found.images.ndim == 4
-        whole = whole and all(0 <= index < count for index in found.shown)
+        predictions = Predictions(int(kept.pop("trial")), int(kept.pop("epoch")), **kept)
+        consistent = _is_consistent(predictions)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
-        whole = False
-    if not whole:
+        consistent = False
+    if not consistent:
         raise EnvironmentFault(f"{path} is damaged")
-    return found
+    return predictions
+
+
+def _is_consistent(predictions: Predictions) -> bool:
+    """Whether all arrays speak of the same images, of which there is one at least."""
+    count, shown = len(predictions.labels), predictions.shown
+    return bool(
+        0 < count == len(predictions.predicted) == len(predictions.confidence)
+        and len(predictions.images) == len(shown)
+        and predictions.images.ndim == 4
+        and all(0 <= index < count for index in shown)
+    )

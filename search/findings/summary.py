@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from search.findings.snapshot import Snapshot
-from search.record.events import BEGINNINGS, Event, InMLflow, Kind
+from search.record.events import BEGINNINGS, InMLflow, Kind
 from search.record.reading import finished, last, spent
 from search.record.state import State
 from search.storage import lock
@@ -15,9 +14,9 @@ from search.storage.bucket import shown
 from search.storage.runs import REPORT, command, elsewhere
 
 
-def summarize(folder: Path, events: Sequence[Event] | None = None) -> dict[str, Any]:
+def summarize(folder: Path) -> dict[str, Any]:
     """The search in `folder` as a JSON document; see `summary_of`. Raises EnvironmentFault for a damaged record."""
-    return summary_of(Snapshot(folder, events) if events else Snapshot.read(folder))
+    return summary_of(Snapshot.read(folder))
 
 
 def summary_of(search: Snapshot) -> dict[str, Any]:

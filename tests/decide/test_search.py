@@ -19,6 +19,7 @@ from search.decide.replay import differences
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import FAILURES_IN_A_ROW, RETRIES, Search
+from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
 from search.findings.tables import leaderboard
 from search.record.events import EpochReport, Event, Finished, WinnerTested
@@ -274,7 +275,7 @@ def test_a_record_with_a_missing_metric_can_be_read_and_summarized(search: Searc
     ask(search)
     search.report(0, EpochReport(1, {"val_loss": 0.3}, 1.0, **PLACE))
     assert summarize(tmp_path)["trials"] == {"failed": 1}
-    (row,) = leaderboard(read(tmp_path / FILE))
+    (row,) = leaderboard(Snapshot.read(tmp_path))
     assert row["value"] is None
 
 
@@ -512,7 +513,7 @@ def test_the_leaderboard_has_every_trial_the_best_first_and_failures_with_their_
 ) -> None:
     note(search, "search", first_event(search.study)[2])
     drive(search, made_up)
-    rows = leaderboard(read(tmp_path / FILE))
+    rows = leaderboard(Snapshot.read(tmp_path))
     assert sorted(row["trial"] for row in rows) == list(range(12))
     best = search.trials.best()
     assert best is not None
