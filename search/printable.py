@@ -6,6 +6,7 @@ one could move the cursor, rename the window or hide a line.
 
 from __future__ import annotations
 
+import html
 import re
 
 HARMLESS = "\n\t"
@@ -25,3 +26,14 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """The same on one line."""
     return printable(" ".join(text.split()))
+
+
+def markdown(text: str) -> str:
+    """The same as Markdown that shows it as it is: no tag, link, image, table cell or emphasis of its own."""
+    return re.sub(r"([\\`*\[\]|~#])", r"\\\1", html.escape(one_line(text), quote=False))
+
+
+def fenced(text: str) -> str:
+    """Lines of Markdown that show `text` as code, whatever fences are in it."""
+    fence = "`" * (1 + max([2, *(len(run) for run in re.findall("`+", text))]))
+    return f"{fence}\n{printable(text)}\n{fence}"

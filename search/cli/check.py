@@ -12,6 +12,7 @@ import click
 
 from search.cli.clock import on_signals
 from search.cli.options import DEBUG, JSON, RUNS, command_line
+from search.cli.output import echo
 from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.record.events import Kind
 
@@ -37,10 +38,10 @@ def replay(name: str, runs: Path, as_json: bool) -> None:
     different = differences(events, recorded_study(header, to_train=False))
     counts = {str(kind): sum(event.kind == kind for event in events) for kind in (Kind.ASKED, Kind.DECIDED, Kind.ENDED)}
     if as_json:
-        click.echo(json.dumps({"name": name, "same": not different, "differences": different, **counts}, indent=1))
+        echo(json.dumps({"name": name, "same": not different, "differences": different, **counts}, indent=1))
     else:
         counted = f"{counts['asked']} suggestions, {counts['decided']} decisions at rungs, {counts['ended']} ends"
-        click.echo(f"{name}: {counted}: " + ("all as recorded" if not different else "not as recorded"))
+        echo(f"{name}: {counted}: " + ("all as recorded" if not different else "not as recorded"))
     if different:
         from search import provenance
 
@@ -62,7 +63,7 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
 
     display = screen.for_stderr(quiet=as_json)
     again = train_again(find_search(name, runs), number, command_line(), display)
-    click.echo(json.dumps(again.document(), indent=1) if as_json else str(again))
+    echo(json.dumps(again.document(), indent=1) if as_json else str(again))
     if not again.match:
         raise SearchFailed(again.verdict)
 
@@ -85,7 +86,7 @@ def sync(name: str, runs: Path) -> None:
     with going_on(folder, lambda events: More(), command_line(), display, to_train=False) as prepared:
         if not run.sync(prepared, folder, display):
             raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
-    click.echo(f"{name}: MLflow has all of the record")
+    echo(f"{name}: MLflow has all of the record")
 
 
 @click.command()
@@ -107,11 +108,11 @@ def doctor(name: str | None, runs: Path, repair: bool, study: Path | None, as_js
             repaired = finding.repair() if repair and not finding.well and finding.repair else ""
             findings.append({"what": finding.what, "well": finding.well, "seen": finding.seen, "repaired": repaired})
             if not as_json:
-                click.echo(f"{'ok ' if finding.well else 'BAD'} {finding.what:<12} {finding.seen}")
+                echo(f"{'ok ' if finding.well else 'BAD'} {finding.what:<12} {finding.seen}")
                 if repaired:
-                    click.echo(f"    {'':<12} repaired: {repaired}")
+                    echo(f"    {'':<12} repaired: {repaired}")
     if as_json:
-        click.echo(json.dumps(findings, indent=1))
+        echo(json.dumps(findings, indent=1))
     bad = [str(each["what"]) for each in findings if not each["well"] and not each["repaired"]]
     if bad:
         hint = "" if repair or name is None else "; --repair mends what can be mended"

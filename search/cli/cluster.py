@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from search.cli.clock import on_signals
 from search.cli.options import DEBUG, JSON, RUNS, settings_of
+from search.cli.output import echo
 from search.cli.run import probe_seconds, search
 from search.errors import BadInput
 
@@ -45,17 +46,17 @@ def submit(arguments: tuple[str, ...], address: str | None, detach: bool, as_jso
 
         size = {"workers": printed["workers"], "cpus": printed["worker_cpus"], "mlflow": mlflow}
         if printed["kuberay"]:
-            click.echo(manifests.rayjob(order, image=printed["image"], **size), nl=False)
+            echo(manifests.rayjob(order, image=printed["image"], **size), nl=False)
         else:
-            click.echo(manifests.slurm(order, **size), nl=False)
+            echo(manifests.slurm(order, **size), nl=False)
         return
     jobs = _jobs(address)
     job = jobs.submit(order)
-    click.echo(f"{order.name} is job {job} on {jobs.address}", err=True)
+    echo(f"{order.name} is job {job} on {jobs.address}", err=True)
     if detach:
-        click.echo(f"to follow it: python -m search logs {order.name} --address {jobs.address}", err=True)
+        echo(f"to follow it: python -m search logs {order.name} --address {jobs.address}", err=True)
         if as_json:
-            click.echo(json.dumps({"name": order.name, "job": job, "address": jobs.address}, indent=1))
+            echo(json.dumps({"name": order.name, "job": job, "address": jobs.address}, indent=1))
         return
     _follow(jobs, order.name, job, as_json=as_json)
 
@@ -113,9 +114,9 @@ def _follow(jobs: Any, name: str, job: str, *, as_json: bool) -> None:
     from search.jobs import result
 
     try:
-        code = jobs.follow(job, lambda text: click.echo(text, nl=False, err=as_json))
+        code = jobs.follow(job, lambda text: echo(text, nl=False, err=as_json))
     except KeyboardInterrupt:
-        click.echo(
+        echo(
             f"{name} goes on; `python -m search logs {name} --address {jobs.address}` follows it, `stop` ends it",
             err=True,
         )
@@ -123,7 +124,7 @@ def _follow(jobs: Any, name: str, job: str, *, as_json: bool) -> None:
     if as_json:
         document = result.found(jobs.log(job), job)
         if document is not None:
-            click.echo(json.dumps(document, indent=1))
+            echo(json.dumps(document, indent=1))
     if code:
         raise SystemExit(code)
 
@@ -137,12 +138,12 @@ def status(name: str | None, address: str | None, as_json: bool) -> None:
     jobs = _jobs(address)
     rows = [jobs.get(name)] if name else jobs.list()
     if as_json:
-        click.echo(json.dumps(rows[0] if name else rows, indent=1))
+        echo(json.dumps(rows[0] if name else rows, indent=1))
         return
     if not rows:
-        click.echo(f"no search was submitted to {jobs.address}", err=True)
+        echo(f"no search was submitted to {jobs.address}", err=True)
     for row in rows:
-        click.echo(f"{row['name']:<28} {row['state']:<10} {row['job']}" + ("" if not name else f"\n{row['message']}"))
+        echo(f"{row['name']:<28} {row['state']:<10} {row['job']}" + ("" if not name else f"\n{row['message']}"))
 
 
 @click.command()
@@ -161,4 +162,4 @@ def stop(name: str, address: str | None) -> None:
     """End a submitted search so that it can be resumed, and wait until it has ended."""
     jobs = _jobs(address)
     ended = jobs.stop(jobs.get(name)["job"])
-    click.echo(f"{name} " + ("was stopped; submit it again under this name to go on" if ended else "was over already"))
+    echo(f"{name} " + ("was stopped; submit it again under this name to go on" if ended else "was over already"))

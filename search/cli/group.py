@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from search.cli import check, cluster, look, run
+from search.cli.output import echo
 from search.errors import BadInput, ClusterLost, SearchError
 from search.printable import one_line
 
@@ -56,7 +57,7 @@ def studies() -> None:
     names = spaces.names()
     width = max(map(len, names))
     for name in names:
-        click.echo(f"{name:<{width}}  {spaces.describe(name)}")
+        echo(f"{name:<{width}}  {spaces.describe(name)}")
 
 
 for verb in (
@@ -113,8 +114,8 @@ def _fail(text: str, code: int, debug: bool, *, at_once: bool = False) -> None:
     if debug:
         import traceback
 
-        traceback.print_exc()
-    click.echo(f"error: {one_line(text)}", err=True)
+        echo(traceback.format_exc(), err=True)
+    echo(f"error: {one_line(text)}", err=True)
     if at_once:
         sys.stdout.flush()
         os._exit(code)

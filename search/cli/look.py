@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from search.cli.options import DEBUG, JSON, RUNS
+from search.cli.output import echo
 from search.errors import EnvironmentFault, SearchFailed
 
 
@@ -25,12 +26,12 @@ def list_searches(runs: Path, as_json: bool) -> None:
         try:
             summaries.append(summarize(folder))
         except EnvironmentFault as error:  # one damaged record must not hide the others
-            click.echo(f"warning: {error}", err=True)
+            echo(f"warning: {error}", err=True)
     if as_json:
-        click.echo(json.dumps(summaries, indent=1))
+        echo(json.dumps(summaries, indent=1))
         return
     if not summaries:
-        click.echo(f"no searches in {shown(runs)}; start one with python -m search STUDY", err=True)
+        echo(f"no searches in {shown(runs)}; start one with python -m search STUDY", err=True)
     for each in summaries:
         best = each["best"]
         accuracy = (
@@ -38,7 +39,7 @@ def list_searches(runs: Path, as_json: bool) -> None:
         )
         test = f"test {best['test_accuracy']:.4f}" if best and best["test_accuracy"] is not None else ""
         counts = ", ".join(f"{count} {state}" for state, count in each["trials"].items())
-        click.echo(f"{each['name']:<24} {each['state']:<12} {accuracy:<12} {test:<12} {counts}")
+        echo(f"{each['name']:<24} {each['state']:<12} {accuracy:<12} {test:<12} {counts}")
 
 
 @click.command()
@@ -57,18 +58,18 @@ def show(name: str, runs: Path, as_json: bool) -> None:
     search = Snapshot.read(find_search(name, runs))
     summary = {**summary_of(search), "leaderboard": leaderboard(search)}
     if as_json:
-        click.echo(json.dumps(summary, indent=1))
+        echo(json.dumps(summary, indent=1))
         return
-    click.echo(f"{summary['name']}: {summary['state']}, {summary['epochs']} epochs in {summary['wall_s']:.0f} s")
+    echo(f"{summary['name']}: {summary['state']}, {summary['epochs']} epochs in {summary['wall_s']:.0f} s")
     for row in summary["leaderboard"]:
         value = f"{row['value']:.4f}" if row["value"] is not None else "      "
         point = " ".join(f"{key.split('/', 1)[1]}={text.short(item)}" for key, item in row["point"].items())
-        click.echo(f"  trial {row['trial']:3d}  {row['state']:<13} {row['epochs']:2d} epochs  {value}  {point}")
+        echo(f"  trial {row['trial']:3d}  {row['state']:<13} {row['epochs']:2d} epochs  {value}  {point}")
     groups = comparison.compare(search.space, search.trials) if search.header.sampler == "grid" else []
     if groups:
-        click.echo(comparison.table(groups, search.objective.metric))
+        echo(comparison.table(groups, search.objective.metric))
     if summary["best"]:
-        click.echo(messages.result(summary))
+        echo(messages.result(summary))
 
 
 @click.command()
@@ -84,7 +85,7 @@ def best(name: str, runs: Path, as_json: bool) -> None:
     summary = summarize(find_search(name, runs))
     if not summary["best"]:
         raise SearchFailed(f"{name} has no result yet; it is {summary['state']}")
-    click.echo(json.dumps(summary["best"], indent=1) if as_json else messages.result(summary))
+    echo(json.dumps(summary["best"], indent=1) if as_json else messages.result(summary))
 
 
 @click.command()
@@ -97,7 +98,7 @@ def export(name: str, folder: Path, runs: Path) -> None:
     from search.storage.runs import find_search
 
     for file in export_search(find_search(name, runs), folder):
-        click.echo(str(file))
+        echo(str(file))
 
 
 @click.command()
@@ -115,7 +116,7 @@ def report(name: str, runs: Path, output: Path | None) -> None:
     from search.findings.report import write
     from search.storage.runs import find_search
 
-    click.echo(str(write(find_search(name, runs), output)))
+    echo(str(write(find_search(name, runs), output)))
 
 
 @click.command()
@@ -127,4 +128,4 @@ def ui(runs: Path, port: int) -> None:
     from search.tracking.store import serve
 
     settings = Settings(runs=runs, tracking_uri=from_environment()["tracking_uri"])
-    raise SystemExit(serve(settings.tracking, port, say=lambda text: click.echo(text, err=True)))
+    raise SystemExit(serve(settings.tracking, port, say=lambda text: echo(text, err=True)))

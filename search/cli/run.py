@@ -11,6 +11,7 @@ import click
 
 from search.cli.clock import on_signals
 from search.cli.options import DEBUG, JSON, RUNS, command_line, declared_options, settings_of
+from search.cli.output import echo
 from search.errors import BadInput, SearchError
 from search.options import read, seconds
 from search.settings import More, Settings
@@ -98,9 +99,9 @@ def _plan(prepared: Any, stop: Any, probe: float | None, *, as_json: bool) -> No
 
     told = plan.plan(prepared, elapsed=stop.elapsed, **({} if probe is None else {"probe_seconds": probe}))
     if as_json:
-        click.echo(json.dumps({**prepared.header.to_plain(), "plan": told}, indent=1))
+        echo(json.dumps({**prepared.header.to_plain(), "plan": told}, indent=1))
     else:
-        click.echo(f"{messages.setup(prepared.study, prepared.header)}\n\n{plan.text(told, prepared.header)}")
+        echo(f"{messages.setup(prepared.study, prepared.header)}\n\n{plan.text(told, prepared.header)}")
 
 
 def _tell(
@@ -114,11 +115,11 @@ def _tell(
     from search.terminal.messages import result
 
     if document:
-        click.echo(document(summary))
+        echo(document(summary))
     elif summary["best"]:
-        click.echo(result(summary))
+        echo(result(summary))
     if summary["state"] == "interrupted":
-        click.echo(f"to go on: {summary['resume']}", err=True)
+        echo(f"to go on: {summary['resume']}", err=True)
     if fault is not None:
         raise fault
     if exit_code:

@@ -6,6 +6,8 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from search.printable import printable
+
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
     from search.decide.search import Search
 
@@ -53,4 +55,4 @@ def write_line(text: str) -> None:
     """Write `text` to standard error, if that is still there."""
     # A pipe that was closed, or a terminal that is gone, ends no search.
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from search.findings.text import clock, configuration, sparkline
+from search.printable import printable
 from search.record.events import Confirming
 from search.record.state import State
 from search.record.trial import Trial
@@ -81,12 +82,12 @@ class Live(Lines):
     def say(self, text: str) -> None:
         """See `Display`."""
         with contextlib.suppress(OSError, ValueError):
-            self._console.print(text, highlight=False, markup=False)
+            self._console.print(printable(text), highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
         """See `Display`."""
         with contextlib.suppress(OSError, ValueError):
-            self._console.print(f"warning: {text}", style="bold yellow", highlight=False, markup=False)
+            self._console.print(f"warning: {printable(text)}", style="bold yellow", highlight=False, markup=False)
 
     def begin(self, search: Search, deadline: float | None) -> None:
         """See `Display`."""
@@ -153,7 +154,10 @@ def screen(search: Search, deadline: float | None) -> Any:
     finite = sorted(value for trial in trials for value in trial.values(objective) if math.isfinite(value))
     low, high = (finite[len(finite) // 10], finite[-1]) if finite else (0.0, 1.0)
 
-    def row(trial: Trial) -> tuple[str, ...]:
+    def shown(text: str) -> Text:  # as it is: no markup of rich, which has links and colours
+        return Text(printable(text))
+
+    def row(trial: Trial) -> tuple[str | Text, ...]:
         values = trial.values(objective)
         worth = f"{trial.best_value(objective):.4f}" if trial.has_value(objective) else "…"
         return (
@@ -162,12 +166,12 @@ def screen(search: Search, deadline: float | None) -> Any:
             f"{len(values)}/{search.study.epochs_of(trial.point)}",
             worth,
             sparkline(values, low, high),
-            configuration(trial),
+            shown(configuration(trial)),
         )
 
     table = Table(box=None, padding=(0, 1), expand=True)
-    for name, ratio in (("trial", None), ("state", None), ("epoch", None), (objective.metric, None), ("curve", None)):
-        table.add_column(name, no_wrap=True, ratio=ratio)
+    for head in ("trial", "state", "epoch", shown(objective.metric), "curve"):
+        table.add_column(head, no_wrap=True)
     table.add_column("configuration", ratio=1, overflow="ellipsis", no_wrap=True)
     leaders = [trial for trial in trials.ranking() if trial.state is not State.RUNNING][:5]
     for trial in leaders:
@@ -178,7 +182,7 @@ def screen(search: Search, deadline: float | None) -> Any:
     rungs = rung_counts(search)
     if rungs:
         parts.append(Text("rungs  " + "   ".join(rungs), style="dim"))
-    return Panel(Group(*parts), title=f"{search.study.name}: {search.study.about}", title_align="left")
+    return Panel(Group(*parts), title=shown(f"{search.study.name}: {search.study.about}"), title_align="left")
 
 
 def rung_counts(search: Search) -> list[str]:

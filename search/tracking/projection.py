@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from search.findings import confirmed
+from search.printable import fenced, markdown, printable
 from search.record.events import Asked, EpochReport, Event, Finished, Kind, Restarted, WinnerTested
 from search.record.header import Header
 from search.record.reading import header_of
@@ -86,7 +87,7 @@ class Projection:
             if (trial.state, trial.why) != stood:
                 update = self._child(number)
                 update.status = (STATUS[trial.state], milliseconds(event.at))
-                update.tags |= {"search.state": str(trial.state), "search.why": trial.why[:WHY_LENGTH]}
+                update.tags |= {"search.state": str(trial.state), "search.why": printable(trial.why)[:WHY_LENGTH]}
         tell = self._TELL.get(event.kind)
         if tell is not None:
             tell(self, event)
@@ -131,7 +132,7 @@ class Projection:
         ending, best = Finished.of(event), self.trials.best()
         status = {"done": "FINISHED", "failed": "FAILED"}.get(ending.state, "KILLED")
         self._parent.status = (status, milliseconds(event.at))
-        self._parent.tags |= {"search.state": ending.state, "search.why": ending.why[:WHY_LENGTH]}
+        self._parent.tags |= {"search.state": ending.state, "search.why": printable(ending.why)[:WHY_LENGTH]}
         if best is not None:  # tags, because a search that goes on may find another, and params cannot change
             config = {**dict.fromkeys(self.header.space, "-"), **self.header.full_config(best.point)}
             self._parent.tags |= {f"best/{name}": str(value) for name, value in config.items()}
@@ -170,15 +171,18 @@ class Projection:
     def _note(self, best: Trial | None) -> str:
         """The parent run's description, in Markdown."""
         header, objective, lines = self.header, self.trials.objective, []
+        where = markdown(header.where)
         if header.stand_in:
-            lines.append(f"**STAND-IN DATA**: {header.dataset} could not be had; this ran on {header.where}.\n")
-        lines += [f"{header.about}\n", f"```\n{header.command}\n```\n"]
+            lines.append(f"**STAND-IN DATA**: {markdown(header.dataset)} could not be had; this ran on {where}.\n")
+        lines += [f"{markdown(header.about)}\n", f"{fenced(header.command)}\n"]
         if best is not None:
-            lines.append(f"Best so far: trial {best.number}, {objective.metric} {best.best_value(objective):.4f}\n")
+            metric, value = markdown(objective.metric), best.best_value(objective)
+            lines.append(f"Best so far: trial {best.number}, {metric} {value:.4f}\n")
             lines += ["| hyperparameter | value |", "|---|---|"]
-            lines += [f"| {name} | {value} |" for name, value in header.full_config(best.point).items()]
+            config = header.full_config(best.point)
+            lines += [f"| {markdown(name)} | {markdown(str(value))} |" for name, value in config.items()]
         versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
-        lines.append(f"\n{versions}; data SHA-256 {header.digest[:16]}…; {header.where}")
+        lines.append(f"\n{markdown(versions)}; data SHA-256 {markdown(header.digest[:16])}…; {where}")
         return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search.printable import printable
 from search.record.events import Event, Kind
 from search.tracking.projection import Projection, Update, milliseconds
 from search.tracking.store import connect
@@ -95,8 +96,8 @@ class Runs:
             self._client.log_batch(
                 run,
                 metrics=[Metric(*point) for point in part.metrics],
-                params=[Param(*param) for param in part.params.items()],
-                tags=[RunTag(*tag) for tag in part.tags.items()],
+                params=[Param(name, printable(value)) for name, value in part.params.items()],
+                tags=[RunTag(key, printable(value)) for key, value in part.tags.items()],
             )
 
     def _child(self, number: int) -> str:
@@ -138,7 +139,7 @@ class Runs:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         header = self._projection.header
-        dataset = Dataset(header.dataset, header.digest[:36], "local", header.where)
+        dataset = Dataset(printable(header.dataset), header.digest[:36], "local", printable(header.where))
         for context in ("training", "validation"):
             self._client.log_inputs(self.parent, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
 
@@ -160,9 +161,8 @@ class Runs:
         return runs_of(self._projection.header.id, self._client, self.experiment_id)
 
     def _create(self, name: str, began: float, tags: Mapping[str, str]) -> str:
-        run = self._client.create_run(
-            self.experiment_id, start_time=milliseconds(began), tags=dict(tags), run_name=name
-        )
+        shown = {key: printable(value) for key, value in tags.items()}
+        run = self._client.create_run(self.experiment_id, start_time=milliseconds(began), tags=shown, run_name=name)
         return str(run.info.run_id)
 
 
