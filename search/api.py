@@ -54,6 +54,7 @@ def run(
     resume: bool = False,
     trial_timeout: float | str | None = None,
     checkpoint_budget: int | str | None = None,
+    data_limit: int | str | None = None,
     confirm: int | None = None,
     confirm_seeds: int | None = None,
     warm_start: str | Sequence[str] = (),
@@ -66,9 +67,10 @@ def run(
     """Search `study`, a name or the path of a study file, as `python -m search` does, and return what was found.
 
     Every argument is the option of that name, with its default; times are seconds or text such as "5m",
-    `checkpoint_budget` is bytes or text such as "2GB", and `set` gives hyperparameters values, or ranges as text:
-    `{"train/lr": "log(1e-4, 1e-1)", "train/optimizer": "sgd"}`. `resume=True` is `--resume auto`. A `Study` object is
-    refused: the record tells by name or file where a later process finds the study, and would have nothing to tell.
+    `checkpoint_budget` and `data_limit` are bytes or text such as "2GB", and `set` gives hyperparameters values, or
+    ranges as text: `{"train/lr": "log(1e-4, 1e-1)", "train/optimizer": "sgd"}`. `resume=True` is `--resume auto`. A
+    `Study` object is refused: the record tells by name or file where a later process finds the study, and would have
+    nothing to tell.
 
     Raises the SearchError that the command line would end with. Ctrl-C (SIGTERM, SIGHUP) ends the search so that it
     can be resumed, and then raises KeyboardInterrupt; `load` gives what was found so far. Handlers of these signals

@@ -78,6 +78,13 @@ class Adjustable:
         metavar="SIZE",
         read=size,
     )
+    data_limit: int | None = option(
+        "--data-limit",
+        str,
+        "Most bytes that data of your own may take in memory; 2GB if left out.",
+        metavar="SIZE",
+        read=size,
+    )
 
 
 @dataclass(frozen=True)

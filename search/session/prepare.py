@@ -167,7 +167,8 @@ def surroundings(
         if stand_in:
             source = datasets.stand_in(study.dataset)
         else:
-            source = datasets.find(study.dataset, settings.data, warn=display.warn, download=not settings.dry_run)
+            limit, download = settings.data_limit or datasets.LIMIT, not settings.dry_run
+            source = datasets.find(study.dataset, settings.data, warn=display.warn, download=download, limit=limit)
         if source.stand_in and not settings.stand_in:
             raise EnvironmentFault(
                 f"{study.dataset} is not at hand and cannot be downloaded; put {datasets.file_of(study.dataset)} into "

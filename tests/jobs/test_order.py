@@ -114,7 +114,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "scheduler": TEXTS,
     "changes": st.dictionaries(TEXTS.map(str.strip).filter(lambda key: "=" not in key), TEXTS, max_size=3),
     "warm_start": st.lists(TEXTS, max_size=3).map(tuple),
-    **dict.fromkeys(("trials", "epochs", "concurrent", "checkpoint_budget", "confirm", "confirm_seeds"), COUNTS),
+    **dict.fromkeys(
+        ("trials", "epochs", "concurrent", "checkpoint_budget", "data_limit", "confirm", "confirm_seeds"), COUNTS
+    ),
     **dict.fromkeys(("time_budget", "trial_timeout", "wait_for_resources"), SECONDS),
     **dict.fromkeys(("also_cpus", "until_settled", "published", "stand_in"), st.booleans()),
 }
