@@ -23,7 +23,8 @@ from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
 from search.findings.tables import leaderboard
 from search.record.events import EpochReport, Event, Finished, WinnerTested
-from search.record.reader import FILE, read
+from search.record.reader import FILE
+from search.record.reader import stored as read
 from search.record.record import Record
 from search.record.state import State
 from search.record.trial import Trial

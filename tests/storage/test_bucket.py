@@ -276,7 +276,7 @@ def test_a_mirror_in_which_a_process_works_is_left_to_it(runs: str, on: Machine)
     on("second")
     pulled(runs)
     with mirror.record(runs_folder(runs) / "tiny-1") as record:
-        record.append(("epoch", 0, {}))
+        record.append(("finished", None, {"state": "interrupted", "why": "made up", "wall_s": 1.0}))
     on("first")
     with lock.held_here(folder):
         assert len(pulled(runs)) == 1
