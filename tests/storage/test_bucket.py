@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import BadInput, EnvironmentFault, NameInUse
-from search.record.reader import FILE, read
+from search.record.reader import FILE
+from search.record.reader import stored as read
 from search.record.record import Record
 from search.record.trials import Trials
 from search.storage import bucket as storage
