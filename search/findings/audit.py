@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.findings.intervals import share_interval
-from search.record.events import Event, Kind
+from search.record.events import Decided, Event, Kind
 from search.record.state import State
 from search.record.trial import AUDIT
 from search.record.trials import Trials
@@ -29,11 +29,12 @@ def document(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
     audited. `rank_correlation` is Spearman's between the value at the first rung and the end, over the complete trials
     that went on whatever their value (audited ones and start points); None of fewer than FEWEST.
     """
+    decisions = [(event.trial, Decided.of(event)) for event in events if event.kind == Kind.DECIDED]
     rows: dict[int, dict[str, Any]] = {}
-    for event in events:
-        if event.kind == Kind.DECIDED and event.body.get("spared") == AUDIT and event.trial is not None:
-            row = {"trial": event.trial, **{key: event.body[key] for key in ("rung", "value", "cutoff")}}
-            rows.setdefault(event.trial, row)
+    for trial, decided in decisions:
+        if decided.spared == AUDIT and trial is not None:
+            at_rung = {"rung": decided.rung, "value": decided.value, "cutoff": decided.cutoff}
+            rows.setdefault(trial, {"trial": trial, **at_rung})
     if not rows:
         return None
     objective = trials.objective
@@ -45,7 +46,7 @@ def document(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
         row["thrown_away"] = done and objective.better(row["final"], best)
     finals = [row for row in rows.values() if row["final"] is not None]
     thrown = sum(row["thrown_away"] for row in finals)
-    first = min(event.body["rung"] for event in events if event.kind == Kind.DECIDED)
+    first = min(decided.rung for _, decided in decisions)
     fair = [trial for trial in complete if trial.number in rows or trial.given]
     pairs = [(trial.best_so_far(objective)[first - 1], trial.best_value(objective)) for trial in fair]
     return {

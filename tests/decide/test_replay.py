@@ -70,6 +70,15 @@ def test_a_record_with_everything_that_can_happen_is_derived_from_itself(tiny_st
     assert happened > states | {"lost", "restarted", "repeated", "resumed", "decided"}
 
 
+def test_where_a_trial_was_trained_decides_nothing(tiny_study: Study) -> None:
+    events = recorded(tiny_study, ends=0.05, losses=0.1, seed=1, sampler="random")
+    on_gpus = [
+        replace(event, body={**event.body, "gpus": "1", "node": "there"}) if event.kind == "epoch" else event
+        for event in events
+    ]
+    assert differences(on_gpus, tiny_study) == []
+
+
 # Tampering
 
 
