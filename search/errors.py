@@ -31,6 +31,10 @@ class ClusterLost(EnvironmentFault):
     """Ray's head is gone. What Ray does at the end of a process would wait for it, and is left out."""
 
 
+class RecordGone(EnvironmentFault):
+    """The record of a search was deleted or moved away while the search ran."""
+
+
 class NameInUse(SearchError):
     """A search of that name exists."""
 

@@ -82,6 +82,7 @@ class Option:
     default: Any = None
     metavar: str | None = None
     least: int | None = None
+    most: int | None = None
     read: Callable[[Any, str], Any] | None = None
     resume_help: str = ""
     unset: Any = None
@@ -122,7 +123,7 @@ def read(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(asked: object) -> None:
-    """Raise BadInput for a number that is none, or is too small."""
+    """Raise BadInput for a number that is none, too small or too large."""
     for name, each in declared(type(asked)).items():
         value = getattr(asked, name)
         if each.type not in (int, float) or (value is None and each.default is None):
@@ -133,3 +134,5 @@ def check(asked: object) -> None:
         if each.least is not None and value < each.least:
             bound = f"at least {each.least}" if each.least else "0 or more"
             raise BadInput(f"{each.flag} must be {bound}, but got {value}")
+        if each.most is not None and value > each.most:
+            raise BadInput(f"{each.flag} must be at most {each.most:,}, but got {value:,}")

@@ -17,6 +17,8 @@ from typing import Any
 from search.errors import BadInput
 from search.options import assignments, check, declared, names, option, seconds, size
 
+LARGEST = 1_000_000
+"""Trials, or epochs of a trial, at most: what a search keeps in memory and on its screen is made for so many."""
 CONFIRM_SEEDS = 3
 """Fresh seeds for each setting that is confirmed, if nothing else is asked for."""
 
@@ -29,7 +31,13 @@ class Adjustable:
     """
 
     trials: int | None = option(
-        "--trials", int, "At most so many trials.", least=1, resume_help="So many trials more.", reopens=True
+        "--trials",
+        int,
+        "At most so many trials.",
+        least=1,
+        most=LARGEST,
+        resume_help="So many trials more.",
+        reopens=True,
     )
     time_budget: float | None = option(
         "--time-budget",
@@ -45,6 +53,7 @@ class Adjustable:
         int,
         "At most so many trials at a time; as many as fit if left out.",
         least=1,
+        most=LARGEST,
         resume_help="At most so many trials at a time from now on.",
     )
     confirm: int | None = option(
@@ -53,6 +62,7 @@ class Adjustable:
         "Train the best K again on fresh seeds; the best mean of these wins.",
         metavar="K",
         least=1,
+        most=1000,
         reopens=True,
     )
     confirm_seeds: int | None = option(
@@ -61,6 +71,7 @@ class Adjustable:
         f"Fresh seeds for each of them; {CONFIRM_SEEDS}.",
         metavar="R",
         least=1,
+        most=100,
         unset=CONFIRM_SEEDS,
         reopens=True,
     )
@@ -78,17 +89,23 @@ class Adjustable:
         metavar="SIZE",
         read=size,
     )
+
+
+@dataclass(frozen=True)
+class OfOneCommand:
+    """Options that no record keeps: the record may be somebody else's, and who reads it says what it may take."""
+
     data_limit: int | None = option(
         "--data-limit",
         str,
-        "Most bytes that data of your own may take in memory; 2GB if left out.",
+        "Most bytes that data of your own may take in memory; 2GB.",
         metavar="SIZE",
         read=size,
     )
 
 
 @dataclass(frozen=True)
-class More(Adjustable):
+class More(OfOneCommand, Adjustable):
     """What a search that goes on is given. Raises BadInput."""
 
     def __post_init__(self) -> None:
@@ -116,7 +133,7 @@ class Options(Adjustable):
 
 
 @dataclass(frozen=True)
-class Settings(Options):
+class Settings(OfOneCommand, Options):
     """All that was chosen for a search: its options, where it lies, what changes its study, and of this command alone.
 
     Raises BadInput.
@@ -125,7 +142,7 @@ class Settings(Options):
     name: str | None = None
     runs: Path = Path("runs")
     data: Path | None = None
-    epochs: int | None = option("--epochs", int, "Full budget of a trial.", least=1)
+    epochs: int | None = option("--epochs", int, "Full budget of a trial.", least=1, most=LARGEST)
     sampler: str | None = option(
         "--sampler", str, "What proposes: tpe, random, or grid; the study's (tpe, as a rule) if left out."
     )

@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from search.cli.clock import on_signals
-from search.cli.options import DEBUG, JSON, RUNS, command_line
+from search.cli.options import DEBUG, JSON, RUNS, command_line, declared_options
 from search.cli.output import echo
 from search.errors import BadInput, EnvironmentFault, SearchFailed
+from search.options import read as read_options
 from search.record.events import Kind
+from search.settings import More, OfOneCommand
 
 if TYPE_CHECKING:  # which brings Ray's neighbours and MLflow's with it
     from search.session.doctor import Finding
@@ -53,16 +55,18 @@ def replay(name: str, runs: Path, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--trial", "number", type=int, help="Its number; the winner's if left out.")
 @RUNS
+@declared_options(OfOneCommand)
 @JSON
 @DEBUG
-def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
+def reproduce(name: str, number: int | None, runs: Path, as_json: bool, **options: Any) -> None:
     """Train a trial again from its seed, and say whether it comes out as recorded."""
     from search.session.reproduce import reproduce as train_again
     from search.storage.runs import find_search
     from search.terminal import screen
 
     display = screen.for_stderr(quiet=as_json)
-    again = train_again(find_search(name, runs), number, command_line(), display)
+    more = More(**read_options(OfOneCommand, options))
+    again = train_again(find_search(name, runs), number, command_line(), display, more)
     echo(json.dumps(again.document(), indent=1) if as_json else str(again))
     if not again.match:
         raise SearchFailed(again.verdict)
@@ -71,19 +75,20 @@ def reproduce(name: str, number: int | None, runs: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @RUNS
+@declared_options(OfOneCommand)
 @DEBUG
-def sync(name: str, runs: Path) -> None:
+def sync(name: str, runs: Path, **options: Any) -> None:
     """Write to MLflow what it lacks of a search, and register its winner if that is still to do."""
     from search.session import run
     from search.session.resume import going_on
-    from search.settings import More
     from search.storage.runs import find_search
     from search.terminal import screen
 
+    more = More(**read_options(OfOneCommand, options))
     folder = find_search(name, runs)
     display = screen.for_stderr(quiet=False)
     on_signals()
-    with going_on(folder, lambda events: More(), command_line(), display, to_train=False) as prepared:
+    with going_on(folder, lambda events: more, command_line(), display, to_train=False) as prepared:
         if not run.sync(prepared, folder, display):
             raise EnvironmentFault(f"MLflow still does not take all of {name}; try again when it answers")
     echo(f"{name}: MLflow has all of the record")

@@ -10,6 +10,7 @@ import click
 from search.cli.options import DEBUG, JSON, RUNS
 from search.cli.output import echo
 from search.errors import EnvironmentFault, SearchFailed
+from search.printable import one_line
 
 
 @click.command(name="list")
@@ -26,7 +27,7 @@ def list_searches(runs: Path, as_json: bool) -> None:
         try:
             summaries.append(summarize(folder))
         except EnvironmentFault as error:  # one damaged record must not hide the others
-            echo(f"warning: {error}", err=True)
+            echo(f"warning: {one_line(str(error))}", err=True)
     if as_json:
         echo(json.dumps(summaries, indent=1))
         return

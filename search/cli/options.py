@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from search.options import Option, declared, read
-from search.settings import Adjustable, More, Settings, from_environment
+from search.settings import More, Settings, from_environment
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -47,7 +47,7 @@ DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Add the 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def declared_options(kind: type[Adjustable]) -> Callable[[Decorated], Decorated]:
+def declared_options(kind: type) -> Callable[[Decorated], Decorated]:
     """A decorator that gives a command the options that are declared in `kind`."""
 
     def add(command: Decorated) -> Decorated:

@@ -13,6 +13,7 @@ from search.decide.samplers import SAMPLERS
 from search.decide.samplers.sampler import Sampler
 from search.decide.schedulers import SCHEDULERS
 from search.decide.schedulers.scheduler import Scheduler
+from search.errors import EnvironmentFault
 from search.record.events import (
     Asked,
     Body,
@@ -42,7 +43,7 @@ from search.record.trial import (
     setting_of,
 )
 from search.record.trials import Trials
-from search.settings import CONFIRM_SEEDS, Options, adjusted
+from search.settings import CONFIRM_SEEDS, Options, adjusted, nearest
 from search.signals import uninterrupted
 from spaces.study import Study, config_of
 
@@ -118,7 +119,13 @@ class Search:
 
     @classmethod
     def of(cls, header: Header, study: Study, record: Events, *, past: Sequence[Event] = ()) -> Search:
-        """The search of `study` that `header` describes, with sampler and scheduler made afresh."""
+        """The search of `study` that `header` describes, with sampler and scheduler made afresh.
+
+        Raises EnvironmentFault if there are none of these names.
+        """
+        for kind, name, known in (("sampler", header.sampler, SAMPLERS), ("scheduler", header.scheduler, SCHEDULERS)):
+            if name not in known:
+                raise EnvironmentFault(nearest(kind, name, sorted(known)))
         sampler, scheduler = SAMPLERS[header.sampler](study, header.seed), SCHEDULERS[header.scheduler](study)
         return cls(study, record, sampler, scheduler, header, past=past)
 

@@ -14,8 +14,10 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,22 @@ def _running(settings: Settings, lost: Callable[[str], None], say: Callable[[str
         raise
     done.set()
     _leave()
+
+
+def listening() -> Counter[str]:
+    """The addresses at which processes of a Ray of our own listen, each with how many ports."""
+    psutil = import_module("psutil")  # which Ray brings
+    found: Counter[str] = Counter()
+    this = psutil.Process()
+    for process in [this, *this.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):  # gone since
+            sockets = getattr(process, "net_connections", None) or process.connections
+            found.update(
+                each.laddr.ip.removeprefix("::ffff:")
+                for each in sockets(kind="inet")
+                if each.status == psutil.CONN_LISTEN
+            )
+    return found
 
 
 def _leave() -> None:

@@ -14,7 +14,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from search.decide.confirmation import time_to_begin
 from search.decide.schedulers.scheduler import Scheduler
@@ -31,6 +31,10 @@ RUNS = (8, 200)
 """At least and at most so many times a search is simulated."""
 SIMULATED_EPOCHS = 20_000
 """So many epochs are simulated altogether, if `RUNS` allows."""
+LARGEST = 100_000
+"""A search of more epochs than these, were no trial stopped, is simulated as a smaller one, and its course enlarged."""
+SMALLER_EPOCHS, SMALLER_BUDGET = 4_000, 50
+"""So many epochs has the smaller one, and so many each of its trials at most."""
 TRIAL_SECONDS = (0.1, 0.4)
 """What a trial takes besides its epochs: to be proposed, to get to its worker, to be taken in."""
 START_FACTOR = (3.0, 7.0)
@@ -92,19 +96,50 @@ class Course:
 def simulate(scenario: Scenario) -> list[Course]:
     """Simulate the search often enough for percentiles."""
     courses: list[Course] = []
+    smaller, times = _smaller(scenario)
     for number in itertools.count():
-        courses.append(_Simulation(scenario, random.Random(f"{scenario.rules.seed}/plan/{number}")).course())
+        courses.append(_Simulation(smaller, times, random.Random(f"{scenario.rules.seed}/plan/{number}")).course())
         enough = SIMULATED_EPOCHS // max(1, courses[0].epochs)
         if len(courses) >= min(max(enough, RUNS[0]), RUNS[1]):
             return courses
     raise AssertionError
 
 
+@dataclass(frozen=True)
+class _Times:
+    """How many times larger the search is than the one that is simulated: in trials, and in epochs of each."""
+
+    trials: float = 1.0
+    epochs: float = 1.0
+
+
+def _smaller(scenario: Scenario) -> tuple[Scenario, _Times]:
+    """The search to simulate in place of `scenario`, which is itself unless that is very large."""
+    study, asked, rules = scenario.study, scenario.trials, scenario.rules
+    if asked * study.epochs <= LARGEST:
+        return scenario, _Times()
+    # What was trained already cannot be made smaller.
+    had = sum(event.kind == Kind.ASKED for event in scenario.past)
+    epochs = study.epochs if had else min(study.epochs, SMALLER_BUDGET)
+    trials = min(asked, had + max(SMALLER_EPOCHS // epochs, 2 * scenario.concurrent))
+    times = _Times((asked - had) / max(1, trials - had), study.epochs / epochs)
+    first_rung = max(1, round(study.first_rung / times.epochs))
+    confirm = None if rules.confirm is None else max(1, round(rules.confirm / times.trials))
+    seconds = replace(
+        scenario.seconds,
+        of={point: (quiet * times.epochs, busy * times.epochs) for point, (quiet, busy) in scenario.seconds.of.items()},
+        drawn=[(quiet * times.epochs, busy * times.epochs) for quiet, busy in scenario.seconds.drawn],
+    )
+    study = replace(study, epochs=epochs, first_rung=first_rung)
+    rules = replace(rules, trials=trials, confirm=confirm)
+    return replace(scenario, study=study, rules=rules, seconds=seconds), times
+
+
 class _Simulation:
     """One search in memory, with values and seconds drawn from `chance`. It is its own sampler and its own record."""
 
-    def __init__(self, scenario: Scenario, chance: random.Random) -> None:
-        self._scenario, self._chance = scenario, chance
+    def __init__(self, scenario: Scenario, times: _Times, chance: random.Random) -> None:
+        self._scenario, self._times, self._chance = scenario, times, chance
         self._sign = 1.0 if scenario.study.objective.mode == "max" else -1.0
         self._noise, self._hinted, self._learned = chance.random(), 2 * chance.random(), chance.random()
         self._quiet = chance.random()
@@ -146,7 +181,24 @@ class _Simulation:
             busy += sum(max(0.0, stop - began) for _, _, began in working)
             now = stop
         out_of_time = bool(working) or (now >= stop and len(trials.searched) < scenario.trials)
-        return Course(len(trials), trials.epochs - before, max(now, begin) + ending, busy, out_of_time)
+        done = Course(len(trials), trials.epochs - before, max(now, begin), busy, out_of_time)
+        done = self._enlarged(done, begin, stop)
+        return replace(done, seconds=done.seconds + ending)
+
+    def _enlarged(self, done: Course, begin: float, stop: float) -> Course:
+        """What a course means for the search that it stands for: it goes on as it went, until its time is over."""
+        had, worked = sum(event.kind == Kind.ASKED for event in self._scenario.past), done.seconds - begin
+        more = 1.0 if done.out_of_time else self._times.trials
+        out_of_time = done.out_of_time or (more > 1 and begin + worked * more > stop)
+        if out_of_time and not done.out_of_time:
+            more = (stop - begin) / worked
+        return Course(
+            had + round((done.trials - had) * more),
+            round(done.epochs * more * self._times.epochs),
+            begin + worked * more,
+            done.busy * more,
+            out_of_time,
+        )
 
     def _begin(self) -> int | None:
         """The number of the trial that a free worker gets, None if there is none at present."""

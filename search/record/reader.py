@@ -31,15 +31,20 @@ TRIES = 50
 """So often a record is copied anew that changed in the meantime."""
 
 
+class Impossible(EnvironmentFault):
+    """A record whose rows are as they were written, and say what no search of ours writes."""
+
+
 def read(path: Path) -> Sequence[Event]:
     """All events of the record at `path`, which another process may be writing; the first one is `search`.
 
-    Raises EnvironmentFault for a file that is no record, is damaged, is of another version, or says what cannot be.
+    Raises EnvironmentFault for a file that is no record, is damaged or is of another version, Impossible for one that
+    says what cannot be.
     """
     events = stored(path)
     fault = first_fault(events)
     if fault is not None:
-        raise EnvironmentFault(f"the record {path} is damaged at event {fault[0]}: {fault[1]}")
+        raise Impossible(f"the record {path} is damaged at event {fault[0]}: {fault[1]}")
     return events
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from search.errors import EnvironmentFault, StorageFull
+from search.errors import EnvironmentFault, RecordGone, StorageFull
 from search.record.events import Entry, Event, Kind
 from search.record.reader import SCHEMA, check_shape, whole_beginning
 from search.record.rows import INSERT, SELECT, TABLE, Damaged, Row, decoded, row_of, whole
@@ -38,12 +38,14 @@ class Record:
     """An append-only list of events in `path`. Each append is one transaction, on disk when it returns.
 
     With `ahead` that is given them first. Raises EnvironmentFault for a file that is no record, is damaged or is of
-    another version, and StorageFull where an append found no space; the rows before it are whole.
+    another version, StorageFull where an append found no space, and RecordGone where it found no file any more; the
+    rows before it are whole.
     """
 
     def __init__(self, path: Path, *, create: bool = False, ahead: Ahead | None = None) -> None:
         self.path, self._ahead = path, ahead
         self._epoch = time.time() - time.monotonic()
+        self._file: tuple[int, int] | None = None
         if not create and not path.is_file():
             raise EnvironmentFault(f"no record at {path}; `python -m search list` shows the searches there are")
         try:
@@ -67,11 +69,18 @@ class Record:
         now = self._epoch + time.monotonic()
         written = [Event(self._next + i, now, Kind(kind), trial, body) for i, (kind, trial, body) in enumerate(events)]
         rows = [row_of(event) for event in written]
+        self.check_there()
         with uninterrupted():
             if self._ahead is not None:
                 self._ahead.append(rows)
             self._insert(rows)
         return written
+
+    def check_there(self) -> None:
+        """Raise RecordGone if the file is no longer where it was: SQLite would go on writing to what is deleted."""
+        now = _file(self.path)
+        if now is None or now != (self._file or now):
+            raise RecordGone(f"the record {self.path} was deleted or moved while the search ran")
 
     def absorb(self, rows: Sequence[Row]) -> None:
         """Add rows as another record has them. Raises EnvironmentFault unless they are whole and the next ones."""
@@ -91,6 +100,7 @@ class Record:
             self._db.executemany(INSERT, rows)
             self._db.execute("COMMIT")
             self._next += len(rows)
+            self._file = _file(self.path)
         except sqlite3.DatabaseError as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -160,6 +170,15 @@ def salvage(path: Path) -> tuple[int, Path]:
         file.unlink()
     os.replace(fresh, path)
     return len(events), aside
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """What tells the file at `path` from every other; None if there is none."""
+    try:
+        told = path.stat()
+    except OSError:
+        return None
+    return told.st_dev, told.st_ino
 
 
 def _raise_if_full(error: Exception, path: Path, needed: int) -> None:

@@ -104,6 +104,9 @@ def _check_header(events: Sequence[Event], event: Event) -> None:
         objective_of(so_far)
         space_of(so_far)
         _require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", header.name)), "its name is no name of a search")
+        _require(bool(re.fullmatch(r"[0-9A-Za-z]{1,64}", header.id)), "its id is no id")  # MLflow is asked with it
+        for name in (header.study, header.experiment):  # of which folders are named
+            _require(name not in ("", ".", "..") and not set(name) & {"/", "\0"}, "its study is named like a path")
         _require(header.epochs >= 1 and header.trials >= 0, "its budgets cannot be")
         _require(all(_is_number(rung, int) for rung in header.rungs), "its rungs are no epochs")
         _require(all(isinstance(name, str) for name in header.classes), "its classes have no names")

@@ -17,7 +17,7 @@ from search.engine import places, ray_session
 from search.errors import EnvironmentFault, SearchError
 from search.record.events import BEGINNINGS, Entry, Event, Repeated
 from search.record.header import Header
-from search.record.reader import FILE, read
+from search.record.reader import FILE, Impossible, read
 from search.record.reading import header_of, objective_of
 from search.record.record import salvage
 from search.record.state import State
@@ -95,7 +95,11 @@ def _storage(runs: Path) -> str:
 def _ray(settings: Settings) -> str:
     with ray_session.ray_running(settings, meanwhile=lambda: None):
         ray_session.run_a_task()
-        return f"started, ran a task; {places.cores():g} CPUs, room for {places.slots(settings)} trials at a time"
+        told = f"started, ran a task; {places.cores():g} CPUs, room for {places.slots(settings)} trials at a time"
+        if settings.ray_address:
+            return told
+        ports = ", ".join(f"{ip} ({count} ports)" for ip, count in sorted(ray_session.listening().items()))
+        return f"{told}; listens at {ports}; each of its logs keeps at most {2 * ray_session.LOG_BYTES // 10**6} MB"
 
 
 def _mlflow(uri: str) -> str:
@@ -137,6 +141,9 @@ def _record(folder: Path, *, running: bool) -> Iterator[Finding]:
     """Whether the record is whole, and has its last word."""
     try:
         events = read(folder / FILE)
+    except Impossible as fault:  # no disk did that, and to cut it off would take its checkpoints with it
+        yield Finding("record", False, f"{fault}; somebody has changed it, so nothing of it is mended")
+        return
     except EnvironmentFault as fault:
         yield Finding("record", False, str(fault), lambda: _salvaged(folder))
         try:

@@ -95,16 +95,19 @@ class Reproduction:
         return "\n".join(lines)
 
 
-def reproduce(folder: Path, number: int | None, command: str, display: Display) -> Reproduction:
+def reproduce(
+    folder: Path, number: int | None, command: str, display: Display, more: More | None = None
+) -> Reproduction:
     """Train trial `number`, or the winner, of the search in `folder` again, as many epochs as it has, and compare.
 
-    In this process and without Ray, with as many threads as a trial had; `display` hears of each epoch. Raises
-    BadInput if there is no such trial with an epoch, SearchFailed if there is no winner, and what `recalled` raises.
+    In this process and without Ray, with as many threads as a trial had; `display` hears of each epoch. Of `more` only
+    what holds for one command matters. Raises BadInput if there is no such trial with an epoch, SearchFailed if there
+    is no winner, and what `recalled` raises.
     """
     events = read(folder / FILE)
     trials = replayed(events, objective_of(events))
     trial = _asked_for(trials, number, folder.name)
-    prepared = recalled(folder, events, More(), command, display, to_report=False)
+    prepared = recalled(folder, events, more or More(), command, display, to_report=False)
     rows: list[dict[str, float]] = []
     try:
         with closing(_again(prepared, trial)) as epochs:

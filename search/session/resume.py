@@ -98,7 +98,8 @@ def recalled(
     which the runs that a setting has had count. Raises EnvironmentFault if the data are not the recorded
     ones, BadInput if the trainable cannot be found.
     """
-    before = header_of(events).changed(given or {})
+    # By its folder, whatever it says: what is written later is written there.
+    before = replace(header_of(events).changed(given or {}), name=folder.name)
     if to_train and spaces.is_file(before.source) and before.source != (given or {}).get("source"):
         display.say(f"running the code in {before.source}, which the record names")
     study = recorded_study(before, to_train=to_train)
@@ -142,6 +143,7 @@ def _settings_again(folder: Path, events: Sequence[Event], header: Header, more:
         name=folder.name,
         runs=folder.parent,
         data=Path(data) if data else None,
+        data_limit=more.data_limit,
         epochs=header.epochs,
         sampler=header.sampler,
         scheduler=header.scheduler,

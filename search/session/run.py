@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from search.decide import confirmation
 from search.engine import places, ray_session
 from search.engine.surroundings import Surroundings, open_surroundings
-from search.errors import EnvironmentFault, SearchError, SearchFailed
+from search.errors import EnvironmentFault, RecordGone, SearchError, SearchFailed
 from search.findings.summary import summarize
+from search.findings.text import setting
 from search.forecast.gpu_part import fits
 from search.prepared import Prepared
 from search.record.events import Finished, InMLflow, Kind
@@ -165,6 +166,7 @@ class _Course:
         except BaseException as error:
             with contextlib.suppress(SearchError):
                 self._finish(_End("interrupted", str(error) or type(error).__name__, patience=PATIENCE_SECONDS / 3))
+            self._raise_if_gone(error)
             raise
         taken = self._finish(end)
         if not taken:
@@ -211,6 +213,20 @@ class _Course:
             search.note(tracker.place.with_model_of(last(self._session.prepared.past, InMLflow)))
         search.note(Finished(end.state, end.why, round(self._before + self._stop.elapsed(), 1)))
         return tracker.finish(patience)
+
+    def _raise_if_gone(self, error: BaseException) -> None:
+        """Raise RecordGone, with what can still be said, if it is for want of a record that `error` came."""
+        try:
+            self._session.record.check_there()
+        except RecordGone as gone:
+            best, objective = self._session.search.trials.best(), self._session.search.study.objective
+            found = (
+                f"best so far: trial {best.number}, {objective.metric} {best.best_value(objective):.4f}, "
+                f"{setting(best.point)}"
+                if best
+                else "no trial had a result"
+            )
+            raise RecordGone(f"{gone}, so the search has ended; {found}") from error
 
     def _leave(self) -> None:
         """Leave Ray, which gives SIGTERM back to the system."""

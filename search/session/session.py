@@ -24,7 +24,7 @@ class Session:
     """What was `prepared`, with its `record` open for writing: the search with its decisions, and its way to MLflow."""
 
     def __init__(self, prepared: Prepared, record: Record, display: Display) -> None:
-        self.prepared, self.display, self.folder = prepared, display, record.path.parent
+        self.prepared, self.record, self.display, self.folder = prepared, record, display, record.path.parent
         self.search = Search.of(prepared.header, prepared.study, record, past=prepared.past)
         self.tracker = Tracker(record.path, prepared.settings.tracking, display.warn)
 

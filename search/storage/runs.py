@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -20,8 +21,9 @@ RESULT = "result.json"
 def searches(runs: Path) -> list[Path]:
     """The folders of the searches in `runs`, in the order in which they were last worked on; mirrors are up to date."""
     mirror.pull_all(runs)
-    files = [file for file in runs.glob(f"*/{FILE}") if not file.parent.name.startswith(".")]
-    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime)]
+    files = [folder / FILE for folder in runs.glob("*") if not folder.name.startswith(".")]
+    files = [file for file in files if os.path.lexists(file)]  # what is no record there is to be told, not passed over
+    return [file.parent for file in sorted(files, key=lambda file: file.lstat().st_mtime)]
 
 
 def find_search(name: str, runs: Path) -> Path:

@@ -238,6 +238,13 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "negative trials": (f"{DIGITS} --trials -5", 2, r"--trials must be at least 1, but got -5"),
     "trials as a word": (f"{DIGITS} --trials x", 2, r"'--trials': 'x' is not a valid integer"),
     "trials as a fraction": (f"{DIGITS} --trials 2.5", 2, r"'--trials': '2.5' is not a valid integer"),
+    "trials without end": (
+        f"{DIGITS} --trials 1000000000 --dry-run",
+        2,
+        r"--trials must be at most 1,000,000, but got 1,000,000,000",
+    ),
+    "epochs without end": (f"{DIGITS} --epochs 1000001", 2, r"--epochs must be at most 1,000,000, but got 1,000,001"),
+    "a limit of data that is none": (f"{DIGITS} --data-limit much", 2, r"--data-limit must be a size such as 500MB"),
     "no epochs": (f"{DIGITS} --epochs 0", 2, r"--epochs must be at least 1, but got 0"),
     "none at a time": (f"{DIGITS} --concurrent 0", 2, r"--concurrent must be at least 1, but got 0"),
     "no time": (f"{DIGITS} --time-budget 0", 2, r"--time-budget must be a time such as 90s, 10m or 2h, but got '0'"),

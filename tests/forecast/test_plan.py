@@ -111,6 +111,30 @@ def test_a_busy_machine_widens_the_range(tiny_study: Study) -> None:
     assert high > 1.3 * low
 
 
+def test_the_largest_search_is_foretold_soon_and_as_a_large_one_would_go(tiny_study: Study) -> None:
+    began = time.monotonic()
+    whole = told(tiny_study, trials=1_000_000, concurrent=4)
+    assert time.monotonic() - began < 30
+    assert {course.trials for course in whole} == {1_000_000}
+    alike = told(tiny_study, trials=2000, concurrent=4)
+    share = sum(course.epochs for course in whole) / len(whole) / 1_000_000
+    assert share == pytest.approx(sum(course.epochs for course in alike) / len(alike) / 2000, rel=0.2)
+
+
+def test_epochs_without_number_are_foretold_soon(tiny_study: Study) -> None:
+    endless = replace(tiny_study, epochs=1_000_000)
+    assert {course.epochs for course in told(endless, "none", trials=12)} == {12_000_000}
+
+
+@pytest.mark.parametrize("limit", [1e4, 1e6])
+def test_the_largest_search_ends_with_its_time_like_any_other(tiny_study: Study, limit: float) -> None:
+    seconds = Seconds(drawn=[(10.0, 10.0)])
+    for course in told(tiny_study, "none", trials=1_000_000, seconds=seconds, limit=limit):
+        assert course.out_of_time
+        assert course.seconds <= limit
+        assert course.epochs == pytest.approx(2 * limit / 10, rel=0.05)
+
+
 @pytest.mark.parametrize("steps", [1, 20, 60])
 def test_what_is_left_of_a_search_is_foretold_from_where_it_stands(tiny_study: Study, steps: int) -> None:
     record = Memory()

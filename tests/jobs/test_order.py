@@ -101,7 +101,6 @@ def test_a_word_that_is_like_the_study_or_its_data_stays_as_it_is(project: Path)
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-COUNTS = st.integers(1, 10**6)
 SECONDS = st.floats(1e-9, 1e15, allow_nan=False) | st.integers(1, 10**6).map(float)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True),
@@ -114,9 +113,11 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "scheduler": TEXTS,
     "changes": st.dictionaries(TEXTS.map(str.strip).filter(lambda key: "=" not in key), TEXTS, max_size=3),
     "warm_start": st.lists(TEXTS, max_size=3).map(tuple),
-    **dict.fromkeys(
-        ("trials", "epochs", "concurrent", "checkpoint_budget", "data_limit", "confirm", "confirm_seeds"), COUNTS
-    ),
+    **{
+        name: st.integers(each.least or 1, each.most or 10**9)
+        for name, each in declared(Settings).items()
+        if each.least or name in ("checkpoint_budget", "data_limit")
+    },
     **dict.fromkeys(("time_budget", "trial_timeout", "wait_for_resources"), SECONDS),
     **dict.fromkeys(("also_cpus", "until_settled", "published", "stand_in"), st.booleans()),
 }

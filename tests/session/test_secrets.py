@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -113,3 +114,15 @@ def test_ray_of_our_own_listens_on_loopback_only_and_its_logs_are_bounded(tmp_pa
     assert seen
     assert seen <= loopback, seen - loopback
     assert sum(file.stat().st_size for file in ray_folder.rglob("*") if file.is_file()) < 30_000_000
+
+
+def test_doctor_says_where_a_ray_of_our_own_listens_and_how_large_its_logs_become(
+    tmp_path: Path, ray_folder: Path
+) -> None:
+    told = environment(RAY_TMPDIR=str(ray_folder))
+    command = [sys.executable, "-m", "search", "doctor", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, env=told, capture_output=True, text=True)
+    (ray,) = (each for each in json.loads(done.stdout) if each["what"] == "ray")
+    assert ray["well"], ray
+    said = r"; listens at 127\.0\.0\.1 \(\d+ ports\); each of its logs keeps at most 20 MB$"
+    assert re.search(said, ray["seen"]), ray["seen"]
