@@ -204,7 +204,9 @@ def _checkpoints(folder: Path, events: Sequence[Event], *, running: bool, study:
     ahead = sorted(name for name in present - set(rows) if not name.endswith(".part"))
     whole = f"{len(needed) - len(faults)} of {len(needed)} that are needed are whole"
     more = f", {len(present - needed)} more" if present - needed else ""
-    seen = f"{whole}{more}, {shelf.bytes():,} bytes"
+    links = shelf.links()
+    left = f", {len(links)} links left alone: {', '.join(links[:3])}" if links else ""
+    seen = f"{whole}{more}, {shelf.bytes():,} bytes{left}"
     if running:
         return Finding("checkpoints", not faults, "; ".join([seen, *faults]))
     if len(ahead) > len(trials.running()) + 1:

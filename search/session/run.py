@@ -153,6 +153,9 @@ class _Course:
         self._shelf.root.mkdir(exist_ok=True)
         self._retention = checkpoints.Retention(self._shelf)
         self._retention.tidy(session.search.trials)
+        links = self._shelf.links()
+        if links:
+            session.display.warn(f"{len(links)} links among the checkpoints are left alone: {', '.join(links[:3])}")
 
     def run(self) -> SearchError | None:
         """Run the trials, crown the winner, and bring MLflow up to date; returns what failed at the end, if anything.
