@@ -81,8 +81,7 @@ def played(folder: Path, trials: int, concurrent: int, sampler: str, study: str 
                             "report_ms": round(1000 * reporting / max(1, reports), 2),
                             "reports_per_s": round(reports / took, 1),
                             "driver_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                            "mlflow_behind": record.last_id()
-                            - (tracker._projection.cursor if tracker._projection else 0),
+                            "mlflow_behind": record.last_id() - (tracker._runs.cursor if tracker._runs else 0),
                         }
                     )
                     print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), file=sys.stderr, flush=True)

@@ -211,8 +211,8 @@ def test_a_checkpoint_half_written_at_the_signal_is_not_left_over(tmp_path, sign
 # --- what a user types afterwards -------------------------------------------------------------------------------------
 
 
-def typed(folder, *arguments):
-    return command.finish(command.launch(*arguments, folder=folder), 120)
+def typed(folder, *arguments, **environment):
+    return command.finish(command.launch(*arguments, folder=folder, env=environment), 120)
 
 
 def test_resume_of_a_finished_search_prints_its_result_and_changes_nothing(interrupted):
@@ -297,7 +297,7 @@ def test_reproduce_says_where_a_recorded_value_cannot_be_had_again(tampered):
 
 
 def test_doctor_says_that_mlflow_shows_another_curve_than_the_record(tampered, undisturbed):
-    ended = typed(tampered, "doctor", "chaos")
+    ended = typed(tampered, "doctor", "chaos", MLFLOW_TRACKING_URI=f"sqlite:///{undisturbed.folder}/mlflow.db")
     assert ended.code == 3
     assert "trial 0 shows another curve of val_accuracy" in ended.stdout
 

@@ -65,7 +65,7 @@ def test_its_record_has_the_command_that_does_the_same(
 ) -> None:
     runs, _ = carried_out
     header = header_of(read(runs / "x" / FILE))
-    options = f"--name x --seed 3 --no-stand-in --runs {runs} --resume auto --quiet --json"
+    options = f"--seed 3 --name x --no-stand-in --runs {runs} --resume auto --quiet --json"
     assert header.command == f"python -m search mine.py {options}"
 
 

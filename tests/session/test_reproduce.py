@@ -13,6 +13,7 @@ import torch
 import search
 from search.api import Result
 from search.errors import BadInput, SearchFailed
+from search.record.events import EpochReport
 from search.record.header import Process
 from search.record.reader import FILE, read
 from search.record.record import Record
@@ -59,7 +60,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
         first = work.ask()
         assert first is not None
         for epoch in prepared.study.trainable(work.config(first), prepared.data):
-            work.report(first.number, epoch.number, epoch.metrics, seconds=1.0, place={})
+            work.report(first.number, EpochReport(epoch.number, epoch.metrics, 1.0))
         assert work.ask() is not None
     return search.load("mine-1", tmp_path / "runs")
 

@@ -22,7 +22,7 @@ FIRST_RUNG = 3
 
 REDUCTION_FACTOR = 3
 
-NO_END = 10**9
+NO_END = 10**6
 
 
 def _no_training(config: Mapping[str, Any], data: Any, *, resume: Any = None) -> Iterator[Epoch]:
