@@ -37,6 +37,8 @@ RUNS = {
         "0.775 is published, for other points",
     ),
     "moons_mlp": (("moons_mlp",), "at least 0.775"),
+    "cifar2_cnn": (("cifar2_cnn",), "at least 0.88"),
+    "mnist_activation": (("mnist_activation",), "a comparison"),
 }
 
 
