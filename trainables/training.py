@@ -27,6 +27,8 @@ from trainables.device import Mode, pick_device, probe, seeded, synchronize
 from trainables.epoch import Diverged, Epoch
 from trainables.layers import at_least
 from trainables.losses import loss_function
+from trainables.metrics import beyond_accuracy
+from trainables.metrics import class_weights as class_weights_of
 from trainables.optimizers import (
     check_options,
     learning_rates,
@@ -59,6 +61,8 @@ def train(
     warmup: float = 0.0,
     weight_decay: float = 0.0,
     label_smoothing: float = 0.0,
+    class_weights: str = "none",
+    sampling: str = "shuffled",
     flip: bool = False,
     shift: int = 0,
     average: float = 0.0,
@@ -68,14 +72,16 @@ def train(
     resume: Path | None = None,
     **optimizer_options: Any,
 ) -> Training:
-    """Train a fresh network; each of `epochs` epochs yields `train_loss`, `val_loss` and `val_accuracy` (0 to 1).
+    """Train a fresh network; each of `epochs` epochs yields `train_loss` and what `evaluate` says of it.
 
     `parameters`, the number of trained weights, is yielded with them. `loss` is one of `losses.LOSSES`; `val_loss` is
     the cross-entropy whatever `loss` is, so that trials can be compared.
     An epoch is `passes` passes over the data, more than one where the data are so few that one pass is not worth a
     report. `batch_size` images a step; what is left at the end of a pass, less than a batch, waits for the next. `lr`
     is the peak of `schedule`, which spans all `epochs`, after a `warmup` (share of the steps). `label_smoothing` in
-    [0, 1). `flip` mirrors at random, `shift` moves by up to that many pixels. `average` in [0, 1) is the decay per step
+    [0, 1). Where classes differ in size, `class_weights="balanced"` weighs the loss of each by the inverse of its size,
+    and `sampling="balanced"` draws the images of a pass anew, with replacement, each class as often as any other.
+    `flip` mirrors at random, `shift` moves by up to that many pixels. `average` in [0, 1) is the decay per step
     of an exponential moving average of the weights, which is then what is validated and saved (0 is none).
     `precision` is "float32", "bfloat16" or "auto", which asks a short probe, as None does for `channels_last`.
     `optimizer_options` are those of `trainables.optimizers`.
@@ -95,13 +101,15 @@ def train(
         raise ValueError(f"train/lr must be a finite number above 0, but got {lr!r}")
     if batch_size > len(data.train):
         raise ValueError(f"train/batch_size={batch_size} is more than the {len(data.train)} training images")
+    if sampling not in ("shuffled", "balanced"):
+        raise ValueError(f"train/sampling must be shuffled or balanced, but got {sampling!r}")
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"train/precision must be auto, float32 or bfloat16, but got {precision!r}")
     check_options(optimizer, optimizer_options)
-    measure = loss_function(loss, label_smoothing)
     steps = passes * (len(data.train) // batch_size)
     rate = learning_rates(schedule=schedule, lr=lr, steps=steps * epochs, warmup=warmup)
     where = pick_device(device)
+    measure = loss_function(loss, label_smoothing, _weights(class_weights, data, where))
     mode = Mode(precision, bool(channels_last))
     if precision == "auto" or channels_last is None:
         probed = probe(where, convolutional=architecture.family == "cnn")
@@ -127,6 +135,7 @@ def train(
         device=where,
         batch_size=batch_size,
         passes=passes,
+        balanced=sampling == "balanced",
         flip=flip,
         shift=shift,
         average=average,
@@ -183,6 +192,7 @@ class _Loop:
     device: torch.device
     batch_size: int
     passes: int
+    balanced: bool
     flip: bool
     shift: int
     average: float
@@ -287,7 +297,7 @@ class _Loop:
         """The batches of epoch `number`, shuffled anew for each pass."""
         for index in range((number - 1) * self.passes + 1, number * self.passes + 1):
             generator = torch.Generator(self.device).manual_seed(_mix(self.seed, index))
-            shuffled = _shuffled(self.data.train, flip=self.flip, shift=self.shift, generator=generator)
+            shuffled = _shuffled(self.data.train, self.balanced, flip=self.flip, shift=self.shift, generator=generator)
             images, labels = shuffled.images.split(self.batch_size), shuffled.labels.split(self.batch_size)
             yield from itertools.islice(zip(images, labels, strict=True), len(shuffled) // self.batch_size)
 
@@ -309,12 +319,14 @@ def evaluate(
 ) -> dict[str, float]:
     """`val_loss` (mean cross-entropy) and `val_accuracy` (share of right answers) of `model` on `split`.
 
+    With them `val_balanced_accuracy`, `val_macro_f1` and, for two classes, `val_roc_auc`, as metrics.py has them.
     In float32 whatever the training ran in, so that the served model shows the same numbers anywhere. `hear` is called
     with the logits of each batch, in the order of `split`.
     """
     device = split.images.device
     loss = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
-    right = torch.zeros((), device=device, dtype=torch.int64)
+    predicted: list[Tensor] = []
+    scores: list[Tensor] = []
     training = model.training
     model.eval()
     # Batches of 250 stay in the cache of one CPU core; a GPU takes what it is given.
@@ -325,10 +337,19 @@ def evaluate(
         for images, labels in zip(split.images.split(size), split.labels.split(size), strict=True):
             logits = model(images)
             loss += F.cross_entropy(logits, labels, reduction="sum")
-            right += (logits.argmax(1) == labels).sum()
+            predicted.append(logits.argmax(1))
+            scores.append(logits[:, -1] - logits[:, 0])
             hear(logits)
     model.train(training)
-    return {"val_loss": loss.item() / len(split), "val_accuracy": right.item() / len(split)}
+    answers = torch.cat(predicted)
+    return {
+        "val_loss": loss.item() / len(split),
+        "val_accuracy": (answers == split.labels).sum().item() / len(split),
+        **{
+            f"val_{name}": value
+            for name, value in beyond_accuracy(split.labels, answers, logits.shape[1], torch.cat(scores)).items()
+        },
+    }
 
 
 def examined(model: nn.Module, split: Split) -> tuple[dict[str, float], Tensor, Tensor]:
@@ -358,8 +379,18 @@ def _finite(value: Tensor, epoch: int, step: int) -> float:
     return number
 
 
-def _shuffled(split: Split, *, flip: bool, shift: int, generator: torch.Generator) -> Split:
-    order = torch.randperm(len(split), generator=generator, device=generator.device)
+def _weights(how: str, data: Data, device: torch.device) -> Tensor | None:
+    if how not in ("none", "balanced"):
+        raise ValueError(f"train/class_weights must be none or balanced, but got {how!r}")
+    return None if how == "none" else class_weights_of(data.train.labels, len(data.classes)).to(device)
+
+
+def _shuffled(split: Split, balanced: bool, *, flip: bool, shift: int, generator: torch.Generator) -> Split:
+    if balanced:
+        each = (1.0 / torch.bincount(split.labels).float())[split.labels]
+        order = torch.multinomial(each, len(split), replacement=True, generator=generator)
+    else:
+        order = torch.randperm(len(split), generator=generator, device=generator.device)
     images = split.images[order]
     if flip:
         images = flipped(images, generator)

@@ -228,7 +228,7 @@ class Search:
         if trial.state is not State.RUNNING:
             return False
         if report.epoch <= len(trial.epochs):
-            same = dict(report.metrics) == dict(trial.epochs[report.epoch - 1].metrics)
+            same = trial.epochs[report.epoch - 1].is_again(report.metrics)
             self._append(number, Repeated(report.epoch, same, report.checkpoint, report.sha256, report.bytes))
             return True
         end = self._end_of_itself(trial, report)

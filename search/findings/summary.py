@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.findings.snapshot import Snapshot
-from search.record.events import BEGINNINGS, InMLflow, Kind
+from search.record.events import BEGINNINGS, EpochReport, InMLflow, Kind
 from search.record.reading import finished, last, spent
 from search.record.state import State
 from search.storage import lock
@@ -28,7 +28,8 @@ def summary_of(search: Snapshot) -> dict[str, Any]:
     """
     folder, events, header, trials = search.folder, search.events, search.header, search.trials
     ending, published = finished(events), last(events, InMLflow)
-    starts = [event.body["began"] for event in events if event.kind == Kind.EPOCH and "began" in event.body]
+    reports = (EpochReport.from_plain(event.body) for event in events if event.kind == Kind.EPOCH)
+    starts = [report.began for report in reports if report.began is not None]
     seconds = sum(row.seconds for trial in trials for row in trial.epochs)
     wall = ending.wall_s if ending else round(spent(events), 1)
     available = header.process.cores * wall

@@ -46,6 +46,10 @@ class EpochRow:
     bytes: int
     at: float
 
+    def is_again(self, metrics: Mapping[str, float]) -> bool:
+        """Whether `metrics` are those of this epoch; what they have that was not measured yet then does not count."""
+        return dict(self.metrics) == {name: value for name, value in metrics.items() if name in self.metrics}
+
 
 @dataclass
 class Trial:

@@ -22,7 +22,7 @@ from search.record.state import State
 from search.record.trial import CONFIRMATION, REPEAT
 
 CHECKPOINT = re.compile(r"trial-\d{4,9}/attempt-\d{1,9}/epoch-\d{4,9}")
-"""How a checkpoint is called: a path below the search's own checkpoints."""
+"""How a checkpoint is called, below the search's own folder of them; what is called otherwise is none of ours."""
 LARGEST = 2**53
 """No number in a record is larger: a float still tells it from the next one."""
 OF_A_TRIAL = (

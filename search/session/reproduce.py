@@ -137,7 +137,7 @@ def remake(prepared: Prepared, number: int, wanted: int, shelf: checkpoints.Shel
     trial = replayed(prepared.past, prepared.study.objective)[number]
     with closing(_again(prepared, trial)) as epochs:
         for epoch in epochs:
-            if dict(epoch.metrics) != dict(trial.epochs[epoch.number - 1].metrics):
+            if not trial.epochs[epoch.number - 1].is_again(epoch.metrics):
                 raise EnvironmentFault(
                     f"trial {number} came out otherwise at epoch {epoch.number}, so it cannot be mended"
                 )

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,12 +17,11 @@ from search.errors import EnvironmentFault, StorageFull
 from search.record.state import State
 from search.record.trial import EpochRow, Trial
 from search.record.trials import Trials
+from search.record.validity import CHECKPOINT
 from search.storage import bucket as storage
 from search.storage import inside
 from search.storage.bucket import Bucket
 
-NAME = re.compile(r"trial-\d{4,9}/attempt-\d{1,9}/epoch-\d{4,9}")
-"""How a checkpoint is called; what is called otherwise is none of ours, and is never touched."""
 LEVELS = 3
 """So many folders deep checkpoints lie."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -102,7 +100,7 @@ class Shelf:
     def names(self) -> set[str]:
         """All checkpoints there are, also those half written (`.part`)."""
         there = inside.folders(self.root, LEVELS)
-        return {name for name in there if NAME.fullmatch(name.removesuffix(".part"))}
+        return {name for name in there if CHECKPOINT.fullmatch(name.removesuffix(".part"))}
 
     def bytes(self) -> int:
         """The bytes of all of them."""
@@ -236,7 +234,7 @@ def digest(folder: Path) -> str:
 
 def verified(shelf: Shelf, name: str, sha256: str) -> Path:
     """The folder of the checkpoint `name`. Raises EnvironmentFault if it is missing or not what was recorded."""
-    if not NAME.fullmatch(name):
+    if not CHECKPOINT.fullmatch(name):
         raise EnvironmentFault(f"{name[:100]!r} is no checkpoint's name")
     folder = shelf.fetched(name)
     if not inside.is_own(shelf.root, name):

@@ -220,8 +220,9 @@ def test_a_network_learns_64_images_by_heart(family: str, tiny_data: Data) -> No
 def test_metrics_are_named_finite_and_in_range(tiny_data: Data) -> None:
     for number, epoch in enumerate(start("mlp", tiny_data), start=1):
         assert epoch.number == number
-        assert set(epoch.metrics) == {"train_loss", "val_loss", "val_accuracy", "parameters"}
-        assert 0 <= epoch.metrics["val_accuracy"] <= 1
+        shares = {"val_accuracy", "val_balanced_accuracy", "val_macro_f1"}
+        assert set(epoch.metrics) == {"train_loss", "val_loss", "parameters"} | shares
+        assert all(0 <= epoch.metrics[name] <= 1 for name in shares)
         assert min(epoch.metrics["train_loss"], epoch.metrics["val_loss"]) > 0
 
 
@@ -470,3 +471,26 @@ def test_a_published_network_has_as_many_weights_as_its_description(name: str, n
     config = {**PLAIN, **study.full_config(study.published[number].config, seed=0), "train/epochs": 1}
     (epoch,) = study.trainable(config, data_for(study, config))
     assert epoch.metrics["parameters"] == parameters
+
+
+@pytest.mark.parametrize("how", [{"train/class_weights": "balanced"}, {"train/sampling": "balanced"}])
+def test_a_small_class_is_recognised_where_it_counts_as_much_as_the_large_one(how: dict[str, str]) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def split(large: int, small: int) -> Split:
+        labels = torch.tensor([0] * large + [1] * small)
+        grey = torch.randn(len(labels), 1, 2, 2, generator=generator) * 40 + 110 + 20 * labels.view(-1, 1, 1, 1)
+        return Split(grey.clamp(0, 255).to(torch.uint8), labels)
+
+    data = Data(split(1900, 100), split(950, 50), ("large", "small"), (110.0,), (40.0,))
+    config = {"train/epochs": 5, "train/lr": 0.1, "train/batch_size": 50, "train/schedule": "constant"}
+    plain, fair = (list(train_mlp({**config, **more}, data))[-1].metrics for more in ({}, how))
+    assert plain["val_accuracy"] > fair["val_accuracy"]
+    assert fair["val_balanced_accuracy"] > plain["val_balanced_accuracy"] + 0.1
+    assert fair["val_roc_auc"] > 0.6
+
+
+@pytest.mark.parametrize("name", ["train/class_weights", "train/sampling"])
+def test_an_unknown_way_to_weigh_or_draw_is_refused(name: str, tiny_data: Data) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be .* or balanced, but got 'fair'"):
+        train_mlp({"train/epochs": 1, "train/batch_size": 8, name: "fair"}, tiny_data)
