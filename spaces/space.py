@@ -183,10 +183,21 @@ class Space(dict[str, Range]):
         return found
 
 
+NAME = re.compile(r"[^\W\d][\w.-]*(/\w[\w.-]*)*")
+"""Sections and a name, with slashes between: what MLflow, a command line and a table can all take."""
+LONGEST_NAME = 200
+"""Characters; MLflow takes 250, with what is written before a name."""
+
+
 def check_name(name: str) -> None:
-    """Raise SpaceError unless `name` is section/name, such as train/lr."""
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z_]+/[a-z0-9_]+", name):
-        raise SpaceError(f"hyperparameter {name!r} must be named section/name, as in train/lr")
+    """Raise SpaceError unless a hyperparameter can have this name: lr, model.lr, train/lr or optim/adam/lr."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise SpaceError(
+            f"hyperparameter {name!r} must be named with letters, digits, '_', '.' and '-', and '/' after a section, "
+            "as in lr or train/lr"
+        )
+    if len(name) > LONGEST_NAME:
+        raise SpaceError(f"hyperparameter {name[:40]}… has {len(name)} characters, but may have {LONGEST_NAME}")
 
 
 def parse(text: str) -> Range | Value:

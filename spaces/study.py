@@ -66,7 +66,7 @@ class Published:
 class Study:
     """One search problem, as data.
 
-    `space` holds what is searched, `fixed` what is not; both name hyperparameters `section/name`. `published` are
+    `space` holds what is searched, `fixed` what is not; both by name, such as `train/lr`. `published` are
     trained first, as they are: no scheduler stops them, no sampler hears of them, so that claims can be checked and
     beaten. `start` are points of the space that are tried next, in this order, and in full: a portfolio of what is
     known to be good on other data. `sampler` and `scheduler` are the names of those to use if nothing else is asked

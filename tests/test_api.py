@@ -265,7 +265,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
         ("digits_mlp", {"checkpoint_budget": "much"}, r"--checkpoint-budget must be a size"),
         ("digits_mlp", {"sampler": "tpee"}, r"unknown sampler 'tpee'.*did you mean tpe\?"),
         ("digits_mlp", {"name": "a/b"}, r"--name must be up to 100 letters"),
-        ("digits_mlp", {"set": {"lr": 0.1}}, r"hyperparameter 'lr' must be named section/name"),
+        ("digits_mlp", {"set": {"lr": 0.1}}, r"unknown hyperparameter lr; sections are model, train"),
         ("digits_mlp", {"set": {"train/lr": "log(0, 1)"}}, r"log needs low above 0"),
         ("digits_mlp", {"set": {"train/lr": [0.1, 0.2]}}, r"set gives train/lr a list; give a number"),
         ("digits_mlp", {"set": {"train/lr": None}}, r"set gives train/lr a NoneType"),

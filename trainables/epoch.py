@@ -57,7 +57,7 @@ def _number(name: Any, value: Any) -> float:
 
 
 class Trainable(Protocol):
-    """The signature of every trainable: `config` is flat, with keys `section/name`, such as `train/lr`."""
+    """The signature of every trainable: `config` is flat, with names such as `train/lr` as keys."""
 
     def __call__(self, config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
         """Yield an `Epoch` per epoch; with `resume`, from the one after the checkpoint in that folder."""

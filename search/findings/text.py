@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from search.record.trial import Trial
@@ -14,15 +15,24 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 def configuration(trial: Trial) -> str:
     """The searched values, short: `lr=0.03 optimizer=sgd`."""
-    short = {name.split("/", 1)[1]: value for name, value in trial.point.items()}
+    names = without_section(trial.point)
     return " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in short.items()
+        f"{names[name]}={value:.3g}" if isinstance(value, float) else f"{names[name]}={value}"
+        for name, value in trial.point.items()
     )
 
 
 def setting(point: Mapping[str, Value]) -> str:
     """The values of `point` in a line, names without their section."""
-    return " ".join(f"{name.split('/', 1)[1]}={value}" for name, value in point.items())
+    names = without_section(point)
+    return " ".join(f"{names[name]}={value}" for name, value in point.items())
+
+
+def without_section(names: Iterable[str]) -> dict[str, str]:
+    """A short form of each of `names`: without its section, if it has one and no other is the same without."""
+    short = {name: name.partition("/")[2] or name for name in names}
+    often = Counter(short.values())
+    return {name: own if often[own] == 1 else name for name, own in short.items()}
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:

@@ -267,8 +267,8 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "unknown sampler": (f"{DIGITS} --sampler tpee", 2, r"unknown sampler 'tpee'; known are .*; did you mean tpe\?"),
     "unknown scheduler": (f"{DIGITS} --scheduler ahsa", 2, r"unknown scheduler 'ahsa'; .* did you mean asha\?"),
     # --set
-    "no section": (f"{DIGITS} --set lr=0.1", 2, r"'lr' must be named section/name, as in train/lr"),
-    "no name": (f"{DIGITS} --set =0.1", 2, r"must be named section/name"),
+    "no section": (f"{DIGITS} --set lr=0.1", 2, r"unknown hyperparameter lr; sections are model, train"),
+    "no name": (f"{DIGITS} --set =0.1", 2, r"must be named with letters"),
     "no value": (f"{DIGITS} --set train/lr=", 2, r"cannot read ''"),
     "no equals sign": (f"{DIGITS} --set train/lr", 2, r"--set takes NAME=VALUE, .* but got 'train/lr'"),
     "log of 0": (f"{DIGITS} --set train/lr=log(0,1)", 2, r"log needs low above 0, but got low=0"),

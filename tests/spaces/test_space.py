@@ -129,12 +129,26 @@ def test_a_value_twice_is_refused(values: list[Any]) -> None:
 # Spaces
 
 
-@pytest.mark.parametrize("name", ["lr", "train/", "/lr", "Train/lr", "train/lr/x", "train lr", "train/LR", "", 3])
-def test_a_name_must_have_a_section(name: Any) -> None:
-    with pytest.raises(SpaceError, match="must be named section/name, as in train/lr"):
+@pytest.mark.parametrize("name", ["lr", "model.lr", "optim/adam/lr", "train/LR", "weight-decay", "_lr", "größe"])
+def test_a_name_is_free_where_people_write_it(name: str) -> None:
+    check_name(name)
+    assert list(Space({name: Float(0, 1)})) == [name]
+    assert Space({name: Float(0, 1), "b": Float(0, 1, when={name: 0.5})}).active("b", {name: 0.5})
+
+
+@pytest.mark.parametrize(
+    "name", ["train/", "/lr", "train//lr", "train lr", "train/../lr", "train/.lr", "3", "lr=", "-lr", "", "a\n", 3]
+)
+def test_a_name_that_no_table_could_hold_is_refused(name: Any) -> None:
+    with pytest.raises(SpaceError, match=r"must be named with letters, digits, .* as in lr or train/lr"):
         check_name(name)
-    with pytest.raises(SpaceError, match="must be named section/name, as in train/lr"):
+    with pytest.raises(SpaceError, match=r"must be named with letters, digits, .* as in lr or train/lr"):
         Space({name: Float(0, 1)})
+
+
+def test_a_name_too_long_for_mlflow_is_refused() -> None:
+    with pytest.raises(SpaceError, match="has 201 characters, but may have 200"):
+        check_name("a" * 201)
 
 
 @pytest.mark.parametrize("range_", [0.1, (0, 1), "log(1, 2)", None], ids=repr)

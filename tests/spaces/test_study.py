@@ -69,7 +69,7 @@ def test_a_mode_is_max_or_min() -> None:
     ("changes", "match"),
     [
         ({"fixed": {"train/lr": 0.1}}, "train/lr cannot be searched and fixed at once; keep one"),
-        ({"fixed": {"lr": 0.1}}, "'lr' must be named section/name"),
+        ({"fixed": {"train lr": 0.1}}, "'train lr' must be named with letters"),
         ({"fixed": {"train/warmup": math.nan}}, "train/warmup is fixed at nan, which is no finite number"),
         ({"fixed": {"train/warmup": math.inf}}, "train/warmup is fixed at inf, which is no finite number"),
         ({"fixed": {"train/epochs": 3}}, "train/epochs is given by the study"),
@@ -94,7 +94,7 @@ def test_a_mode_is_max_or_min() -> None:
             {"published": [Published({"train/epochs": True})]},
             "published setting 0 needs train/epochs, 1 or more, but says True",
         ),
-        ({"published": [Published({"train/epochs": 1, "lr": 0.1})]}, "'lr' must be named section/name"),
+        ({"published": [Published({"train/epochs": 1, "train lr": 0.1})]}, "'train lr' must be named with letters"),
         ({"space": {"train/lr": 0.1}, "start": ()}, "train/lr must be a Float, Int or Choice"),
         ({"start": [{}]}, "start point 0 lacks model/depth; give it a value in"),
         ({"epochs": 0}, "epochs must be at least 1, but got 0"),
@@ -290,7 +290,7 @@ def test_narrowing_a_choice_removes_what_can_no_longer_exist(tiny_study: Study) 
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"lr": 0.1}, "'lr' must be named section/name"),
+        ({"train lr": 0.1}, "'train lr' must be named with letters"),
         ({"train/epochs": 3}, "train/epochs is given by the study"),
         ({"train/seed": 1}, "train/seed is given by the trial; leave it out, or search it as a Choice of seeds"),
         ({"train/warmup": math.inf}, "train/warmup is fixed at inf"),

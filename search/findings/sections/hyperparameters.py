@@ -10,6 +10,7 @@ from search.findings import importance
 from search.findings.figures import hyperparameters as figures
 from search.findings.figures.axes import window
 from search.findings.snapshot import Snapshot
+from search.findings.text import without_section
 from spaces.space import Choice, Range, Value
 
 
@@ -78,7 +79,8 @@ def _position(range_: Range, value: Value | None) -> Any:
 def _parallel(search: Snapshot, compared: importance.Slice) -> str:
     space, values, mode = search.space, compared.values, search.objective.mode
     low, high = window(values, mode)
-    axes = [axis_of(name.split("/", 1)[1], range_) for name, range_ in space.items()]
+    names = without_section(space)
+    axes = [axis_of(names[name], range_) for name, range_ in space.items()]
     axes.append(figures.Axis(f"value, epoch {compared.epoch}", low, high))
     rows = [
         [*(_position(space[name], trial.point.get(name)) for name in space), min(max(value, low), high)]
