@@ -26,6 +26,19 @@ def share_interval(right: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
+def mean_share_interval(rights: Sequence[int], counts: Sequence[int]) -> tuple[float, float]:
+    """The 95 % interval of the mean of shares of which `rights` of `counts` (each at least 1) were seen.
+
+    Normal, with the variance of each share as if two more had been right and two more wrong (Agresti and Coull 1998),
+    since a share of 0 or 1 would have none.
+    """
+    z = statistics.NormalDist().inv_cdf(0.975)
+    mean = statistics.fmean(right / count for right, count in zip(rights, counts, strict=True))
+    smoothed = [((right + 2) / (count + 4), count + 4) for right, count in zip(rights, counts, strict=True)]
+    reach = z * math.sqrt(sum(share * (1 - share) / count for share, count in smoothed)) / len(counts)
+    return max(0.0, mean - reach), min(1.0, mean + reach)
+
+
 def difference_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % interval of the mean of `one` less that of `other`, whatever their variances (Welch 1947, Biometrika).
 

@@ -20,18 +20,30 @@ from spaces.study import Objective, epochs_of
 
 PLANE = (2, 1, 1)
 """The shape of data that are points in the plane."""
-NAMES = {"val_accuracy": "validation accuracy", "val_loss": "validation loss", "train_loss": "training loss"}
+NAMES = {
+    "val_accuracy": "validation accuracy",
+    "val_loss": "validation loss",
+    "val_balanced_accuracy": "balanced validation accuracy",
+    "val_macro_f1": "macro F1 in validation",
+    "val_roc_auc": "area under the ROC curve in validation",
+    "train_loss": "training loss",
+}
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The winner's accuracy on the test set, as of its epoch `epoch`: `value`, with the 95 % interval (Wilson)."""
+    """The winner's accuracy on the test set, as of its epoch `epoch`: `value`, with the 95 % interval (Wilson).
+
+    `beyond` has balanced accuracy and others, `no_better` says that it beats the largest class by chance at best.
+    """
 
     epoch: int
     value: float
     low: float
     high: float
     images: int
+    beyond: Mapping[str, float]
+    no_better: bool
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,8 @@ class Snapshot:
         if tested is None:
             return None
         low, high = intervals.share_interval(round(tested.test_accuracy * tested.images), tested.images)
-        return Accuracy(tested.epoch, tested.test_accuracy, low, high, tested.images)
+        beyond, no_better = tested.beyond or {}, tested.no_better
+        return Accuracy(tested.epoch, tested.test_accuracy, low, high, tested.images, beyond, no_better)
 
     @cached_property
     def audit(self) -> Mapping[str, Any] | None:

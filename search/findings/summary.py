@@ -13,6 +13,8 @@ from search.storage import lock
 from search.storage.bucket import shown
 from search.storage.runs import REPORT, command, elsewhere
 
+VALIDATION = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_roc_auc")
+
 
 def summarize(folder: Path) -> dict[str, Any]:
     """The search in `folder` as a JSON document; see `summary_of`. Raises EnvironmentFault for a damaged record."""
@@ -85,8 +87,10 @@ def _best(search: Snapshot) -> dict[str, Any] | None:
         "complete": trial.state is State.COMPLETE,
         "config": search.header.full_config(trial.point),
         "metric": metric,
-        **{name: value for name, value in row.metrics.items() if name in (metric, "val_accuracy")},
+        **{name: value for name, value in row.metrics.items() if name == metric or name in VALIDATION},
         "test_accuracy": tested.value if tested else None,
+        "test_metrics": dict(tested.beyond) if tested else None,
+        "no_better_than_largest_class": tested.no_better if tested else None,
         "test_images": tested.images if tested else None,
         "checkpoint": row.checkpoint,
     }

@@ -231,14 +231,28 @@ class Settled(Body):
 
 @dataclass(frozen=True)
 class WinnerTested(Body):
-    """What the test set of so many `images` gave for the best `epoch` of a trial."""
+    """What the test set of so many `images` gave for the best `epoch` of a trial.
+
+    `beyond` has what says more than accuracy where classes differ in size (see `trainables.metrics`), each 0 to 1.
+    `low` is the lower end of the 95 % interval of what the search optimised, accuracy or balanced accuracy; a model
+    that always says the largest class gets `chance` in it. All three are None in records of earlier versions.
+    """
 
     kind = Kind.TESTED
+    optional = ("beyond", "low", "chance")
     trial: int
     epoch: int
     test_accuracy: float
     test_loss: float
     images: int
+    beyond: Mapping[str, float] | None = None
+    low: float | None = None
+    chance: float | None = None
+
+    @property
+    def no_better(self) -> bool:
+        """Whether the winner is, as far as can be told, no better than always saying the largest class."""
+        return self.low is not None and self.chance is not None and self.low <= self.chance
 
 
 @dataclass(frozen=True)

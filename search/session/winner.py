@@ -9,6 +9,7 @@ from pathlib import Path
 from search.decide.search import Search
 from search.errors import EnvironmentFault, SearchError, SearchFailed
 from search.findings import predictions
+from search.findings.worth import against_the_largest_class
 from search.prepared import Prepared
 from search.record.events import InMLflow, WinnerTested
 from search.record.state import State
@@ -62,9 +63,12 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -
     kept = predictions.chosen(trial.number, row.number, split, predicted, confidence)
     # Before the event, because once that is written nothing may open the test set again.
     mirror.push(predictions.write(folder, kept))
-    tested = WinnerTested(trial.number, row.number, metrics["val_accuracy"], metrics["val_loss"], len(split))
+    accuracy, loss = metrics.pop("val_accuracy"), metrics.pop("val_loss")
+    beyond = {name.removeprefix("val_"): value for name, value in metrics.items()}
+    low, chance = against_the_largest_class(search.study.objective.metric, split.labels, predicted)
+    tested = WinnerTested(trial.number, row.number, accuracy, loss, len(split), beyond, low, chance)
     search.note(tested, trial.number)
-    return metrics["val_accuracy"]
+    return accuracy
 
 
 def crown(prepared: Prepared, search: Search, folder: Path, display: Display) -> Winner | None:
@@ -95,6 +99,12 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
             f"measuring trial {best.number} on the test set, {'AGAIN, for another winner' if again else 'once'}"
         )
     accuracy = measure_winner(search, best, prepared.source, folder)
+    tested = best.tested_at_best(search.study.objective)
+    if tested is not None and tested.no_better:
+        display.warn(
+            f"THE WINNER IS NO BETTER THAN ALWAYS SAYING THE LARGEST CLASS: at least {tested.low:.3f} of the test set, "
+            f"with 95 % confidence, where that gives {tested.chance:.3f}; it is registered, but not made champion"
+        )
     return Winner(
         study=search.study.name,
         search=header.name,
@@ -103,6 +113,7 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
         config={**search.study.fixed, **best.point},
         metrics=row.metrics,
         test_accuracy=accuracy,
+        no_better=tested is not None and tested.no_better,
         data_digest=header.digest,
         classes=tuple(header.classes),
     )

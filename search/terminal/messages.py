@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
     from search.record.header import Header
     from spaces.study import Study
 
+TEST = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "roc_auc": "ROC AUC"}
+"""What is measured on the test set beside accuracy, as people call it."""
+
 
 def setup(study: Study, header: Header) -> str:
     """What a search is going to do."""
@@ -98,6 +101,11 @@ def _values(summary: dict[str, Any]) -> list[str]:
         times = summary["test_openings"]
         opened = "measured once" if times == 1 else f"the test set was opened {times} times"
         lines.append(f"test accuracy       {best['test_accuracy']:.4f}  ({opened}, on {best['test_images']} images)")
+        if "balanced_accuracy" in (best["test_metrics"] or {}):
+            others = [f"{TEST[name]} {value:.4f}" for name, value in best["test_metrics"].items() if name in TEST]
+            lines.append(f"                    {', '.join(others)}")
+        if best["no_better_than_largest_class"]:
+            lines.append("NO BETTER THAN ALWAYS SAYING THE LARGEST CLASS, as far as the test set can tell")
     elif summary["state"] == "done":
         lines.append("test accuracy       not measured")
     if claim is not None:

@@ -121,9 +121,10 @@ class Projection:
 
     def _tested(self, event: Event) -> None:
         tested, stamp = WinnerTested.of(event), milliseconds(event.at)
-        accuracy = tested.test_accuracy
-        self._child(event.trial).metrics.append(("test_accuracy", accuracy, stamp, tested.epoch))
-        self._parent.metrics.append(("test_accuracy", accuracy, stamp, event.id))
+        beyond = {f"test_{name}": value for name, value in (tested.beyond or {}).items()}
+        for name, value in {"test_accuracy": tested.test_accuracy, **beyond}.items():
+            self._child(event.trial).metrics.append((name, value, stamp, tested.epoch))
+            self._parent.metrics.append((name, value, stamp, event.id))
         for trial in self.trials:
             if trial.tested:
                 self._child(trial.number).tags["search.winner"] = str(trial.number == event.trial).lower()

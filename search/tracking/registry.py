@@ -30,6 +30,7 @@ class Winner:
     """What is to be served: the checkpoint of the best epoch, and the numbers it must show again.
 
     `key` names search, trial and epoch for good; by it a model that was logged before a crash is found again.
+    `no_better` says that it is worth no more than always saying the largest class.
     """
 
     study: str
@@ -39,6 +40,7 @@ class Winner:
     config: Mapping[str, Any]
     metrics: Mapping[str, float]
     test_accuracy: float | None
+    no_better: bool
     data_digest: str
     classes: tuple[str, ...]
 
@@ -145,6 +147,8 @@ class Registry:
     def register(self, winner: Winner, model_uri: str, run: str) -> dict[str, Any]:
         """Register the model under the study's name: alias `candidate`, and `champion` if it beats the present one.
 
+        None is champion that is no better than always saying the largest class.
+
         Only test accuracies on the same data are compared; a champion of other data stays.
         """
         import mlflow
@@ -152,13 +156,16 @@ class Registry:
         tags = {"search": winner.search, "data_sha256": winner.data_digest, "run": run, KEY: winner.key}
         if winner.test_accuracy is not None:
             tags["test_accuracy"] = repr(winner.test_accuracy)
+        if winner.no_better:
+            tags["no_better_than_largest_class"] = "true"
         made = self._registered(winner)
         if made is None:
             with _quiet():
                 made = mlflow.register_model(model_uri, winner.study, tags=tags)
         aliases = ["candidate"]
         champion = self._champion(winner.study)
-        if champion is None or champion.version == made.version or _beats(winner, champion.tags):
+        first = champion is None or champion.version == made.version
+        if not winner.no_better and (first or _beats(winner, champion.tags)):
             aliases.append("champion")
         for alias in aliases:
             self._client.set_registered_model_alias(winner.study, alias, made.version)
