@@ -49,6 +49,7 @@ def run(
     seed: int = 0,
     sampler: str | None = None,
     scheduler: str | None = None,
+    folds: int | None = None,
     set: Mapping[str, Any] | None = None,
     runs: str | Path = "runs",
     resume: bool = False,

@@ -149,6 +149,14 @@ class Settings(OfOneCommand, Options):
     scheduler: str | None = option(
         "--scheduler", str, "What stops the weak: asha or none; the study's (asha, as a rule) if left out."
     )
+    folds: int | None = option(
+        "--folds",
+        int,
+        "Judge a trial by so many networks, each by another part of the training images; 0 is none.",
+        metavar="K",
+        least=0,
+        most=100,
+    )
     changes: Mapping[str, str] = option(
         "--set",
         str,

@@ -6,9 +6,7 @@ from copy import deepcopy
 from itertools import chain
 
 import torch
-from torch import Tensor
-
-from trainables.classifier import Classifier
+from torch import Tensor, nn
 
 
 class WeightAverage:
@@ -18,7 +16,7 @@ class WeightAverage:
     a copy. Nothing here waits for the device; torch's AveragedModel (2.15) reads its counter twice a step.
     """
 
-    def __init__(self, model: Classifier, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = deepcopy(model)
         self.module.requires_grad_(False)
         self.begun = False
@@ -37,5 +35,5 @@ class WeightAverage:
         self.begun = True
 
 
-def _tensors(model: Classifier) -> list[Tensor]:
+def _tensors(model: nn.Module) -> list[Tensor]:
     return [tensor.detach() for tensor in chain(model.parameters(), model.buffers())]

@@ -90,7 +90,18 @@ class Architecture:
             mean, std = [fixed[0]] * channels, [fixed[1]] * channels
         return Classifier(body, mean or [0.0] * channels, std or [1.0] * channels, mirror=mirror)
 
-    def save(self, folder: Path, model: Classifier) -> None:
+    @property
+    def convolutional(self) -> bool:
+        """Whether memory layout matters to it."""
+        return self.family == "cnn"
+
+    def weights(self, folder: Path) -> dict[str, Tensor]:
+        """The weights that `save` wrote."""
+        from safetensors.torch import load_file
+
+        return load_file(folder / WEIGHTS)
+
+    def save(self, folder: Path, model: nn.Module) -> None:
         """Write architecture and weights into `folder`, which exists."""
         from safetensors.torch import save_file
 
@@ -101,10 +112,8 @@ class Architecture:
 
 def load_classifier(folder: Path) -> tuple[Architecture, Classifier]:
     """The classifier that `Architecture.save` wrote, on the CPU and in evaluation mode. No pickle is read."""
-    from safetensors.torch import load_file
-
     stored = json.loads((folder / ARCHITECTURE).read_text())
     architecture = Architecture(stored["family"], tuple(stored["shape"]), tuple(stored["classes"]), stored["arguments"])
     model = architecture.build()
-    model.load_state_dict(load_file(folder / WEIGHTS))
+    model.load_state_dict(architecture.weights(folder))
     return architecture, model.eval()

@@ -129,7 +129,7 @@ def _kernel(kernel: int | str) -> tuple[int, int]:
 
 
 def train_cnn(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
-    """Train a convolutional network; `model/*` are the arguments of `network`, `train/*` those of `training.train`."""
+    """Train a convolutional network; `model/*` are the arguments of `network`, `train/*` those of `train` and `fit`."""
     check_sections(config)
     architecture = Architecture("cnn", data.shape, data.classes, section(config, "model"))
     return train(architecture, data, resume=resume, **section(config, "train"))

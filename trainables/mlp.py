@@ -46,7 +46,7 @@ def network(
 
 
 def train_mlp(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
-    """Train a perceptron; `model/*` are the arguments of `network`, `train/*` those of `training.train`."""
+    """Train a perceptron; `model/*` are the arguments of `network`, `train/*` those of `train` and `fit`."""
     check_sections(config)
     architecture = Architecture("mlp", data.shape, data.classes, section(config, "model"))
     return train(architecture, data, resume=resume, **section(config, "train"))

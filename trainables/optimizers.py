@@ -68,34 +68,53 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 
 
 def make_optimizer(
-    name: str, model: nn.Module, *, lr: float, weight_decay: float = 0.0, graph: bool = False, **options: Any
+    name: str,
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    graph: bool = False,
+    slower: Mapping[str, float] | None = None,
+    **options: Any,
 ) -> Optimizer:
-    """The optimizer `name` over the parameters of `model`.
+    """The optimizer `name` over the parameters of `model` that are to be trained.
 
     `weight_decay` is L2 regularisation, except for adamw, where it is decoupled (Loshchilov & Hutter 2019). It acts on
-    matrices and kernels only, not on biases and batch norm. With `graph` the learning rate lives on the device and all
-    state with it, as a captured CUDA graph needs. Raises as `check_options` does.
+    matrices and kernels only, not on biases and batch norm. Parameters whose names begin with a key of `slower` learn
+    so many times as fast as the others. With `graph` the learning rate lives on the device and all state with it, as a
+    captured CUDA graph needs. Raises as `check_options` does.
     """
     check_options(name, options)
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    groups: Groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    factors: dict[float, list[nn.Parameter]] = {}
+    for path, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            factor = next((value for prefix, value in (slower or {}).items() if path.startswith(prefix)), 1.0)
+            factors.setdefault(factor, []).append(parameter)
+    groups: Groups = []
+    for factor, parameters in factors.items():
+        rate: Any = lr * factor
+        if graph:
+            rate = torch.tensor(rate, device=parameters[0].device)
+        decayed = [p for p in parameters if p.ndim >= 2]
+        plain = [p for p in parameters if p.ndim < 2]
+        for chosen, decay in ((decayed, weight_decay), (plain, 0.0)):
+            groups.append({"params": chosen, "weight_decay": decay, "lr": rate, "factor": factor})
     common: dict[str, Any] = {"lr": lr, "foreach": True}
     if graph:
-        device = next(model.parameters()).device
-        common = {"lr": torch.tensor(lr, device=device)}
-        common |= {"capturable": True, "foreach": True} if name != "sgd" else {"fused": True}
+        common = {"capturable": True, "foreach": True} if name != "sgd" else {"fused": True}
+        common["lr"] = next(group["lr"] for group in groups)
     return OPTIMIZERS[name]([group for group in groups if group["params"]], **common, **options)
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
-    """Use `lr` from the next step on, in place where the rate is a tensor of a captured graph."""
-    written = None
+    """Use `lr` from the next step on, times the group's own factor; in place where a captured graph holds it."""
+    written: list[torch.Tensor] = []
     for group in optimizer.param_groups:
+        rate = lr * group["factor"]
         if not isinstance(group["lr"], torch.Tensor):
-            group["lr"] = lr
-        elif group["lr"] is not written:  # one tensor for all groups, as `make_optimizer` gives it
-            written = group["lr"].fill_(lr)
+            group["lr"] = rate
+        elif not any(group["lr"] is each for each in written):  # one tensor for all groups of a factor
+            written.append(group["lr"].fill_(rate))
 
 
 def _one_cycle(progress: float, rise: float = 0.3) -> float:

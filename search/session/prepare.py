@@ -36,6 +36,9 @@ from trainables.cache import cache_folder
 from trainables.data import Data, part
 from trainables.device import pick_device
 
+OF_THE_DEVICE = ("train/precision", "train/channels_last")
+"""What "auto" comes to on one device, and may not on another."""
+
 
 def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     """Check all that can be checked without Ray; writes nothing. Raises SearchError."""
@@ -50,7 +53,9 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         display.say(f"start point from {each}")
     _check_trainable(study)
     source, data, digest = surroundings(study, settings, display)
-    study = _rehearsed(study, data, settings)
+    study, notes = _rehearsed(study, data, settings)
+    for line in notes:
+        display.warn(line)
     idle = ray_session.idle_gpus(settings)
     if idle:
         display.warn(
@@ -195,6 +200,10 @@ def adapted(name: str, settings: Settings) -> Study:
         study = spaces.load(name)
         study = replace(study, epochs=settings.epochs or study.epochs)
         changes = {key: parse(text) for key, text in settings.changes.items()}
+        if settings.folds is not None:
+            changes["train/folds"] = settings.folds
+            if not spaces.is_ours(study.trainable):
+                raise BadInput(f"--folds is for networks that our loop trains, and {study.name} has a loop of its own")
         study = study.changed(changes)
         study = replace(
             study, sampler=settings.sampler or study.sampler, scheduler=settings.scheduler or study.scheduler
@@ -217,13 +226,15 @@ def to_search(study: Study, settings: Settings) -> Study:
     return study
 
 
-def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
+def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, list[str]]:
     """Call the trainable at the start points and the corners of the space, without training: bad values show now.
 
     Returns the study with what "auto" comes to on this machine's processor fixed, so that all trials compute alike,
-    here and after a resume; on GPUs each worker finds out for its own. Only what is the same at every point that leaves
-    it open is fixed: what is worked out at one point is no setting of another.
+    here and after a resume; on GPUs each worker finds out for its own what depends on the device. Only what is the same
+    at every point that leaves it open is fixed: what is worked out at one point is no setting of another. With it come
+    the lines that the trainable has for the user.
     """
+    notes: dict[str, None] = {}
     points = [*(each.config for each in study.published), *study.start, *study.ranges.corners().values()]
     resolved: dict[str, set[Any]] = {}
     threads = torch.get_num_threads()
@@ -246,14 +257,17 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> Study:
                     f"the trainable of {study.name} returned a {type(epochs).__name__}, but must be a generator: "
                     "let it `yield Epoch(number, metrics, save)` after each epoch"
                 )
+            notes.update(dict.fromkeys(getattr(epochs, "notes", ())))
             for key, value in getattr(epochs, "resolved", {}).items():
                 resolved.setdefault(key, set()).add(value)
     finally:
         torch.set_num_threads(threads)
     if settings.gpus or torch.backends.mps.is_available():
-        return study
+        resolved = {
+            key: values for key, values in resolved.items() if key not in ("train/precision", "train/channels_last")
+        }
     same = {key: values.pop() for key, values in resolved.items() if len(values) == 1 and key not in study.ranges}
-    return replace(study, fixed={**same, **study.fixed})
+    return replace(study, fixed={**same, **study.fixed}), [*notes]
 
 
 def _check_trainable(study: Study) -> None:

@@ -21,7 +21,7 @@ from search.tracking.registry import Winner, registry
 from trainables.classifier import ARCHITECTURE, load_classifier
 from trainables.data import Split
 from trainables.datasets import Source
-from trainables.training import examined
+from trainables.evaluation import examined
 
 
 def winner(search: Search) -> Trial:

@@ -19,7 +19,7 @@ from spaces.study import Study
 from tests.findings.made_up import measured, page
 from trainables.classifier import Architecture
 from trainables.data import Data, Split
-from trainables.training import evaluate, examined
+from trainables.evaluation import evaluate, examined
 
 
 def test_mistakes_come_first_and_the_most_confident_first_of_all() -> None:

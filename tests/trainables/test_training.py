@@ -313,7 +313,8 @@ def test_divergence_names_the_epoch_and_step_in_which_it_happened(tiny_data: Dat
 @pytest.mark.parametrize(
     ("setting", "value", "match"),
     [
-        ("batch_size", 65, "train/batch_size=65 is more than the 64 training images"),
+        ("folds", 1, "train/folds must be 2 or more, or 0 for none, but got 1"),
+        ("folds", 97, "train/folds=97 is more than the 96 images that are not for the test"),
         ("batch_size", 0, "train/batch_size must be at least 1, but got 0"),
         ("lr", float("nan"), "train/lr must be a finite number above 0, but got nan"),
         ("lr", float("inf"), "train/lr must be a finite number above 0, but got inf"),
@@ -373,6 +374,20 @@ def test_an_unknown_model_hyperparameter_is_refused_before_the_first_step(tiny_d
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_largest_batch_is_all_images(family: str, tiny_data: Data) -> None:
     assert len(curve(start(family, tiny_data, batch_size=64))) == EPOCHS
+
+
+def test_a_batch_larger_than_the_data_is_all_images_and_that_is_said(tiny_data: Data) -> None:
+    cut, whole = start("mlp", tiny_data, batch_size=1000), start("mlp", tiny_data, batch_size=64)
+    assert isinstance(cut, Training)
+    assert isinstance(whole, Training)
+    assert cut.notes == ["train/batch_size above the 64 training images is cut to their number"]
+    assert whole.notes == []
+    assert curve(cut) == curve(whole)
+
+
+def test_a_single_training_image_is_refused(made_up: Any) -> None:
+    with pytest.raises(ValueError, match=r"there are 1 training images, and at least 2 are needed"):
+        start("mlp", made_up(1, 8))
 
 
 def test_training_runs_in_bfloat16_too(tiny_data: Data) -> None:
