@@ -46,11 +46,16 @@ class Folded:
         return Pace(one.seconds * (len(self._folds) + 1), one.waiting, one.steps, one.save)
 
     def _save(self, judged: Sequence[Epoch], whole: Epoch, folder: Path) -> None:
-        whole.save(folder)
+        _written(whole, folder)
         for number, epoch in enumerate(judged):
             own = folder / _folder(number)
             own.mkdir()
-            epoch.save(own)
+            _written(epoch, own)
+
+
+def _written(epoch: Epoch, folder: Path) -> None:
+    if epoch.writer is not None:
+        epoch.writer(folder)
 
 
 def _folder(number: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from search.decide.search import Search
 from search.record.events import Ended, Entry, EpochReport, Event, Kind, Lost, Repeated, Restarted
 from search.record.reading import header_of
-from search.record.state import State
+from search.record.state import FINISHED_EARLY, State
 from spaces.study import Study
 
 DECIDED = (
@@ -92,5 +92,7 @@ def _tell(search: Search, event: Event) -> None:
         search.lost(number, lost.state, lost.why)
     elif event.kind == Kind.ENDED:
         end = Ended.of(event)
-        if end.state not in (State.STOPPED, State.COMPLETE):  # which nobody else says
+        if end.state is State.COMPLETE and end.why.startswith(FINISHED_EARLY):
+            search.finish_early(number)
+        elif end.state not in (State.STOPPED, State.COMPLETE):  # which nobody else says
             search.end(number, end.state, end.why, end.traceback or "")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from search.decide import settled
+from search.decide.ends import by_its_epoch, by_its_return
 from search.decide.samplers import SAMPLERS
 from search.decide.samplers.sampler import Sampler
 from search.decide.schedulers import SCHEDULERS
@@ -66,10 +66,6 @@ def _own_seed(seed: int, number: int) -> int:
     return random.Random(f"{seed}/{number}/train").getrandbits(31)
 
 
-def _named(metrics: Mapping[str, float]) -> str:
-    return ", ".join(sorted(metrics)) or "none"
-
-
 class Events(Protocol):
     """Where a search writes; `Record` is one."""
 
@@ -115,7 +111,7 @@ class Search:
             self.apply(event)
             if event.kind == Kind.DECIDED:
                 told = Decided.of(event)
-                self.scheduler.decide(self._number(event), told.epoch, told.value)
+                self.scheduler.decide(self._number(event), told.rung, told.value)
 
     @classmethod
     def of(cls, header: Header, study: Study, record: Events, *, past: Sequence[Event] = ()) -> Search:
@@ -231,7 +227,7 @@ class Search:
             same = trial.epochs[report.epoch - 1].is_again(report.metrics)
             self._append(number, Repeated(report.epoch, same, report.checkpoint, report.sha256, report.bytes))
             return True
-        end = self._end_of_itself(trial, report)
+        end = by_its_epoch(trial, report, self.study)
         if end is not None:
             self._append(number, report, end)
             return False
@@ -239,25 +235,13 @@ class Search:
         self._append(number, *(each for each in (report, decided, stopped) if each is not None))
         return stopped is None
 
-    def _end_of_itself(self, trial: Trial, report: EpochReport) -> Ended | None:
-        """How `trial` ends with this epoch, whatever the others are worth; None if it does not."""
-        metric = self.study.objective.metric
-        value = report.metrics.get(metric, math.nan)
-        if metric not in report.metrics:  # a fault of the code, which other values of hyperparameters would not mend
-            why = f"epoch {report.epoch} lacks the metric {metric}; reported were: {_named(report.metrics)}"
-            return Ended(State.FAILED, f"{why}; yield it, or set the objective")
-        if not math.isfinite(value):
-            why = f"{metric} is {value} after epoch {report.epoch}; reported were: {_named(report.metrics)}"
-            return Ended(State.DIVERGED, why)
-        if report.epoch >= self.study.epochs_of(trial.point):
-            return Ended(State.COMPLETE, "reached the full budget")
-        return None
-
     def _decide(self, trial: Trial, report: EpochReport) -> tuple[Decided | None, Ended | None]:
         """What the scheduler says of `trial` at a rung, None elsewhere, and its end if it is stopped there."""
         objective, epoch = self.study.objective, report.epoch
+        if objective.metric not in report.metrics:
+            return None, None
         best = objective.best([*trial.values(objective), report.metrics[objective.metric]])
-        decision = self.scheduler.decide(trial.number, epoch, best)
+        decision = self.scheduler.decide(trial.number, trial.stands_for(epoch, self.scheduler.rungs, objective), best)
         spared = None if decision.go_on else self._spared(trial)
         goes_on = decision.go_on or spared is not None
         decided = stopped = None
@@ -283,6 +267,12 @@ class Search:
         """Trial `number` ended in `state` for another reason than the scheduler's; nothing if it has ended already."""
         if self.trials[number].state is State.RUNNING:
             self._append(number, Ended(state, why, traceback or None))
+
+    def finish_early(self, number: int) -> None:
+        """Trial `number` returned before its last epoch: it is complete, and worth its best."""
+        trial = self.trials[number]
+        if trial.state is State.RUNNING:
+            self._append(number, by_its_return(trial, self.study))
 
     def lost(self, number: int, state: State, why: str) -> bool:
         """Trial `number` lost its worker and would end in `state`; say whether it will be tried again instead."""
@@ -325,7 +315,7 @@ class Search:
             # Without its numbers, which differ from trial to trial, a message tells one fault from another.
             self._ends.append((trial.state, re.sub(r"\d+", "#", trial.why)))
             if not trial.exempt:
-                self.sampler.ended(trial.number, trial.state, trial.best_so_far(self.study.objective))
+                self._tell_the_end(trial)
         elif event.kind == Kind.LOST:
             self._waiting.append(self._number(event))
         elif event.kind == Kind.CONFIRMING:
@@ -334,6 +324,15 @@ class Search:
             self.rules = adjusted(self.rules, event.body)
             self._waiting = [trial.number for trial in self.trials.running()]
             self._ends.clear()  # what made the trials fail may have been mended
+
+    def _tell_the_end(self, trial: Trial) -> None:
+        """Tell the sampler, and the scheduler of a trial that finished early: at later rungs it is worth its best."""
+        curve = trial.best_so_far(self.study.objective, self.study.epochs_of(trial.point))
+        self.sampler.ended(trial.number, trial.state, curve)
+        if trial.state is State.COMPLETE:
+            for rung in self.scheduler.rungs:
+                if len(trial.epochs) < rung <= len(curve):
+                    self.scheduler.decide(trial.number, rung, curve[-1])
 
     @staticmethod
     def _number(event: Event) -> int:

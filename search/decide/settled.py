@@ -55,7 +55,8 @@ def verdict(trials: Trials, study: Study) -> Settled | None:
         return None
     objective = trials.objective
     spread = CAUTION * statistics.stdev(trial.best_value(objective) for trial in (first, *again))
-    curves = {trial.number: trial.best_so_far(objective) for trial in trials.searched if not trial.exempt}
+    searched = [trial for trial in trials.searched if not trial.exempt]
+    curves = {trial.number: trial.best_so_far(objective, study.epochs_of(trial.point)) for trial in searched}
     values = extrapolate(curves, (*study.rungs, study.epochs))
     latest = [values[trial.number] for trial in trials.searched if trial.proposed and trial.number in values][-WINDOW:]
     if len(latest) < WINDOW:

@@ -27,6 +27,15 @@ STACK_GRACE_SECONDS = 30.0
 ROOM_SECONDS = 120.0
 """Trials may wait at least so long for a node with room; a worker's start alone can take a minute on a busy machine."""
 
+KEEPS_NOTHING = (
+    "the trials keep no checkpoint: one that is lost begins again, and the winner is neither tested nor registered; "
+    "yield Epoch(number, metrics, model=…)"
+)
+BEGINS_AGAIN = (
+    "trials that go on train all their epochs again, since the trainable does not take up its checkpoint; "
+    "`restore` from trainables.epoch does"
+)
+
 NODE_LOST = ("node has died", "preempt", "drain")
 """In what Ray says of a worker's end, if its whole node went."""
 
@@ -62,6 +71,9 @@ class Engine:
         self._occupancy = Occupancy(surroundings.places)
         self._numbers: dict[str, int] = {}
         """The numbers of the trials, by attempt."""
+        self._done: dict[str, int] = {}
+        """Of attempts that were given a checkpoint and have not reported yet, the epoch of that."""
+        self._said: set[str] = set()
         self._silent: dict[str, str] = {}
         """Attempts that are being ended because they were silent, and what is said of each."""
 
@@ -88,6 +100,7 @@ class Engine:
         if trial is None:
             return None
         self._numbers[attempt] = trial.number
+        self._done[attempt] = row.number if row else 0
         self._occupancy.take(attempt, cpu_only=cpu_only)
         return {
             "trial": trial.number,
@@ -135,7 +148,9 @@ class Engine:
         if "unfit" in report:
             raise EnvironmentFault(f"{report['unfit']}; the search can be resumed")
         go_on = False
-        if "end" in report:
+        if report.get("end") == State.COMPLETE:
+            self.search.finish_early(number)
+        elif "end" in report:
             self.search.end(number, State(report["end"]), report["why"], report.get("traceback", ""))
         elif "epoch" in report:
             go_on = self._took_epoch(attempt, number, report)
@@ -146,13 +161,27 @@ class Engine:
 
     def _took_epoch(self, attempt: str, number: int, report: Mapping[str, Any]) -> bool:
         """Take in an epoch, and say whether the trial goes on."""
-        self._retention.added(report["checkpoint"])
-        go_on = self.search.report(number, EpochReport.from_plain({**report, **report["place"]}))
+        told = EpochReport.from_plain({**report, **report["place"]})
+        if told.checkpoint is not None:
+            self._retention.added(told.checkpoint)
+        else:
+            self._warn_once(KEEPS_NOTHING)
+        if told.epoch <= self._done.pop(attempt, 0):
+            self._warn_once(BEGINS_AGAIN)
+        metric = self.search.study.objective.metric
+        if metric not in told.metrics:
+            self._warn_once(f"not every epoch has the metric {metric}; trials are compared at those that have it")
+        go_on = self.search.report(number, told)
         if go_on and self._occupancy.overfull(attempt) and not self.surroundings.alone():
             # Another search has begun; this place is its share, and the checkpoint is there to go on from.
             self.search.lost(number, State.PREEMPTED, "gave its place to another search")
             return False
         return go_on
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.driver.warn(text)
 
     # Who was lost
 

@@ -32,7 +32,7 @@ def get_data(data: tuple[Any, ...]) -> Any:
     stored = ray.get(data[0])
 
     def tensor(array: Any) -> torch.Tensor:
-        # Ray's arrays are read-only and torch warns of that; nothing in a trainable writes to its data.
+        # Ray's arrays are read-only, which torch tells once and does not heed; `trainables.read_only` does.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return torch.from_numpy(array)

@@ -20,11 +20,11 @@ from typing import Any
 import spaces
 from search.engine.shared_data import get_data_once
 from search.errors import BadInput, EnvironmentFault
-from search.record.state import State
+from search.record.state import FINISHED_EARLY, State
 from search.storage import checkpoints
 from search.storage.checkpoints import Shelf
 
-EPOCH = "Epoch(number, metrics, save)"
+EPOCH = "Epoch(number, metrics, model=…)"
 
 
 @dataclass(frozen=True)
@@ -125,20 +125,15 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         try:
             resume = stack.enter_context(task.shelf.lent(config["resume"])) if config.get("resume") else None
             for epoch, seconds in _epochs(task, config, data, resume):
-                written = task.shelf.write(
-                    config["trial"], epoch.number, epoch.save, attempt=config["attempt"], budget=task.budget
-                )
                 yield {
                     "epoch": epoch.number,
                     "metrics": dict(epoch.metrics),
                     "seconds": seconds,
-                    "checkpoint": written.name,
-                    "sha256": written.sha256,
-                    "bytes": written.bytes,
+                    **_written(task, config, epoch),
                     "place": place,
                 }
                 heard()
-            yield {"end": State.FAILED, "why": "the trainable returned before its last epoch"}
+            yield {"end": State.COMPLETE, "why": FINISHED_EARLY}
         except Exception as error:
             yield _end_by(error, place["node"])
 
@@ -164,16 +159,29 @@ def _place() -> dict[str, Any]:
     return place
 
 
+def _written(task: Task, config: Mapping[str, Any], epoch: Any) -> dict[str, Any]:
+    """The checkpoint of `epoch`, written, as a report tells of it; without a name if the trainable keeps nothing."""
+    if epoch.writer is not None:
+        written = task.shelf.write(
+            config["trial"], epoch.number, epoch.writer, attempt=config["attempt"], budget=task.budget
+        )
+        if written.files:
+            return {"checkpoint": written.name, "sha256": written.sha256, "bytes": written.bytes}
+        task.shelf.remove([written.name])
+    return {"checkpoint": None, "sha256": None, "bytes": 0}
+
+
 def _epochs(task: Task, config: Mapping[str, Any], data: Any, resume: Path | None) -> Iterator[tuple[Any, float]]:
     """Each epoch of the trainable, and the seconds it took, without what is done with it between two.
 
     Raises TypeError or ValueError if what it yields is no epoch, or not the next one.
     """
     from trainables.epoch import Epoch
+    from trainables.started import started
 
     due = {1, config["done"] + 1}  # who cannot go on begins again
     start = time.perf_counter()
-    for epoch in task.trainable(config["config"], data, resume=resume):
+    for epoch in started(task.trainable, config["config"], data, resume=resume):
         seconds = time.perf_counter() - start
         if not isinstance(epoch, Epoch):
             raise TypeError(f"the trainable yielded a {type(epoch).__name__}, but must yield {EPOCH}")
@@ -183,7 +191,7 @@ def _epochs(task: Task, config: Mapping[str, Any], data: Any, resume: Path | Non
         due = {epoch.number + 1}
         yield epoch, seconds
         start = time.perf_counter()
-    if 1 in due:
+    if 1 in due and not config["done"]:
         raise ValueError(f"the trainable yielded nothing, but must yield {EPOCH} after each epoch")
 
 

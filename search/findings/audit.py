@@ -48,7 +48,7 @@ def document(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
     thrown = sum(row["thrown_away"] for row in finals)
     first = min(decided.rung for _, decided in decisions)
     fair = [trial for trial in complete if trial.number in rows or trial.given]
-    pairs = [(trial.best_so_far(objective)[first - 1], trial.best_value(objective)) for trial in fair]
+    pairs = [(trial.best_so_far(objective, first)[first - 1], trial.best_value(objective)) for trial in fair]
     return {
         "trials": list(rows.values()),
         "complete": len(finals),

@@ -102,8 +102,9 @@ def _level(value: Value, tried: Sequence[Trial], first: Level | None, trials: Tr
     for trial in tried:
         curve = trial.values(objective)
         seed = trial.point.get(SEED, 0)
-        if trial.state is State.COMPLETE and curve and math.isfinite(curve[-1]) and seed not in values:
-            values[seed], curves[seed] = curve[-1], curve
+        told = [value for value in curve if math.isfinite(value)]
+        if trial.state is State.COMPLETE and told and seed not in values:
+            values[seed], curves[seed] = told[-1], curve
     mean = statistics.fmean(values.values()) if values else None
     deviation = statistics.stdev(values.values()) if len(values) > 1 else None
     differences = [values[seed] - first.values[seed] for seed in values if seed in first.values] if first else []

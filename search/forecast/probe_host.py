@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -132,25 +132,28 @@ def _tried(trainable: Any, request: Request, config: Mapping[str, Any], step_sec
     from search.storage import checkpoints
     from trainables.device import keep_to
     from trainables.epoch import Diverged
+    from trainables.started import started
     from trainables.training import Training
 
     torch.set_num_threads(request.threads)
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     before, by, waiting = _peak(), "", 0.0
+    write: Callable[[Path], None] | None
     try:
         if 0 < request.gpus < 1:
             keep_to(request.gpus)
-        epochs = trainable(config, request.data)
+        epochs = started(trainable, config, request.data)
         if isinstance(epochs, Training):
             by, pace = "steps", epochs.pace(step_seconds)
-            seconds, waiting, save = pace.seconds, pace.waiting, pace.save
+            seconds, waiting, write = pace.seconds, pace.waiting, pace.save
         else:
             by, begin = "epochs", time.perf_counter()
-            save = next(epochs).save
+            write = next(epochs).writer
             seconds = time.perf_counter() - begin
         begin = time.perf_counter()
-        checkpoints.Shelf(Path(request.scratch)).write(os.getpid(), 1, save, patience=0.0)
+        if write is not None:
+            checkpoints.Shelf(Path(request.scratch)).write(os.getpid(), 1, write, patience=0.0)
         seconds += time.perf_counter() - begin
     except Diverged as error:  # as trials do now and then; nothing is known of its speed
         return Measured(by=by, memory=_memory(before), fault=str(error))

@@ -10,7 +10,7 @@ class State(StrEnum):
 
     RUNNING = "running"
     COMPLETE = "complete"
-    """Reached the full budget."""
+    """Reached the full budget, or came to an end of its own before (`FINISHED_EARLY`)."""
     STOPPED = "stopped"
     """The scheduler saw no promise in it."""
     DIVERGED = "diverged"
@@ -28,3 +28,6 @@ class State(StrEnum):
 
 WORTHLESS = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
 """Ends after which a trial is not ranked, whatever it showed before."""
+
+FINISHED_EARLY = "finished early"
+"""Why a trial is complete that returned before its last epoch, as one with a patience of its own does."""

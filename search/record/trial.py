@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from search.record.events import WinnerTested
 from search.record.state import State
@@ -115,10 +114,29 @@ class Trial:
         """What the trial is worth: its best epoch."""
         return objective.best(self.values(objective))
 
-    def best_so_far(self, objective: Objective) -> list[float]:
-        """The best value up to each epoch that has a finite one; this is what samplers are told."""
-        values = [value for value in self.values(objective) if math.isfinite(value)]
-        return list(accumulate(values, lambda best, value: objective.best((best, value))))
+    def best_so_far(self, objective: Objective, budget: int = 0) -> list[float]:
+        """The best value up to each epoch; this is what samplers are told.
+
+        An epoch that lacks the metric counts with the next one that has it. Of a trial that is complete and had no use
+        for all of its `budget` (epochs), the best holds to the end of that.
+        """
+        best = objective.worst
+        curve: list[float] = []
+        for row, value in zip(self.epochs, self.values(objective), strict=True):
+            if math.isfinite(value):
+                best = objective.best((best, value))
+                curve += [best] * (row.number - len(curve))
+        if self.state is State.COMPLETE and curve:
+            curve += [best] * (budget - len(curve))
+        return curve
+
+    def stands_for(self, epoch: int, rungs: Sequence[int], objective: Objective) -> int:
+        """The rung for which `epoch` counts, the next one of the trial, which has the metric.
+
+        As a rule itself; where the metric comes every few epochs only, the last rung since it came last.
+        """
+        last = next((row.number for row in reversed(self.epochs) if objective.metric in row.metrics), 0)
+        return max((rung for rung in rungs if last < rung <= epoch), default=epoch)
 
     def has_value(self, objective: Objective) -> bool:
         """Whether any epoch has a finite value."""

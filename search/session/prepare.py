@@ -35,6 +35,8 @@ from trainables import datasets
 from trainables.cache import cache_folder
 from trainables.data import Data, part
 from trainables.device import pick_device
+from trainables.epoch import takes_resume
+from trainables.started import started
 
 OF_THE_DEVICE = ("train/precision", "train/channels_last")
 """What "auto" comes to on one device, and may not on another."""
@@ -245,7 +247,7 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, lis
             _check_device(str(config.get("train/device", "auto")), settings)
             # Weights are made on the processor, wherever the trials will run.
             try:
-                epochs = study.trainable({**config, "train/device": "cpu"}, data)
+                epochs = started(study.trainable, {**config, "train/device": "cpu"}, data)
             except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
                 raise BadInput(f"{study.name} cannot run with {_short(point)}: {error}") from None
             except Exception as error:  # whatever a user's code does; of many kinds the text alone says nothing
@@ -255,7 +257,7 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, lis
             if not isinstance(epochs, Iterator):
                 raise BadInput(
                     f"the trainable of {study.name} returned a {type(epochs).__name__}, but must be a generator: "
-                    "let it `yield Epoch(number, metrics, save)` after each epoch"
+                    "let it `yield Epoch(number, metrics, model=…)` after each epoch"
                 )
             notes.update(dict.fromkeys(getattr(epochs, "notes", ())))
             for key, value in getattr(epochs, "resolved", {}).items():
@@ -272,10 +274,12 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, lis
 
 def _check_trainable(study: Study) -> None:
     try:
-        inspect.signature(study.trainable).bind({}, None, resume=None)
+        going_on = {"resume": None} if takes_resume(study.trainable) else {}
+        inspect.signature(study.trainable).bind({}, None, **going_on)
     except TypeError as error:
         raise BadInput(
-            f"the trainable of {study.name} must be a generator function (config, data, *, resume=None): {error}"
+            f"the trainable of {study.name} must be a generator function (config, data) or (config, data, *, "
+            f"resume=None): {error}"
         ) from None
     except ValueError:  # written in C; its call will tell
         pass

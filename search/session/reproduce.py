@@ -22,6 +22,7 @@ from search.settings import More
 from search.storage import checkpoints
 from search.terminal.console import Display
 from trainables.epoch import Diverged, Epoch
+from trainables.started import started
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,8 @@ def remake(prepared: Prepared, number: int, wanted: int, shelf: checkpoints.Shel
                 raise EnvironmentFault(
                     f"trial {number} came out otherwise at epoch {epoch.number}, so it cannot be mended"
                 )
-            if epoch.number == wanted:
-                return shelf.write(number, wanted, epoch.save, attempt=trial.attempt + 1)
+            if epoch.number == wanted and epoch.writer is not None:
+                return shelf.write(number, wanted, epoch.writer, attempt=trial.attempt + 1)
     raise EnvironmentFault(f"trial {number} ended before epoch {wanted}, so it cannot be mended")
 
 
@@ -166,6 +167,6 @@ def _again(prepared: Prepared, trial: Trial) -> Generator[Epoch, None, None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(settings.cpus)))
     try:
-        yield from study.trainable(trial_config(study, settings.seed, trial), prepared.data)
+        yield from started(study.trainable, trial_config(study, settings.seed, trial), prepared.data)
     finally:
         torch.set_num_threads(threads)

@@ -82,7 +82,9 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     if best.state is not State.COMPLETE:
         display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
     row = best.best_epoch(search.study.objective)
-    assert row.checkpoint is not None
+    if row.checkpoint is None:
+        display.warn("the winner kept no checkpoint, so it is neither tested nor registered; its settings are recorded")
+        return None
     checkpoint = shelf.fetched(row.checkpoint)
     ours = (checkpoint / ARCHITECTURE).is_file()
     if not ours or "val_accuracy" not in row.metrics:

@@ -32,11 +32,12 @@ PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Written:
-    """A checkpoint: its name relative to the root, its digest, its size in bytes."""
+    """A checkpoint: its name relative to the root, its digest, its size in bytes, how many files it has."""
 
     name: str
     sha256: str
     bytes: int
+    files: int
 
 
 class Shelf:
@@ -72,7 +73,8 @@ class Shelf:
                 size = bytes_under(aside)
                 if budget is not None and self.bytes() > budget:
                     raise OSError(errno.EDQUOT, f"checkpoints need more than the {budget:,} bytes of {BUDGET}")
-                written = Written(name, digest(aside), size)
+                files = sum(len(names) for _, _, names in os.walk(aside))
+                written = Written(name, digest(aside), size, files)
                 inside.remove(self.root, name)  # a trainable that yields an epoch twice
                 os.replace(aside, final)
                 return written

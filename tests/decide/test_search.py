@@ -260,21 +260,112 @@ def test_a_value_that_is_not_finite_ends_the_trial_as_diverged(value: float, epo
     assert ask(search).number == 1
 
 
-def test_a_missing_metric_fails_the_trial_and_those_there_are_are_named(search: Search) -> None:
+def without(search: Search, trial: int, epoch: int) -> bool:
+    """Report an epoch that lacks the metric."""
+    return search.report(trial, EpochReport(epoch, {"val_loss": 0.3, "accuracy": 0.9}, 1.0, **PLACE))
+
+
+def test_a_trial_whose_metric_never_comes_fails_at_its_end_and_those_there_are_are_named(search: Search) -> None:
     ask(search)
-    assert not search.report(0, EpochReport(1, {"val_loss": 0.3, "accuracy": 0.9}, 1.0))
+    *before, last = [without(search, 0, epoch) for epoch in range(1, search.study.epochs + 1)]
+    assert all(before)
+    assert not last
     assert search.trials[0].state is State.FAILED
     assert search.trials[0].why == (
-        "epoch 1 lacks the metric val_accuracy; reported were: accuracy, val_loss; yield it, or set the objective"
+        "no epoch has the metric val_accuracy; reported were: accuracy, val_loss; yield it, or set the objective"
     )
     assert search.trials.best() is None
     assert ask(search).number == 1
 
 
+def test_an_epoch_without_the_metric_is_no_rung_and_the_next_one_that_has_it_counts_for_it(search: Search) -> None:
+    decided: list[tuple[int, int, float]] = []
+    decide = search.scheduler.decide
+    search.scheduler.decide = lambda *told: decided.append(told) or decide(*told)  # type: ignore
+    ask(search)
+    first, *_ = search.study.rungs
+    for epoch in range(1, first + 2):
+        assert without(search, 0, epoch)
+    assert not decided
+    assert report(search, 0, first + 2, 0.7)
+    [(trial, rung, value)] = decided
+    assert (trial, value) == (0, 0.7)
+    assert rung == max(rung for rung in search.study.rungs if rung <= first + 2)
+    assert search.trials[0].best_so_far(search.study.objective) == [0.7] * (first + 2)
+
+
+def test_a_trial_whose_metric_comes_now_and_then_is_worth_its_best_and_complete_at_the_end(search: Search) -> None:
+    ask(search)
+    report(search, 0, 1, 0.5)
+    for epoch in range(2, search.study.epochs + 1):
+        without(search, 0, epoch)
+    assert search.trials[0].state is State.COMPLETE
+    assert search.trials.best() is search.trials[0]
+    assert search.trials[0].best_epoch(search.study.objective).number == 1
+
+
+def test_a_trial_that_returns_early_is_complete_and_ranked_by_its_best(search: Search) -> None:
+    for trial, value in enumerate((0.6, 0.9)):
+        ask(search)
+        report(search, trial, 1, value)
+        search.finish_early(trial)
+    budget = search.study.epochs
+    assert [trial.state for trial in search.trials] == [State.COMPLETE, State.COMPLETE]
+    assert search.trials[1].why == f"finished early, after 1 of {budget} epochs"
+    assert [trial.number for trial in search.trials.ranking()] == [1, 0]
+
+
+def test_at_later_rungs_a_trial_that_finished_early_is_a_rival_with_its_best(search: Search) -> None:
+    heard: list[Sequence[float]] = []
+    search.sampler.ended = lambda number, state, values: heard.append(values)  # type: ignore[method-assign]
+    ask(search)
+    report(search, 0, 1, 0.9)
+    search.finish_early(0)
+    assert heard == [[0.9] * search.study.epochs]
+    for rung in search.study.rungs[1:]:
+        assert not search.scheduler.decide(1, rung, 0.5).go_on
+
+
+def test_a_trial_that_returns_early_without_the_metric_fails(search: Search) -> None:
+    ask(search)
+    without(search, 0, 1)
+    search.finish_early(0)
+    assert search.trials[0].state is State.FAILED
+    assert search.trials[0].why.startswith("no epoch has the metric val_accuracy")
+
+
+def test_early_ends_and_rare_metrics_are_replayed_and_resumed_as_they_were(tiny_study: Study, tmp_path: Path) -> None:
+    """Cut after each step, and gone on with, the record comes out the same; and replay finds nothing amiss."""
+    study = replace(tiny_study, trials=8)
+
+    def go_on(search: Search, record: Memory) -> Memory:
+        while (trial := next(iter(search.trials.running()), None) or search.ask()) is not None:
+            epoch = len(trial.epochs) + 1
+            chance = random.Random(f"{trial.number}/{epoch}").random()
+            if epoch > 1 and chance < 0.15:
+                search.finish_early(trial.number)
+            elif epoch % 2 == 0:
+                without(search, trial.number, epoch)
+            else:
+                report(search, trial.number, epoch, chance)
+        return record
+
+    record = Memory()
+    whole = go_on(begun(study, record, trials=8), record).events
+    assert any(event.body.get("why", "").startswith("finished early") for event in whole)
+    assert any(event.kind == "decided" for event in whole)
+    assert differences(whole, study) == []
+    for cut in range(2, len(whole), 5):
+        again = Memory()
+        again.append(*((event.kind, event.trial, event.body) for event in whole[:cut]))
+        assert told(go_on(simulated.searching(study, again, again.events), again).events) == told(whole)
+
+
 def test_a_record_with_a_missing_metric_can_be_read_and_summarized(search: Search, tmp_path: Path) -> None:
     note(search, "search", first_event(search.study)[2])
     ask(search)
-    search.report(0, EpochReport(1, {"val_loss": 0.3}, 1.0, **PLACE))
+    without(search, 0, 1)
+    search.finish_early(0)
     assert summarize(tmp_path)["trials"] == {"failed": 1}
     (row,) = leaderboard(Snapshot.read(tmp_path))
     assert row["value"] is None

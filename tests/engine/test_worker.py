@@ -113,7 +113,9 @@ def test_the_trainable_is_given_configuration_data_and_where_to_go_on(
 
     for resume in (None, "trial-0003/attempt-1/epoch-0005"):
         run(trainable, resume=resume, done=5)
-    assert heard[0] == ({"train/seed": 7}, tiny_data, None)
+    config, data, resumed = heard[0]
+    assert (config, resumed) == ({"train/seed": 7}, None)
+    assert torch.equal(data.train.images, tiny_data.train.images)
     assert heard[1][2] == tmp_path / "checkpoints/trial-0003/attempt-1/epoch-0005"
 
 
@@ -134,7 +136,7 @@ def test_seconds_are_those_of_the_epoch_and_not_of_its_checkpoint(run: Run) -> N
 @pytest.mark.parametrize(
     ("error", "report"),
     [
-        (None, {"end": State.FAILED, "why": "the trainable returned before its last epoch"}),
+        (None, {"end": State.COMPLETE, "why": "finished early"}),
         (Diverged(3, 17, float("nan")), {"end": State.DIVERGED, "why": "the loss became nan at step 17 of epoch 3"}),
         (MemoryError("made up"), {"end": State.OUT_OF_MEMORY, "why": "MemoryError: made up"}),
         (torch.OutOfMemoryError("made up"), {"end": State.OUT_OF_MEMORY}),
@@ -158,6 +160,49 @@ def test_every_end_is_reported_after_the_epochs_there_were(
     assert ("traceback" in last) == (last.get("end") is State.FAILED and error is not None)
     if "traceback" in last:
         assert "in trainable" in last["traceback"]
+
+
+def nothing(folder: Path) -> None:
+    """A `save` that keeps nothing."""
+
+
+@pytest.mark.parametrize("save", [None, nothing])
+def test_an_epoch_that_keeps_nothing_is_reported_without_a_checkpoint(save: Any, run: Run, tmp_path: Path) -> None:
+    def trainable(config: Mapping[str, Any], data: Data) -> Iterator[Epoch]:
+        yield Epoch(1, {"x": 1}, save)
+
+    first, last = run(trainable)
+    assert (first["checkpoint"], first["sha256"], first["bytes"]) == (None, None, 0)
+    assert last["end"] is State.COMPLETE
+    assert not Shelf(tmp_path / "checkpoints").names()
+
+
+def test_a_trainable_without_resume_begins_again(run: Run) -> None:
+    def trainable(config: Mapping[str, Any], data: Data) -> Iterator[Epoch]:
+        yield epoch(1)
+
+    assert run(trainable, resume="trial-0003/attempt-1/epoch-0005", done=5)[0]["epoch"] == 1
+
+
+def test_a_trial_that_had_finished_by_itself_when_it_was_lost_is_complete(run: Run) -> None:
+    (report,) = run(ending(None, epochs=0), resume="trial-0003/attempt-1/epoch-0005", done=5)
+    assert (report["end"], report["why"]) == (State.COMPLETE, "finished early")
+
+
+def test_a_trial_that_changes_the_shared_data_fails_and_the_next_one_finds_them_as_they_were(
+    run: Run, tiny_data: Data
+) -> None:
+    before = tiny_data.train.images.clone()
+
+    def trainable(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:
+        data.train.images[:] = 0
+        yield epoch(1)
+
+    for _ in range(2):
+        (report,) = run(trainable)
+        assert report["end"] is State.FAILED
+        assert "the data are shared by all trials and cannot be changed in place (setitem)" in report["why"]
+    assert torch.equal(tiny_data.train.images, before)
 
 
 def test_an_error_before_the_first_epoch_is_reported(run: Run) -> None:
@@ -225,13 +270,12 @@ def save(folder: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[], Any], str]] = {
-    "nothing": (lambda: None, r"the trainable yielded a NoneType, but must yield Epoch\(number, metrics, save\)"),
+    "nothing": (lambda: None, r"the trainable yielded a NoneType, but must yield Epoch\(number, metrics, model=…\)"),
     "a number": (lambda: 0.9, r"the trainable yielded a float, but must yield Epoch"),
     "a dictionary": (lambda: {"val_accuracy": 0.9}, r"the trainable yielded a dict, but must yield Epoch"),
     "epoch 0": (lambda: Epoch(0, {"val_accuracy": 0.9}, save), r"must be a whole number from 1, but is 0"),
     "epoch 1.0": (lambda: Epoch(1.0, {"val_accuracy": 0.9}, save), r"must be a whole number from 1, but is 1\.0"),  # type: ignore[arg-type]
     "epoch 2 first": (lambda: Epoch(2, {"val_accuracy": 0.9}, save), r"yielded epoch 2, but 1 was due"),
-    "no save": (lambda: Epoch(1, {"val_accuracy": 0.9}), r"missing 1 required positional argument: 'save'"),  # type: ignore[call-arg]
     "a folder as save": (lambda: Epoch(1, {}, Path("/")), r"save must be a function of a folder, but is a PosixPath"),  # type: ignore[arg-type]
     "metrics as a list": (lambda: Epoch(1, [0.9], save), r"metrics must map names to numbers, but are a list"),  # type: ignore[arg-type]
     "a word": (lambda: Epoch(1, {"val_accuracy": "0.9"}, save), r"val_accuracy must be one number, but is a str"),  # type: ignore[dict-item]
@@ -294,7 +338,7 @@ def test_who_resumes_goes_on_after_the_checkpoint_or_begins_again(first: int, ta
 def test_a_trainable_that_yields_nothing_is_told_what_to_yield(run: Run) -> None:
     (report,) = run(ending(None, epochs=0))
     assert report["end"] is State.FAILED
-    assert "yielded nothing, but must yield Epoch(number, metrics, save) after each epoch" in report["why"]
+    assert "yielded nothing, but must yield Epoch(number, metrics, model=…) after each epoch" in report["why"]
 
 
 def test_numbers_of_torch_and_numpy_are_reported_as_floats(run: Run) -> None:

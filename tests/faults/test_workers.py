@@ -115,8 +115,8 @@ def test_a_trial_that_was_never_silent_leaves_no_stacks(misbehaving):
         ("an exception", "failed", "out of luck"),
         ("nan", "diverged", "val_accuracy is nan after epoch 2"),
         ("inf", "diverged", "val_accuracy is inf after epoch 1"),
-        ("without the metric", "failed", "lacks the metric val_accuracy; reported were: other"),
-        ("returns early", "failed", "returned before its last epoch"),
+        ("without the metric", "complete", "reached the full budget"),
+        ("returns early", "complete", "finished early, after 1 of"),
     ],
 )
 def test_what_the_trainable_does_itself_is_an_end_at_once_with_its_reason(misbehaving, name, state, why):

@@ -313,5 +313,5 @@ def test_five_trials_that_lack_the_metric_end_the_search_with_the_metrics_there_
     assert done.returncode == 1
     assert json.loads(done.stdout)["trials"] == {"failed": 5}
     said = done.stderr.splitlines()[-1]
-    assert "lacks the metric val_accuracy; reported were: accuracy, loss; yield it, or set the objective" in said
+    assert "no epoch has the metric val_accuracy; reported were: accuracy, loss; yield it, or set the objective" in said
     assert "Traceback" not in done.stderr
