@@ -22,7 +22,10 @@ MAY_IMPORT = {
     },
     "mlflow": {"tracking/registry.py", "tracking/runs.py", "tracking/served_model.py", "tracking/store.py"},
     "optuna": {"decide/samplers/optuna_sampler.py", "findings/importance.py", "findings/optuna_export.py"},
-    "jinja2": {"findings/report.py"},
+    "jinja2": {"findings/markup.py"},
+    "starlette": {"page/app.py"},
+    "uvicorn": {"page/server.py"},
+    "plotly": set(),  # of which only the script is used, by the browser
     "matplotlib": {
         "api.py",
         "findings/figures/axes.py",
@@ -69,6 +72,7 @@ ROOMS = (
     ("storage",),
     ("decide",),
     ("findings",),
+    ("page",),
     ("tracking",),
     ("terminal",),
     ("prepared",),

@@ -74,6 +74,7 @@ for verb in (
     look.export,
     look.report,
     look.ui,
+    look.watch,
     check.replay,
     check.reproduce,
     check.sync,

@@ -130,3 +130,17 @@ def ui(runs: Path, port: int) -> None:
 
     settings = Settings(runs=runs, tracking_uri=from_environment()["tracking_uri"])
     raise SystemExit(serve(settings.tracking, port, say=lambda text: echo(text, err=True)))
+
+
+@click.command()
+@click.argument("name", required=False)
+@RUNS
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on, if others are to see it.")
+@click.option("--port", type=click.IntRange(1, 65535), help="8780, or a free one if that is in use.")
+@click.option("--read-only", is_flag=True, help="Show only; steer nothing.")
+@DEBUG
+def watch(name: str | None, runs: Path, host: str, port: int | None, read_only: bool) -> None:
+    """Show all searches, or the one called NAME, as a live page in a browser, until Ctrl-C."""
+    from search.page.server import serve
+
+    serve(runs, lambda text: echo(text, err=True), name=name, host=host, port=port, read_only=read_only)

@@ -6,29 +6,14 @@ weights of the winner, where its decisions can be drawn.
 
 from __future__ import annotations
 
-import math
 import os
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search.errors import EnvironmentFault, StorageFull
-from search.findings.sections import (
-    comparison,
-    confirmation,
-    course,
-    head,
-    hyperparameters,
-    limits,
-    mistakes,
-    regions,
-    reproduction,
-    start_points,
-    stopping,
-    winner,
-)
+from search.findings import markup
 from search.findings.snapshot import Snapshot
-from search.findings.text import clock
 from search.storage import checkpoints
 from search.storage.runs import REPORT
 
@@ -62,39 +47,5 @@ def write(folder: Path, output: Path | None = None, data: Data | None = None) ->
 
 def page(search: Snapshot, data: Data | None = None) -> str:
     """The report on `search` as HTML; for `data` see `write`."""
-    return _template().render(
-        head=head.build(search),
-        winner=winner.build(search),
-        confirmation=confirmation.build(search),
-        comparisons=comparison.build(search),
-        course=course.build(search),
-        hyperparameters=hyperparameters.build(search),
-        start_points=start_points.build(search),
-        mistakes=mistakes.build(search),
-        regions=regions.build(search, data),
-        stopping=stopping.build(search),
-        limits=limits.build(search),
-        reproduction=reproduction.build(search),
-    )
-
-
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"value": value_text, "svg": Markup, "clock": clock}
-    return environment.get_template("report.html")
-
-
-def value_text(value: Any) -> str:
-    """A number with four digits, and what it stands for where there is none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    text: str = markup.environment(markup.as_svg).get_template("report.html").render(markup.sections(search, data))
+    return text

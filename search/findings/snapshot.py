@@ -52,6 +52,8 @@ class Snapshot:
 
     folder: Path
     events: Sequence[Event]
+    followed: Trials | None = None
+    """The trials, where somebody has followed the record so far already."""
 
     @classmethod
     def read(cls, folder: Path) -> Snapshot:
@@ -81,7 +83,7 @@ class Snapshot:
     @cached_property
     def trials(self) -> Trials:
         """All trials."""
-        return replayed(self.events, self.objective)
+        return self.followed or replayed(self.events, self.objective)
 
     @cached_property
     def winner(self) -> Trial | None:

@@ -32,6 +32,7 @@ def curve_table(search: Snapshot) -> Table:
 def leaderboard(search: Snapshot) -> list[dict[str, Any]]:
     """Every trial, the best first, those without a result last: number, state, epochs, value, curve, point, why."""
     objective, ranked = search.objective, search.trials.ranking()
+    placed = {trial.number for trial in ranked}
     return [
         {
             "trial": trial.number,
@@ -44,5 +45,5 @@ def leaderboard(search: Snapshot) -> list[dict[str, Any]]:
             "curve": [value if math.isfinite(value) else None for value in trial.values(objective)],
             "point": dict(trial.point),
         }
-        for trial in [*ranked, *(trial for trial in search.trials if trial not in ranked)]
+        for trial in [*ranked, *(trial for trial in search.trials if trial.number not in placed)]
     ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from search.errors import EnvironmentFault
 from search.record.events import Event
 from search.record.rows import SELECT, Damaged, Row, decoded, whole
-from search.record.validity import first_fault
+from search.record.validity import Check, first_fault
 
 FILE = "record.db"
 SCHEMA = 2
@@ -44,27 +44,71 @@ def read(path: Path) -> Sequence[Event]:
     events = stored(path)
     fault = first_fault(events)
     if fault is not None:
-        raise Impossible(f"the record {path} is damaged at event {fault[0]}: {fault[1]}")
+        raise _impossible(path, fault)
     return events
 
 
-def stored(path: Path) -> Sequence[Event]:
-    """The same, whatever they say: what is checked is that they are as they were written."""
+def _impossible(path: Path, fault: tuple[int, str]) -> Impossible:
+    return Impossible(f"the record {path} is damaged at event {fault[0]}: {fault[1]}")
+
+
+def stored(path: Path, after: int = 0) -> Sequence[Event]:
+    """The same from the event behind `after` on, whatever they say: what is checked is that they are as written."""
     if path.is_symlink() or not path.is_file():
         raise EnvironmentFault(f"no record at {path}; `python -m search list` shows the searches there are")
     events: list[Event] = []
     try:
         with untouched(path) as database:
             check_shape(database)
-            events.extend(decoded(database.execute(SELECT, (0,))))
+            events.extend(decoded(database.execute(SELECT, (after,)), after))
     except Damaged as error:
         raise EnvironmentFault(f"the record {path} is damaged {error}") from None
     except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
         how = f"is damaged after event {len(events)}" if events else "cannot be opened"
         raise EnvironmentFault(f"the record {path} {how}: {' '.join(str(error).split())}") from None
-    if not events:
+    if not events and not after:
         raise EnvironmentFault(f"the record {path} is damaged: it has lost all its events")
     return events
+
+
+class Follower:
+    """The record at `path` while it grows: what was read once is kept, and only what is new is read and checked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._forget()
+
+    def _forget(self) -> None:
+        self.events: list[Event] = []
+        """All events so far."""
+        self._check = Check()
+        self._seen: tuple[tuple[int, int], ...] | None = None
+
+    def news(self) -> tuple[Sequence[Event], bool]:
+        """The events since the last call, and whether they are a new beginning: the first call, or another record.
+
+        Raises what `read` raises; the next call then begins again.
+        """
+        now = (_stamp(self.path), _stamp(self.path.with_name(f"{self.path.name}-wal")))
+        if now == self._seen:
+            return [], False
+        known = len(self.events)
+        try:
+            # The last event that is known is read once more, to see that it is still the same record.
+            found = stored(self.path, max(0, known - 1))
+            if known and (not found or found[0] != self.events[-1]):
+                self._forget()
+                return self.news()
+            fresh = found[1:] if known else found
+            self.events += fresh
+            fault = self._check.first_fault(self.events, known)
+            if fault is not None:
+                raise _impossible(self.path, fault)
+        except EnvironmentFault:
+            self._forget()
+            raise
+        self._seen = now
+        return fresh, not known
 
 
 def whole_beginning(path: Path) -> list[Row]:

@@ -40,18 +40,30 @@ BODIES: Mapping[Kind, type[Body]] = {body.kind: body for body in Body.__subclass
 
 def first_fault(events: Sequence[Event]) -> tuple[int, str] | None:
     """The number of the first event that cannot be, and why; None if all can."""
-    epochs: list[int] = []
-    for event in events:
-        try:
-            _check_place(event, epochs)
-            if event.kind in BODIES:
-                _check_body(event, epochs)
-            else:
-                _check_header(events, event)
-        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
-            said = " ".join(str(error).split())[:100]
-            return event.id, f"it lacks {said}" if isinstance(error, KeyError) else said or type(error).__name__
-    return None
+    return Check().first_fault(events)
+
+
+class Check:
+    """Looks at the events of one record as they come."""
+
+    def __init__(self) -> None:
+        self._epochs: list[int] = []
+        """How many each trial has."""
+
+    def first_fault(self, events: Sequence[Event], known: int = 0) -> tuple[int, str] | None:
+        """See `first_fault`; of all `events` the first `known` were looked at before."""
+        for index in range(known, len(events)):
+            event = events[index]
+            try:
+                _check_place(event, self._epochs)
+                if event.kind in BODIES:
+                    _check_body(event, self._epochs)
+                else:
+                    _check_header(events, event)
+            except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+                said = " ".join(str(error).split())[:100]
+                return event.id, f"it lacks {said}" if isinstance(error, KeyError) else said or type(error).__name__
+        return None
 
 
 def _check_place(event: Event, epochs: list[int]) -> None:

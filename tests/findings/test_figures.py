@@ -19,5 +19,5 @@ def test_one_hopeless_value_does_not_flatten_all_others(mode: str) -> None:
 
 def test_a_figure_is_the_same_every_time() -> None:
     points = [course.Point(number, 0.5 + number / 100, "complete") for number in range(5)]
-    drawn = {course.history(points, [(0, 0.5)], "value", "max") for _ in range(2)}
+    drawn = {course.History(points, [(0, 0.5)], "value", "max").svg() for _ in range(2)}
     assert len(drawn) == 1

@@ -40,13 +40,52 @@ class Curve:
     label: str
     values: Sequence[float]
     role: str = "other"
+    trial: int | None = None
 
 
-def history(points: Sequence[Point], leader: Sequence[tuple[int, float]], metric: str, mode: str) -> str:
-    """What each trial was worth, by number, and the `leader`'s value so far as a stepped line."""
+@dataclass(frozen=True)
+class History:
+    """What each trial was worth, by number, and the `leader`'s value so far, from the number of each leader on."""
+
+    points: Sequence[Point]
+    leader: Sequence[tuple[int, float]]
+    metric: str
+    mode: str
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The values that are drawn to scale."""
+        return window([point.value for point in self.points], self.mode)
+
+    def svg(self) -> str:
+        """As SVG text."""
+        return _history(self)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Learning curves: the winner bold, given ones coloured, all others faint; `rungs` are epochs."""
+
+    lines: Sequence[Curve]
+    rungs: Sequence[int]
+    metric: str
+    mode: str
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The values that are drawn to scale."""
+        return window([value for line in self.lines for value in line.values], self.mode)
+
+    def svg(self) -> str:
+        """As SVG text."""
+        return _curves(self)
+
+
+def _history(history: History) -> str:
+    points, leader, metric, mode = history.points, history.leader, history.metric, history.mode
     with styled():
         figure, axes = new_figure()
-        bounds = window([point.value for point in points], mode)
+        bounds = history.bounds
         edge = bounds[0] if mode == "max" else bounds[1]
         if leader:
             last = max(point.trial for point in points)
@@ -72,17 +111,17 @@ def history(points: Sequence[Point], leader: Sequence[tuple[int, float]], metric
         return svg(figure, "history", f"{metric} of each trial, and the best so far")
 
 
-def curves(lines: Sequence[Curve], rungs: Sequence[int], metric: str, mode: str) -> str:
-    """Learning curves: the winner bold, given ones coloured, all others faint; `rungs` (epochs) as upright lines."""
+def _curves(curves: Curves) -> str:
+    lines, rungs, metric = curves.lines, curves.rungs, curves.metric
     from matplotlib.collections import LineCollection
 
     with styled():
         figure, axes = new_figure()
-        bounds = window([value for line in lines for value in line.values], mode)
+        bounds = curves.bounds
         for rung in rungs:
             axes.axvline(rung, color=SOFT, lw=0.7, ls=(0, (2, 3)), zorder=0, label="rung" if rung == rungs[0] else None)
-        others = [_runs(line.values) for line in lines if line.role == "other"]
-        faint = [run for runs in others for run in runs]
+        others = [runs(line.values) for line in lines if line.role == "other"]
+        faint = [run for each in others for run in each]
         if faint:
             axes.add_collection(LineCollection(faint, colors=FAINT, lw=0.9, label="other trials"))
             alone = [run[0] for run in faint if len(run) == 1]
@@ -103,12 +142,12 @@ def curves(lines: Sequence[Curve], rungs: Sequence[int], metric: str, mode: str)
         return svg(figure, "curves", f"{metric} of every trial after each epoch")
 
 
-def _runs(values: Sequence[float]) -> list[list[tuple[int, float]]]:
+def runs(values: Sequence[float]) -> list[list[tuple[int, float]]]:
     """The stretches of `values` without a gap, each as points (epoch, value)."""
-    runs: list[list[tuple[int, float]]] = [[]]
+    made: list[list[tuple[int, float]]] = [[]]
     for epoch, value in enumerate(values, start=1):
         if math.isfinite(value):
-            runs[-1].append((epoch, value))
-        elif runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
+            made[-1].append((epoch, value))
+        elif made[-1]:
+            made.append([])
+    return [run for run in made if run]

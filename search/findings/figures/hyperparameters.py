@@ -39,7 +39,7 @@ def parallel(axes_: Sequence[Axis], rows: Sequence[Sequence[Any]], strength: Seq
 
     with styled():
         figure, axes = new_figure(max(7.0, 0.8 * len(axes_) + 0.9), 3.4)
-        figure.subplots_adjust(left=0.03, right=0.95, top=0.78, bottom=0.04)
+        figure.subplots_adjust(left=0.03, right=0.91, top=0.78, bottom=0.04)
         gap = -0.14
         absent = [any(row[i] is None for row in rows) for i in range(len(axes_))]
         order = sorted(range(len(rows)), key=lambda i: strength[i])
@@ -63,14 +63,25 @@ def parallel(axes_: Sequence[Axis], rows: Sequence[Sequence[Any]], strength: Seq
         return svg(figure, "parallel", what)
 
 
-def slices(
-    name: str,
-    axis: Axis,
-    values: Sequence[tuple[Any, float]],
-    winner: tuple[Any, float] | None,
-    bounds: tuple[float, float],
-) -> str:
-    """What trials were worth, within `bounds`, against one hyperparameter; `winner` is marked."""
+@dataclass(frozen=True)
+class Slice:
+    """What `trials` were worth, within `bounds`, against one hyperparameter; `winner` is marked."""
+
+    name: str
+    axis: Axis
+    values: Sequence[tuple[Any, float]]
+    winner: tuple[Any, float] | None
+    bounds: tuple[float, float]
+    trials: Sequence[int] = ()
+
+    def svg(self) -> str:
+        """As SVG text."""
+        return _slice(self)
+
+
+def _slice(figure_of: Slice) -> str:
+    name, axis, values = figure_of.name, figure_of.axis, figure_of.values
+    winner, bounds = figure_of.winner, figure_of.bounds
     key = f"slice-{re.sub(r'[^a-z0-9]+', '-', name.lower())}"
     with styled():
         figure, axes = new_figure(2.6, 1.75)
@@ -97,8 +108,8 @@ def slices(
                 axes.tick_params(axis="x", rotation=60, labelsize=6)
                 figure.subplots_adjust(bottom=0.36)
         else:
-            at = [value for value, _ in _marks(axis)]
-            fix_ticks(axes.xaxis, at, [text for _, text in _marks(axis)])
+            at = [value for value, _ in marks(axis)]
+            fix_ticks(axes.xaxis, at, [text for _, text in marks(axis)])
             room = 0.04
             low, high = (math.log(b) if axis.log else b for b in (axis.low, axis.high))
             reach = room * (high - low) or 0.5
@@ -109,7 +120,7 @@ def slices(
         return svg(figure, key, f"value against {name}")
 
 
-def _marks(axis: Axis) -> list[tuple[float, str]]:
+def marks(axis: Axis) -> list[tuple[float, str]]:
     """Values to write at a numeric axis: both ends, and powers of ten or the middle between them."""
     values = [axis.low, axis.high]
     if axis.log:
@@ -124,7 +135,7 @@ def _marks(axis: Axis) -> list[tuple[float, str]]:
 def _ticks(axis: Axis) -> list[tuple[float, str]]:
     if axis.choices:
         return [(axis.place(index), clipped(text, 12)) for index, text in enumerate(axis.choices)]
-    return [(axis.place(value), text if len(text) < 7 else f"{value:.3g}") for value, text in _marks(axis)]
+    return [(axis.place(value), text if len(text) < 7 else f"{value:.3g}") for value, text in marks(axis)]
 
 
 def _tag(axes: Any, x: float, y: float, text: str) -> None:

@@ -32,6 +32,11 @@ WIDTH, HEIGHT = 5.0, 3.1
 """Inches of a figure that takes half a wide page, or all of a narrow one."""
 
 
+def variable(colour: str) -> str:
+    """The page's variable that `colour` stands for."""
+    return _CSS[colour]
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Inside, matplotlib draws as the page wants it; its settings outside stay as they are."""

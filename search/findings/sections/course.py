@@ -15,8 +15,8 @@ from search.record.trial import Trial
 class Course:
     """Both figures; `rungs` says whether trials were compared at some."""
 
-    history: str
-    curves: str
+    history: figures.History
+    curves: figures.Curves
     rungs: bool
 
 
@@ -27,7 +27,7 @@ def build(search: Snapshot) -> Course | None:
     return Course(_history(search), _curves(search), bool(search.header.rungs))
 
 
-def _history(search: Snapshot) -> str:
+def _history(search: Snapshot) -> figures.History:
     searched = search.trials.searched
     values = {trial.number: _value(search, trial) for trial in searched}
     points = [figures.Point(t.number, values[t.number], str(t.state), t.published or t.given) for t in searched]
@@ -38,7 +38,7 @@ def _history(search: Snapshot) -> str:
     for trial in candidates:
         if not leader or search.objective.better(values[trial.number], leader[-1][1]):
             leader.append((trial.number, values[trial.number]))
-    return figures.history(points, leader, search.metric, search.objective.mode)
+    return figures.History(points, leader, search.metric, search.objective.mode)
 
 
 def _value(search: Snapshot, trial: Trial) -> float:
@@ -48,7 +48,7 @@ def _value(search: Snapshot, trial: Trial) -> float:
     return trial.best_value(search.objective)
 
 
-def _curves(search: Snapshot) -> str:
+def _curves(search: Snapshot) -> figures.Curves:
     lines = []
     for trial in search.trials:
         is_winner = trial is search.winner
@@ -60,5 +60,5 @@ def _curves(search: Snapshot) -> str:
             role, label = "start", f"trial {trial.number}, {trial.origin}"
         else:
             role, label = "other", f"trial {trial.number}"
-        lines.append(figures.Curve(label, trial.values(search.objective), role))
-    return figures.curves(lines, search.header.rungs, search.metric, search.objective.mode)
+        lines.append(figures.Curve(label, trial.values(search.objective), role, trial.number))
+    return figures.Curves(lines, search.header.rungs, search.metric, search.objective.mode)

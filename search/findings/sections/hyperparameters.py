@@ -33,18 +33,20 @@ class Hyperparameters:
     parallel: str = ""
     importances: Sequence[tuple[str, float]] = ()
     conditional: Sequence[tuple[str, str]] = ()
-    slices: Sequence[tuple[str, str]] = ()
+    slices: Sequence[tuple[str, figures.Slice]] = ()
 
 
-def build(search: Snapshot) -> Hyperparameters | None:
-    """What the hyperparameters of `search` did; None if none was searched."""
+def build(search: Snapshot, rung: int | None = None) -> Hyperparameters | None:
+    """What the hyperparameters of `search` did; None if none was searched.
+
+    Trials are compared at `rung`, an epoch that some have reached; at the one that says most if it is None.
+    """
     if not search.space:
         return None
     needed = max(importance.FEWEST, 2 * len(search.space))
     # Those that differ in what was searched and in nothing else.
     alike = [trial for trial in search.trials if not trial.exempt]
-    rungs = [*(search.header.rungs or [1]), search.header.epochs]
-    compared = importance.at_rung(alike, rungs, needed, search.objective)
+    compared = importance.at_rung(alike, [rung] if rung else rungs_of(search), needed, search.objective)
     published = sum(trial.published for trial in search.trials)
     counts = (len(search.space), search.metric, compared, len(search.trials.searched), needed, published)
     if len(compared.trials) < importance.FEWEST:
@@ -58,6 +60,11 @@ def build(search: Snapshot) -> Hyperparameters | None:
         conditional=[(name, _condition(range_)) for name, range_ in search.space.items() if range_.when],
         slices=_slices(search, compared, list(shares)),
     )
+
+
+def rungs_of(search: Snapshot) -> list[int]:
+    """The epochs at which trials can be compared: every rung, and the full budget."""
+    return sorted({*(search.header.rungs or [1]), search.header.epochs})
 
 
 def axis_of(name: str, range_: Range) -> figures.Axis:
@@ -92,19 +99,20 @@ def _parallel(search: Snapshot, compared: importance.Slice) -> str:
     return figures.parallel(axes, rows, strength, f"hyperparameters and {search.metric} of trials at one rung")
 
 
-def _slices(search: Snapshot, compared: importance.Slice, order: Sequence[str]) -> list[tuple[str, str]]:
+def _slices(search: Snapshot, compared: importance.Slice, order: Sequence[str]) -> list[tuple[str, figures.Slice]]:
     """Each hyperparameter with its figure, those of `order` first."""
     made, bounds = [], window(compared.values, search.objective.mode)
     for name in sorted(search.space, key=lambda name: order.index(name) if name in order else len(order)):
         range_ = search.space[name]
-        pairs, winner = [], None
+        pairs, winner, numbers = [], None, []
         for trial, value in zip(compared.trials, compared.values, strict=True):
             position = _position(range_, trial.point.get(name))
             if position is not None:
                 pairs.append((position, value))
+                numbers.append(trial.number)
                 winner = (position, value) if trial is search.proposal else winner
         if pairs:
-            made.append((name, figures.slices(name, axis_of(name, range_), pairs, winner, bounds)))
+            made.append((name, figures.Slice(name, axis_of(name, range_), pairs, winner, bounds, numbers)))
     return made
 
 

@@ -1,0 +1,82 @@
+"""Who may ask the page's server, and for what."""
+
+import re
+
+import pytest
+
+from search.page.guard import Guard
+from tests.findings.made_up import searched
+from tests.page.asking import Browser
+
+
+@pytest.fixture
+def runs(tmp_path, tiny_study):
+    searched(tmp_path / "one-1", tiny_study)
+    return tmp_path
+
+
+PATHS = ("/", "/search/one-1", "/api/searches", "/api/searches/one-1", "/api/events", "/static/page.js")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_without_the_token_nothing_is_shown(runs, path):
+    browser = Browser(runs)
+    browser.cookies = {}
+    assert browser.get(path).status == 403
+    browser.cookies = {browser.guard.cookie: "a" * len(browser.guard.token)}
+    assert browser.get(path).status == 403
+
+
+def test_the_link_gives_the_cookie_and_leads_to_the_page_without_the_token(runs):
+    browser = Browser(runs)
+    browser.cookies = {}
+    answer = browser.get(f"/?token={browser.guard.token}&to=/search/one-1")
+    assert (answer.status, answer.headers["location"]) == (303, "/search/one-1")
+    cookie = answer.headers["set-cookie"]
+    assert re.search("httponly", cookie, re.I)
+    assert re.search("samesite=strict", cookie, re.I)
+
+
+@pytest.mark.parametrize("to", ["//evil.example", "http://evil.example", "/\\evil.example"])
+def test_the_link_leads_to_no_other_server(runs, to):
+    browser = Browser(runs)
+    location = browser.get(f"/?token={browser.guard.token}&to={to}").headers["location"]
+    assert location in ("/", "/%5Cevil.example")
+
+
+def test_a_wrong_token_in_a_link_is_refused_in_one_line(runs):
+    answer = Browser(runs).get("/?token=wrong")
+    assert answer.status == 403
+    assert "the token in the link is wrong" in answer.plain["error"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8780", "127.0.0.1:1", "127.0.0.1", "", "[::1", "a:b:c"])
+def test_a_name_that_was_made_to_point_here_is_refused(runs, host):
+    assert Browser(runs).get("/api/searches", host=host).status == 421
+
+
+@pytest.mark.parametrize("host", ["localhost:8780", "127.0.0.1:8780", "[::1]:8780"])
+def test_the_names_of_the_loopback_address_are_ours(runs, host):
+    assert Browser(runs).get("/api/searches", host=host).status == 200
+
+
+def test_a_server_that_others_see_answers_to_addresses_and_its_own_names_only():
+    guard = Guard("0.0.0.0", 8780)
+    assert guard.knows_host("10.1.2.3:8780")
+    assert guard.knows_host("localhost:8780")
+    assert not guard.knows_host("evil.example:8780")
+
+
+def test_every_answer_forbids_other_scripts_frames_and_caches(runs):
+    browser = Browser(runs)
+    for path in (*PATHS[:2], PATHS[2], "/nowhere"):
+        headers = browser.get(path).headers
+        assert "script-src 'self';" in headers["content-security-policy"]
+        assert "unsafe-eval" not in headers["content-security-policy"]
+        assert (headers["x-frame-options"], headers["cache-control"]) == ("DENY", "no-store")
+
+
+def test_the_charts_script_comes_from_its_package_and_may_be_kept(runs):
+    headers = Browser(runs).get("/static/plotly.js?v=1").headers
+    assert "immutable" in headers["cache-control"]
+    assert int(headers["content-length"]) < 2_000_000
