@@ -50,6 +50,8 @@ def run(
     sampler: str | None = None,
     scheduler: str | None = None,
     folds: int | None = None,
+    weights: str | Path | None = None,
+    val_as_test: bool = False,
     set: Mapping[str, Any] | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
@@ -193,7 +195,10 @@ class Result:
             ) from None
         if checkpoint is None or not (checkpoint / ARCHITECTURE).is_file():
             raise SearchFailed(f"the winner of {self.name} is no classifier of ours, so its own code must load it")
-        return load_classifier(checkpoint)[1]
+        try:
+            return load_classifier(checkpoint)[1]
+        except ValueError as error:  # published weights that are no longer at hand
+            raise EnvironmentFault(str(error)) from None
 
     def reproduce(self, trial: int | None = None) -> Reproduction:
         """Train `trial`, or the winner if it is None, again in this process, and compare it with the record.

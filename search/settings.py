@@ -157,6 +157,18 @@ class Settings(OfOneCommand, Options):
         least=0,
         most=100,
     )
+    weights: str | None = option(
+        "--weights",
+        str,
+        "A file of a backbone's weights, or a folder with such files; the published ones if left out.",
+        metavar="PATH",
+    )
+    val_as_test: bool = option(
+        "--val-as-test",
+        bool,
+        "Take the data's validation part for the test, where it has no test part.",
+        default=False,
+    )
     changes: Mapping[str, str] = option(
         "--set",
         str,

@@ -1,6 +1,7 @@
 """The packages import one way, and only the files named here know Ray, MLflow and the test set."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,8 @@ def test_nothing_reads_a_pickle_from_disk():
     for file in FILES:
         # What a process gets from its own parent, over a pipe, lies on no disk.
         text = file.read_text().replace("pickle.load(sys.stdin.buffer)", "")
+        # With weights_only torch builds tensors and plain containers, and calls nothing that a file names.
+        text = re.sub(r"torch\.load\([^()]*, weights_only=True\)", "", text)
         for forbidden in ("pickle.load", "torch.load(", "yaml.load(", "allow_pickle=True"):
             assert forbidden not in text, f"{file} has {forbidden}"
 

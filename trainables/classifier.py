@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-FAMILIES = ("mlp", "cnn")
+FAMILIES = ("mlp", "cnn", "photos")
 """Modules of this package with a function `network(shape, classes, **arguments)`."""
 
 SCALINGS: Mapping[str, tuple[float, float] | None] = {
@@ -101,6 +102,15 @@ class Architecture:
 
         return load_file(folder / WEIGHTS)
 
+    def left_out(self) -> dict[str, Tensor]:
+        """What a checkpoint of this family leaves out, because others have published it.
+
+        Raises ValueError if it cannot be found on this machine.
+        """
+        family = importlib.import_module(f"trainables.{self.family}")
+        named = family.published(self.arguments) if hasattr(family, "published") else {}
+        return {f"network.{name}": value for name, value in named.items()}
+
     def save(self, folder: Path, model: nn.Module) -> None:
         """Write architecture and weights into `folder`, which exists."""
         from safetensors.torch import save_file
@@ -115,5 +125,21 @@ def load_classifier(folder: Path) -> tuple[Architecture, Classifier]:
     stored = json.loads((folder / ARCHITECTURE).read_text())
     architecture = Architecture(stored["family"], tuple(stored["shape"]), tuple(stored["classes"]), stored["arguments"])
     model = architecture.build()
-    model.load_state_dict(architecture.weights(folder))
+    state = architecture.weights(folder)
+    if model.state_dict().keys() - state.keys():
+        state |= architecture.left_out()
+    model.load_state_dict(state)
     return architecture, model.eval()
+
+
+def complete(checkpoint: Path, folder: Path) -> None:
+    """Write the classifier in `checkpoint` into `folder`, which exists, with all that its reader needs.
+
+    Of one that leaves out what others have published the file holds that too, and says nothing of where it was found.
+    """
+    if not json.loads((checkpoint / ARCHITECTURE).read_text())["arguments"].get("weights"):
+        for name in (WEIGHTS, ARCHITECTURE):
+            shutil.copyfile(checkpoint / name, folder / name)
+        return
+    architecture, model = load_classifier(checkpoint)
+    replace(architecture, arguments={**architecture.arguments, "path": ""}).save(folder, model)

@@ -123,7 +123,8 @@ class Loop:
     def _make_step(self) -> Step:
         if self.device.type != "cuda":
             return eager_step(self.model, self.optimizer, self.loss, self.mode)
-        images, labels = next(self._batches(1))
+        with seeded(self.seed, self.device):
+            images, labels = next(self._batches(1))
         return graphed_step(self.model.train(), self.optimizer, self.loss, self.mode, images, labels)
 
     def _train_epoch(self, number: int) -> float:
@@ -151,7 +152,8 @@ class Loop:
         """Take steps of the first epoch, again and again, for about `seconds`, and judge a part of the images."""
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             self._start(None, pretend=True)
-            shuffle = self._timed(lambda: next(self._batches(1)))
+            with seeded(self.seed, self.device):
+                shuffle = self._timed(lambda: next(self._batches(1)))
             taken, shuffles, spent, waiting = 0, 0, 0.0, 0.0
             warm = 1  # at the first step kernels are chosen and memory is fetched; it does not count
             while not taken or spent < seconds:

@@ -15,12 +15,20 @@ from search.printable import one_line
 
 INTERRUPTED = "interrupted; if the search had begun, it is in `python -m search list`, and resume goes on with it"
 
+PHOTOS = "photos"
+"""The study of data of which no study is said."""
+
 
 class Commands(click.Group):
     """Every command that is not a verb is the name of a study, or the path of a study file."""
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Data without a verb or a study are photos."""
+        return super().parse_args(context, _of_photos(args))
+
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
         """Insert the verb `run` before a study."""
+        args = _of_photos(args)
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             self._check_verb(args[0])
             args = ["run", *args]
@@ -38,6 +46,12 @@ class Commands(click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
         """The verbs, in the order in which one needs them."""
         return list(self.commands)
+
+
+def _of_photos(args: list[str]) -> list[str]:
+    """`args` with the study for data of which no study is said."""
+    bare = args[:1] and args[0].startswith("--") and any(word.partition("=")[0] == "--data" for word in args)
+    return ["run", PHOTOS, *args] if bare else args
 
 
 @click.group(

@@ -10,13 +10,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from search.errors import BadInput, StorageFull
+from search.errors import BadInput, EnvironmentFault, StorageFull
 from search.findings.optuna_export import write_study
 from search.findings.snapshot import Snapshot
 from search.findings.summary import summary_of
 from search.findings.tables import Table, curve_table, trial_table
 from search.storage import checkpoints
-from trainables.classifier import ARCHITECTURE, WEIGHTS
+from trainables.classifier import ARCHITECTURE, complete
 
 
 def export_search(run: Path, folder: Path) -> list[Path]:
@@ -39,8 +39,10 @@ def export_search(run: Path, folder: Path) -> list[Path]:
             (aside / "config.json").write_text(json.dumps(summary["best"]["config"], indent=1))
         if checkpoint and (checkpoint / ARCHITECTURE).is_file():
             (aside / "model").mkdir()
-            for name in (WEIGHTS, ARCHITECTURE):
-                shutil.copyfile(checkpoint / name, aside / "model" / name)
+            try:
+                complete(checkpoint, aside / "model")
+            except ValueError as error:  # published weights that are no longer at hand
+                raise EnvironmentFault(str(error)) from None
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 

@@ -25,6 +25,7 @@ from search.prepared import Prepared
 from search.record.header import Header
 from search.record.reader import FILE
 from search.session.warm_start import warmed
+from search.session.weights import check_path, with_weights
 from search.settings import Settings
 from search.storage import bucket, mirror
 from search.terminal.console import Display
@@ -38,6 +39,9 @@ from trainables.device import pick_device
 from trainables.epoch import takes_resume
 from trainables.started import started
 
+OWN = "photos"
+"""The data set of a study that has none of its own."""
+
 OF_THE_DEVICE = ("train/precision", "train/channels_last")
 """What "auto" comes to on one device, and may not on another."""
 
@@ -45,6 +49,8 @@ OF_THE_DEVICE = ("train/precision", "train/channels_last")
 def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     """Check all that can be checked without Ray; writes nothing. Raises SearchError."""
     whole = adapted(name, settings)
+    if settings.data is None and whole.dataset == OWN:
+        raise BadInput(f"{whole.name} is for photos of your own: give --data PATH, a folder with one folder per class")
     study = to_search(whole, settings)
     settings = replace(settings, sampler=study.sampler, scheduler=study.scheduler)
     trials = _trials(study, settings.trials or study.trials)
@@ -55,6 +61,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         display.say(f"start point from {each}")
     _check_trainable(study)
     source, data, digest = surroundings(study, settings, display)
+    study = with_weights(study, display, download=not settings.dry_run)
     study, notes = _rehearsed(study, data, settings)
     for line in notes:
         display.warn(line)
@@ -202,6 +209,8 @@ def adapted(name: str, settings: Settings) -> Study:
         study = spaces.load(name)
         study = replace(study, epochs=settings.epochs or study.epochs)
         changes = {key: parse(text) for key, text in settings.changes.items()}
+        if settings.weights is not None:
+            changes["weights/path"] = check_path(study, settings.weights)
         if settings.folds is not None:
             changes["train/folds"] = settings.folds
             if not spaces.is_ours(study.trainable):

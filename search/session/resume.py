@@ -23,6 +23,7 @@ from search.record.state import State
 from search.record.trials import replayed
 from search.session.mlflow_address import address_of
 from search.session.prepare import adapted, check_confirm, prepare, surroundings, to_search
+from search.session.weights import check_weights
 from search.settings import ADJUSTED, More, Options, Settings, again, from_environment, masked, recorded
 from search.signals import ending_seconds
 from search.storage import bucket, lock, mirror
@@ -103,6 +104,7 @@ def recalled(
     if to_train and spaces.is_file(before.source) and before.source != (given or {}).get("source"):
         display.say(f"running the code in {before.source}, which the record names")
     study = recorded_study(before, to_train=to_train)
+    check_weights(study)
     uri = address_of(folder, before.tracking_uri, display.say) if to_report else None
     settings = replace(_settings_again(folder, events, before, more, command), tracking_uri=uri)
     source, data, digest = surroundings(study, settings, display, stand_in=before.stand_in)

@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,11 +16,13 @@ from typing import Any
 from search import provenance
 from search.errors import EnvironmentFault
 from search.tracking.store import prepare_environment
-from trainables.classifier import ARCHITECTURE, WEIGHTS
+from trainables.classifier import complete
 from trainables.data import Split
 from trainables.folds import SERVED
 
 KEY = "search.winner"
+SERVED_BY = ("mlflow", "torch", "torchvision", "numpy", "safetensors")
+"""What a served model needs."""
 AGREEMENT = 2
 """So many images may be judged otherwise by the reloaded model: it adds up in another order than training did."""
 
@@ -126,8 +127,7 @@ class Registry:
         with tempfile.TemporaryDirectory() as folder, _quiet():
             classifier = Path(folder, "classifier")
             classifier.mkdir()
-            for name in (WEIGHTS, ARCHITECTURE):
-                shutil.copy(winner.checkpoint / name, classifier / name)
+            complete(winner.checkpoint, classifier)
             mlflow.set_experiment(experiment_id=experiment)  # where Model.log puts the model, whatever the run's is
             info = Model.log(
                 artifact_path=None,
@@ -140,7 +140,7 @@ class Registry:
                 signature=signature,
                 input_example=images[:2],
                 # Given, because MLflow would start a process and import everything to find out.
-                pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "numpy", "safetensors")],
+                pip_requirements=[f"{name}=={version(name)}" for name in SERVED_BY],
                 tags={KEY: winner.key},
                 metadata={"classes": list(winner.classes), "study": winner.study, "search": winner.search},
             )

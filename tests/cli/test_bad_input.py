@@ -310,6 +310,16 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "negative depth": (f"{DIGITS} --set model/depth=-1", 2, r"model/depth.*-1"),
     "dropout of 1": (f"{DIGITS} --set model/dropout=1.0", 2, r"model/dropout.*1"),
     "a negative momentum amid others": (f"{DIGITS} --set 'train/momentum=choice(0.5,-1,0.9)'", 2, r"momentum"),
+    "photos without data": ("photos", 2, r"photos is for photos of your own: give --data PATH, a folder with one"),
+    "weights for other networks": (f"{DIGITS} --weights .", 2, r"--weights is for the backbones of photos, and"),
+    "weights that are nowhere": (
+        "photos --data {files}/sound.npz --weights nowhere.pth", 2, r"no weights at nowhere\.pth; give a file, or a"),
+    "weights in a folder without any": (
+        "photos --data {files}/sound.npz --weights {files}", 2, r"no weights of efficientnet_lite0 at .*; give a file"),
+    "unknown backbone": (
+        "--data {files}/sound.npz --set 'model/backbone=choice(resnet18,resnet19)'", 2,
+        r"unknown model/backbone 'resnet19'; known are efficientnet_lite0, resnet18"),
+    "one fold": (f"{DIGITS} --folds 1", 2, r"train/folds must be 2 or more, or 0 for none, but got 1"),
     # Names and places
     "name of a folder above": (f"{DIGITS} --name ../x", 2, r"--name must be .* but got '\.\./x'"),
     "name with a space": (f"{DIGITS} --name 'a b'", 2, r"--name must be .* but got 'a b'"),
@@ -393,7 +403,7 @@ PROCESSES = {
         "no trials",
         "too many GPUs",
         "data truncated",
-        "batch larger than the data",
+        "negative depth",
         "no data and no stand-in",
         "study file with a syntax error",
         "show of nothing",
