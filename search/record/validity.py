@@ -19,7 +19,8 @@ from search.record.events import Asked, Body, Confirming, EpochReport, Event, Ki
 from search.record.header import Header, Process
 from search.record.reading import header_of, objective_of, space_of
 from search.record.state import State
-from search.record.trial import CONFIRMATION, REPEAT
+from search.record.trial import CONFIRMATION, PUBLISHED, REPEAT
+from spaces.space import Space
 
 CHECKPOINT = re.compile(r"trial-\d{4,9}/attempt-\d{1,9}/epoch-\d{4,9}")
 """How a checkpoint is called, below the search's own folder of them; what is called otherwise is none of ours."""
@@ -49,6 +50,7 @@ class Check:
     def __init__(self) -> None:
         self._epochs: list[int] = []
         """How many each trial has."""
+        self._points = _Points()
 
     def first_fault(self, events: Sequence[Event], known: int = 0) -> tuple[int, str] | None:
         """See `first_fault`; of all `events` the first `known` were looked at before."""
@@ -56,14 +58,36 @@ class Check:
             event = events[index]
             try:
                 _check_place(event, self._epochs)
+                self._points.check(event)
                 if event.kind in BODIES:
                     _check_body(event, self._epochs)
                 else:
                     _check_header(events, event)
-            except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+            except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
                 said = " ".join(str(error).split())[:100]
                 return event.id, f"it lacks {said}" if isinstance(error, KeyError) else said or type(error).__name__
         return None
+
+
+class _Points:
+    """The points of trials, which must lie in the space; a published setting and what trains it again need not."""
+
+    def __init__(self) -> None:
+        self._space = Space({})
+        self._outside: list[bool] = []
+
+    def check(self, event: Event) -> None:
+        """Raise SpaceError, a ValueError, for a trial whose point cannot be."""
+        if event.id == 1:
+            self._space = space_of([event])
+        if event.kind is not Kind.ASKED:
+            return
+        asked = Asked.of(event)
+        again = asked.origin.startswith((CONFIRMATION, REPEAT))
+        free = self._outside[int(asked.origin.rsplit(" ", 1)[1])] if again else asked.origin.startswith(PUBLISHED)
+        if not free:
+            self._space.check_point(asked.point, "the trial")
+        self._outside.append(free)
 
 
 def _check_place(event: Event, epochs: list[int]) -> None:
