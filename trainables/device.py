@@ -1,4 +1,4 @@
-"""Which device to train on, and in which precision and memory layout it is fastest."""
+"""Which device to train on, and what it must be told."""
 
 from __future__ import annotations
 
@@ -6,22 +6,8 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 
 import torch
-from torch import nn
-
-CLEAR_GAIN = 1.15
-"""A mode must beat plain float32 by this factor, so that noise alone never decides for the less exact one."""
-
-
-@dataclass(frozen=True)
-class Mode:
-    """How a network runs: `precision` is "float32" or "bfloat16" (autocast; weights stay float32)."""
-
-    precision: str = "float32"
-    channels_last: bool = False
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -48,42 +34,6 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=forked):
         torch.manual_seed(seed)
         yield
-
-
-@cache
-def probe(device: torch.device, *, convolutional: bool) -> Mode:
-    """The fastest mode of `device`, by timing a few steps of a small network; about 0.1 s, once per process.
-
-    bfloat16 gains 2 to 3 times where the processor has instructions for it and loses 10 times where it has not, and
-    no capability flag says which for every device.
-    """
-    candidates = [Mode(), Mode("bfloat16")]
-    if convolutional:
-        candidates = [Mode(), Mode(channels_last=True), Mode("bfloat16", channels_last=True)]
-    with seeded(0, device):
-        seconds = {mode: _step_seconds(mode, device, convolutional) for mode in candidates}
-    best = min(seconds, key=lambda mode: seconds[mode])
-    return best if seconds[Mode()] > CLEAR_GAIN * seconds[best] else Mode()
-
-
-def _step_seconds(mode: Mode, device: torch.device, convolutional: bool) -> float:
-    model: nn.Module = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
-    inputs = torch.rand(128, 784)
-    if convolutional:
-        model = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2))
-        inputs = torch.rand(32, 16, 14, 14)
-    if device.type != "cpu":
-        inputs = inputs.repeat(64, *[1] * (inputs.ndim - 1))  # smaller steps would time the launch of kernels
-    model, inputs = model.to(device), inputs.to(device)
-    if mode.channels_last:
-        model, inputs = model.to(memory_format=torch.channels_last), inputs.to(memory_format=torch.channels_last)
-
-    def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=mode.precision == "bfloat16"):
-            loss = model(inputs).float().square().mean()
-        loss.backward()
-
-    return fastest(step, device, repeats=5)
 
 
 def fastest(step: Callable[[], object], device: torch.device, *, repeats: int) -> float:

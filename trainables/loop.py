@@ -20,9 +20,10 @@ from torch.optim import Optimizer
 
 from trainables.average import WeightAverage
 from trainables.data import Split
-from trainables.device import Mode, seeded, synchronize
+from trainables.device import seeded, synchronize
 from trainables.epoch import Diverged, Epoch
 from trainables.evaluation import batch_of, evaluate
+from trainables.mode import Mode
 from trainables.optimizers import load_state_tensors, set_learning_rate, state_tensors
 from trainables.step import Step, eager_step, graphed_step
 from trainables.supply import Batch, Supply

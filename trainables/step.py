@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainables.device import Mode, fastest
+from trainables.device import fastest
+from trainables.mode import Mode
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Step = Callable[[Tensor, Tensor], Tensor]

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainables.data import Data
-from trainables.device import Mode, pick_device, probe, seeded
+from trainables.device import pick_device, seeded
 from trainables.epoch import Epoch
 from trainables.folds import Folded
 from trainables.layers import at_least
 from trainables.loop import Blueprint, Loop, Pace, mix
 from trainables.losses import loss_function
 from trainables.metrics import class_weights as class_weights_of
+from trainables.mode import Mode, probe
 from trainables.optimizers import check_options, learning_rates, make_optimizer
 from trainables.supply import Images, Supply
 

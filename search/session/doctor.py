@@ -64,6 +64,7 @@ def machine(settings: Settings) -> Iterator[Finding]:
     yield _tried("ray", lambda: _ray(settings))
     yield _tried("mlflow", lambda: _mlflow(settings.tracking))
     yield _tried("gpus", _gpus)
+    yield _tried("precision", lambda: _precision(settings))
 
 
 def _storage(runs: Path) -> str:
@@ -100,6 +101,24 @@ def _ray(settings: Settings) -> str:
             return told
         ports = ", ".join(f"{ip} ({count} ports)" for ip, count in sorted(ray_session.listening().items()))
         return f"{told}; listens at {ports}; each of its logs keeps at most {2 * ray_session.LOG_BYTES // 10**6} MB"
+
+
+def _precision(settings: Settings) -> str:
+    """What `auto` comes to on the processor; it is measured now if it never was."""
+    import torch
+
+    from trainables.mode import kept_at, probe
+
+    device, threads, told = torch.device("cpu"), torch.get_num_threads(), []
+    torch.set_num_threads(max(1, int(settings.cpus)))
+    try:
+        for convolutional, what in ((False, "fully connected"), (True, "convolutional")):
+            mode = probe(device, convolutional=convolutional)
+            told.append(f"{what} networks train in {mode.precision}{', channels_last' if mode.channels_last else ''}")
+        folder = kept_at(device, convolutional=True)[0].parent
+    finally:
+        torch.set_num_threads(threads)
+    return f"{'; '.join(told)}; measured once, kept in {folder}"
 
 
 def _mlflow(uri: str) -> str:

@@ -24,7 +24,8 @@ from torchvision import datasets, transforms
 
 from tests.benchmarks.report import search, show, spread
 from trainables import cnn, mlp
-from trainables.device import pick_device, probe
+from trainables.device import pick_device
+from trainables.mode import probe
 
 IMAGES, EPOCHS, BATCH = {"mlp": 48_000, "cnn": 12_000}, 3, 128
 NETWORKS = {

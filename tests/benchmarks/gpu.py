@@ -32,8 +32,9 @@ from tests.benchmarks.report import search, show, spread
 from trainables.cnn import train_cnn
 from trainables.data import Data, Split
 from trainables.data import statistics as pixels
-from trainables.device import pick_device, probe
+from trainables.device import pick_device
 from trainables.mlp import train_mlp
+from trainables.mode import probe
 
 TRAIN, VAL = 55_000, 5_000
 BATCHES = (128, 1024)

@@ -32,7 +32,7 @@ from spaces.space import SpaceError, Value
 from spaces.study import Choice, Int, Published, Study
 from tests.simulated import Curves, Memory, begun, decisions, first_event, resumed, work
 from trainables.classifier import Architecture
-from trainables.device import Mode
+from trainables.mode import Mode
 
 OLD: dict[str, Value] = {"train/lr": 3.0, "model/channels": "4-4", "train/epochs": 5}
 OLDER: dict[str, Value] = {"train/lr": 0.03, "train/epochs": 200}
