@@ -19,15 +19,17 @@ def started(
     """The epochs of `trainable`, none of which is trained before it is asked for.
 
     A user's generator gets data that it cannot change, `resume` if it takes that, and default random generators that
-    start from `train/seed`, whatever this process draws besides. What it returns that are no
-    epochs is returned as it is.
+    start from `train/seed`, whatever this process draws besides. A training of our
+    loop that it returns draws from generators of its own; it is returned as it is, and so is what are no epochs.
     """
     if trains_by_our_loop(trainable):
         return trainable(config, data, resume=resume)
     going_on = {"resume": resume} if takes_resume(trainable) else {}
     drawn = _Drawn(int(config.get("train/seed", 0)))
     epochs = drawn.inside(lambda: trainable(config, read_only(data), **going_on))
-    return _Apart(epochs, drawn) if isinstance(epochs, Iterator) else epochs
+    if isinstance(epochs, Iterator) and not hasattr(epochs, "resolved"):
+        return _Apart(epochs, drawn)
+    return epochs
 
 
 def trains_by_our_loop(trainable: object) -> bool:
