@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from search.errors import BadInput
+from spaces.values import SpaceError
+from spaces.written import written
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -48,13 +50,10 @@ def assignments(given: Mapping[str, Any] | Sequence[str], flag: str = "--set") -
 
 def _as_text(name: str, value: Any) -> str:
     """What `--set` would be given; the space's parser reads it back as it is."""
-    value = plain(value)
-    if not isinstance(value, (bool, int, float, str)):
-        raise BadInput(
-            f"set gives {name} a {type(value).__name__}; give a number, a truth value, a word, or a range as text: "
-            "'log(1e-4, 1e-1)', 'choice(32, 64)'"
-        )
-    return str(value)
+    try:
+        return written(plain(value))
+    except SpaceError as error:
+        raise BadInput(f"set gives {name} what cannot be: {error}") from None
 
 
 def names(given: str | Sequence[str], flag: str) -> tuple[str, ...]:

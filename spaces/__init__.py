@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OURS = ("search", "spaces", "trainables")
 """Our packages, which every process can import."""
 
-_NOT_STUDIES = {"__init__", "space", "study"}
+_NOT_STUDIES = {"__init__", "objective", "ranges", "space", "study", "values", "written"}
 _PLACES: list[str] = []
 """The folder of the study file that was loaded last, and the working folder at that time."""
 _ADDED: set[str] = set()

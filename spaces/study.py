@@ -2,53 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, Value, check_name, possible, with_when
-from spaces.space import from_plain as range_from_plain
-from spaces.space import to_plain as range_to_plain
+from spaces.objective import Constraint, Objective, constraints_of, objective_of
+from spaces.ranges import Choice, Float, Int, Range, from_plain_range, to_plain_range, with_when
+from spaces.space import Space, check_name, possible
+from spaces.values import Config, SpaceError, Value, checked, config_from_plain, config_to_plain, copied, is_number
 from trainables.epoch import Trainable
 
 __all__ = ["Choice", "Float", "Int", "Objective", "Study"]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What counts as good: declared once, used by sampler, scheduler, checkpoints, MLflow and report alike.
-
-    `metric` is a key of `Epoch.metrics`, `mode` is "max" or "min". A trial is worth its best epoch.
-    """
-
-    metric: str = "val_accuracy"
-    mode: str = "max"
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("max", "min"):
-            raise SpaceError(f"mode must be max or min, but got {self.mode!r}")
-
-    def better(self, value: float, than: float) -> bool:
-        """Whether `value` is better than `than`; nothing but a finite number is better than anything."""
-        if not math.isfinite(value):
-            return False
-        if not math.isfinite(than):
-            return True
-        return value > than if self.mode == "max" else value < than
-
-    @property
-    def worst(self) -> float:
-        """A value that every finite one is better than."""
-        return -math.inf if self.mode == "max" else math.inf
-
-    def best(self, values: Iterable[float]) -> float:
-        """The best of `values`, the first where several are equal; `worst` if there is none."""
-        best = self.worst
-        for value in values:
-            if self.better(value, best):
-                best = value
-        return best
 
 
 @dataclass(frozen=True)
@@ -74,7 +38,8 @@ class Study:
     scheduler compares trials first after `first_rung` epochs, then at each `reduction_factor` times as many.
     `trials` and `time_budget` (seconds of the whole command, None for no limit) are the default budgets: the search
     ends at whichever comes first. `val_fraction` of the training images are held out for validation, the same ones
-    in every search (`split_seed`).
+    in every search (`split_seed`). `objective` may be given as text, "val_loss min". `constraint` has bounds by metric,
+    {"parameters": "<= 1e6"}; a trial that breaks one ends as infeasible and cannot win.
 
     Raises SpaceError at birth for whatever cannot be searched.
     """
@@ -89,6 +54,7 @@ class Study:
     sampler: str = "tpe"
     scheduler: str = "asha"
     objective: Objective = field(default_factory=Objective)
+    constraint: Mapping[str, str] = field(default_factory=dict)
     trials: int = 32
     time_budget: float | None = None
     first_rung: int = 1
@@ -99,44 +65,31 @@ class Study:
     about: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "space", Space(self.space))
+        _check_shapes(self)
+        fixed = {name: _checked(name, value, f"{name} is fixed at") for name, value in self.fixed.items()}
+        object.__setattr__(self, "fixed", fixed)
+        object.__setattr__(self, "space", Space(self.space, fixed))
+        object.__setattr__(self, "objective", objective_of(self.objective))
+        constraints_of(self.constraint)
         for name in ("start", "published"):  # so that a study equals the one that was read back from a record
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name, value in self.fixed.items():
-            check_name(name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise SpaceError(f"{name} is fixed at {value}, which is no finite number")
-        both = sorted(set(self.space) & set(self.fixed))
+        both = sorted(set(self.space) & set(fixed))
         if both:
             raise SpaceError(f"{', '.join(both)} cannot be searched and fixed at once; keep one")
-        if "train/epochs" in self.space or "train/epochs" in self.fixed:
+        if "train/epochs" in self.space or "train/epochs" in fixed:
             raise SpaceError("train/epochs is given by the study's epochs; leave it out")
-        if "train/seed" in self.fixed:
+        if "train/seed" in fixed:
             raise SpaceError("train/seed is given by the trial; leave it out, or search it as a Choice of seeds")
         for number, published in enumerate(self.published):
-            for name, value in published.config.items():
-                check_name(name)
-                if isinstance(value, float) and not math.isfinite(value):
-                    raise SpaceError(f"published setting {number} has {name}={value}, which is no finite number")
-            if published.test_accuracy is not None and not 0 <= published.test_accuracy <= 1:
-                raise SpaceError(f"a test accuracy lies between 0 and 1, but published is {published.test_accuracy}")
-            epochs = published.config.get("train/epochs")
-            if type(epochs) is not int or epochs < 1:
-                raise SpaceError(f"published setting {number} needs train/epochs, 1 or more, but says {epochs!r}")
+            _check_published(published, f"published setting {number}")
         for number, point in enumerate(self.start):
             self.ranges.check_point(point, f"start point {number}")
-        if self.epochs < 1:
-            raise SpaceError(f"epochs must be at least 1, but got {self.epochs}")
-        if self.trials < 1:
-            raise SpaceError(f"trials must be at least 1, but got {self.trials}")
-        if self.time_budget is not None and not self.time_budget > 0:
-            raise SpaceError(f"time_budget must be more than 0 seconds, but got {self.time_budget}")
-        if self.first_rung < 1:
-            raise SpaceError(f"first_rung must be at least 1 epoch, but got {self.first_rung}")
-        if self.reduction_factor < 2:
-            raise SpaceError(f"reduction_factor must be at least 2, but got {self.reduction_factor}")
-        if not 0 < self.val_fraction < 1:
-            raise SpaceError(f"val_fraction must lie between 0 and 1, but got {self.val_fraction}")
+        _check_budgets(self)
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """`constraint`, with its methods."""
+        return constraints_of(self.constraint)
 
     @property
     def ranges(self) -> Space:
@@ -157,7 +110,8 @@ class Study:
 
         A published setting may stand for the point; one that is searched goes before `seed`.
         """
-        return {**self.fixed, "train/seed": seed, **point, "train/epochs": self.epochs_of(point)}
+        config = {**self.fixed, "train/seed": seed, **point, "train/epochs": self.epochs_of(point)}
+        return {name: copied(value) for name, value in config.items()}
 
     def epochs_of(self, point: Mapping[str, Value]) -> int:
         """The full budget of a trial of `point`, in epochs."""
@@ -176,14 +130,16 @@ class Study:
             when = space[name].when if name in space else {}
             if isinstance(setting, (Float, Int, Choice)):
                 fixed.pop(name, None)
-                space[name] = with_when(setting, when) if when and not setting.when else setting
+                searched = with_when(setting, when) if when and not setting.when else setting
+                first = any(name in getattr(each, "bounds", {}).values() for each in space.values())
+                space = {name: searched, **space} if first and name not in space else {**space, name: searched}
             elif when:
                 # Fixed where it exists: a trial without it must not be given it.
-                space[name], held[name] = Choice(setting, when=when), setting
+                space[name], held[name] = Choice.of([setting], when), setting
             else:
                 fixed[name] = setting
         now_fixed = {name: fixed[name] for name in space if name in fixed}
-        reduced = Space(possible(space)).without(now_fixed)
+        reduced = Space(possible(space), fixed).without(now_fixed)
         # A hyperparameter whose condition can no longer hold is neither searched nor passed on.
         start = []
         for point in self.start:
@@ -196,6 +152,56 @@ class Study:
             if kept not in start:
                 start.append(kept)
         return replace(self, space=reduced, fixed=fixed, start=tuple(start))
+
+
+def _check_shapes(study: Study) -> None:
+    """Raise SpaceError for fields that are not what they are named after."""
+    for name, value in (("space", study.space), ("fixed", study.fixed)):
+        if not isinstance(value, Mapping):
+            raise SpaceError(f"{name} maps names to values, as in {{'train/lr': …}}, but is a {type(value).__name__}")
+    if not study.space and not study.fixed:
+        raise SpaceError("space is empty, so there is nothing to search; give it a range: {'train/lr': Float(1e-4, 1)}")
+    for number, point in enumerate(study.start):
+        if not isinstance(point, Mapping):
+            raise SpaceError(f"start point {number} must map names to values, but is a {type(point).__name__}")
+
+
+def _check_published(published: Published, what: str) -> None:
+    for name, value in published.config.items():
+        _checked(name, value, f"{what} has {name}=")
+    if published.test_accuracy is not None and not 0 <= published.test_accuracy <= 1:
+        raise SpaceError(f"a test accuracy lies between 0 and 1, but published is {published.test_accuracy}")
+    epochs = published.config.get("train/epochs")
+    if type(epochs) is not int or epochs < 1:
+        raise SpaceError(f"{what} needs train/epochs, 1 or more, but says {epochs!r}")
+
+
+def _checked(name: str, value: Any, what: str) -> Value:
+    """A value of hyperparameter `name`, or SpaceError about `what`."""
+    check_name(name)
+    return checked(value, what)
+
+
+def _check_budgets(study: Study) -> None:
+    for name in ("epochs", "trials", "first_rung", "reduction_factor", "split_seed"):
+        if type(getattr(study, name)) is not int:
+            raise SpaceError(f"{name} must be a whole number, but got {getattr(study, name)!r}")
+    if study.epochs < 1:
+        raise SpaceError(f"epochs must be at least 1, but got {study.epochs}")
+    if study.trials < 1:
+        raise SpaceError(f"trials must be at least 1, but got {study.trials}")
+    if study.time_budget is not None and not is_number(study.time_budget):
+        raise SpaceError(
+            f"time_budget is a number of seconds, 600 for ten minutes, or None, but got {study.time_budget!r}"
+        )
+    if study.time_budget is not None and not study.time_budget > 0:
+        raise SpaceError(f"time_budget must be more than 0 seconds, but got {study.time_budget}")
+    if study.first_rung < 1:
+        raise SpaceError(f"first_rung must be at least 1 epoch, but got {study.first_rung}")
+    if study.reduction_factor < 2:
+        raise SpaceError(f"reduction_factor must be at least 2, but got {study.reduction_factor}")
+    if not is_number(study.val_fraction) or not 0 < study.val_fraction < 1:
+        raise SpaceError(f"val_fraction must lie between 0 and 1, but got {study.val_fraction}")
 
 
 PLAIN = (
@@ -215,22 +221,26 @@ PLAIN = (
 
 def epochs_of(point: Mapping[str, Value], epochs: int) -> int:
     """The full budget of a trial of `point`, where others have `epochs`: a published setting may have less."""
-    return min(int(point.get("train/epochs", epochs)), epochs)
+    own = point.get("train/epochs", epochs)
+    return min(own, epochs) if isinstance(own, int) else epochs
 
 
 def to_plain(study: Study) -> dict[str, Any]:
     """All of `study` but its trainable, as JSON can hold it."""
-    return {
+    plain = {
         **{name: getattr(study, name) for name in PLAIN},
         "name": study.name,
         "about": study.about,
-        "objective": {"metric": study.objective.metric, "mode": study.objective.mode},
+        "objective": study.objective.to_plain(),
         # A list, because the order is that in which a sampler draws, and JSON objects have none to rely on.
-        "space": [{"name": name, **range_to_plain(range_)} for name, range_ in study.ranges.items()],
-        "fixed": dict(study.fixed),
-        "start": [dict(point) for point in study.start],
-        "published": [{"config": dict(p.config), "test_accuracy": p.test_accuracy} for p in study.published],
+        "space": [{"name": name, **to_plain_range(range_)} for name, range_ in study.ranges.items()],
+        "fixed": config_to_plain(study.fixed),
+        "start": [config_to_plain(point) for point in study.start],
+        "published": [
+            {"config": config_to_plain(each.config), "test_accuracy": each.test_accuracy} for each in study.published
+        ],
     }
+    return {**plain, "constraint": dict(study.constraint)} if study.constraint else plain
 
 
 def from_plain(stored: Mapping[str, Any], trainable: Trainable) -> Study:
@@ -240,8 +250,13 @@ def from_plain(stored: Mapping[str, Any], trainable: Trainable) -> Study:
         **{
             **stored,
             "objective": Objective(**stored["objective"]),
-            "space": {range_["name"]: range_from_plain(range_) for range_ in stored["space"]},
-            "published": [Published(**published) for published in stored.get("published", ())],
+            "space": {range_["name"]: from_plain_range(range_) for range_ in stored["space"]},
+            "fixed": config_from_plain(stored.get("fixed", {})),
+            "start": [config_from_plain(point) for point in stored.get("start", ())],
+            "published": [
+                Published(config_from_plain(each["config"]), each["test_accuracy"])
+                for each in stored.get("published", ())
+            ],
         },
     )
 

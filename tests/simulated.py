@@ -26,6 +26,7 @@ from search.record.state import State
 from search.record.trial import Trial
 from search.storage import checkpoints
 from spaces.study import Objective, Study, to_plain
+from spaces.values import config_to_plain
 from trainables.classifier import Architecture
 
 HEADER = Header(
@@ -97,8 +98,8 @@ def header(**changes: Any) -> dict[str, Any]:
 
 def first_event(study: Study, **changes: Any) -> tuple[str, None, dict[str, Any]]:
     told = {
-        "objective": {"metric": study.objective.metric, "mode": study.objective.mode},
-        "fixed": dict(study.fixed),
+        "objective": study.objective.to_plain(),
+        "fixed": config_to_plain(study.fixed),
         "epochs": study.epochs,
         "definition": to_plain(study),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,13 +105,13 @@ def _check_stateful(name: str, part: Stateful) -> None:
         _check_stateful(name, each)
 
 
-METRIC = r"[\w \-./]{1,250}"
-"""Names that MLflow takes for metrics."""
+LONGEST_METRIC = 200
+"""Characters of a metric's name: MLflow takes 250, with what is written before it."""
 
 
 def _number(name: Any, value: Any) -> float:
-    if not isinstance(name, str) or not re.fullmatch(METRIC, name):
-        raise ValueError(f"a metric's name may have letters, digits, spaces and _ - . / only, but one is {name!r}")
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > LONGEST_METRIC:
+        raise ValueError(f"a metric is named with 1 to {LONGEST_METRIC} signs that can be printed, but one is {name!r}")
     # numpy and torch raise various errors where there are many numbers, or one that is too large.
     with contextlib.suppress(TypeError, ValueError, RuntimeError, OverflowError):
         plain = value.item() if hasattr(value, "item") else value
@@ -137,6 +136,13 @@ def takes_resume(trainable: Callable[..., Any]) -> bool:
     except ValueError:  # written in C; its call will tell
         return True
     return "resume" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+class Infeasible(Exception):
+    """This setting cannot be used: too large, too slow. Raise it with the reason; the trial then ends as infeasible.
+
+    That is no failure. The sampler keeps away from such settings, and none can win.
+    """
 
 
 @dataclass

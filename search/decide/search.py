@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from search.decide import settled
@@ -13,6 +13,7 @@ from search.decide.samplers import SAMPLERS
 from search.decide.samplers.sampler import Sampler
 from search.decide.schedulers import SCHEDULERS
 from search.decide.schedulers.scheduler import Scheduler
+from search.decide.streak import Streak
 from search.errors import EnvironmentFault
 from search.record.events import (
     Asked,
@@ -46,9 +47,6 @@ from search.record.trials import Trials
 from search.settings import CONFIRM_SEEDS, Options, adjusted, nearest
 from search.signals import uninterrupted
 from spaces.study import Study, config_of
-
-FAILURES_IN_A_ROW = 5
-"""So many trials that fail alike, without another end between them, are a fault of the code, not of configurations."""
 
 RETRIES = {State.FAILED: 2, State.TIMED_OUT: 1, State.OUT_OF_MEMORY: 1, State.PREEMPTED: 10}
 """How often a trial is tried again without a new epoch in between, by the end it would have come to.
@@ -106,7 +104,7 @@ class Search:
         self.study, self.record, self.sampler, self.scheduler, self.rules = study, record, sampler, scheduler, rules
         self.trials = Trials(study.objective)
         self._waiting: list[int] = []
-        self._ends: list[tuple[State, str]] = []
+        self.streak = Streak()
         for event in past:
             self.apply(event)
             if event.kind == Kind.DECIDED:
@@ -223,6 +221,7 @@ class Search:
         trial = self.trials[number]
         if trial.state is not State.RUNNING:
             return False
+        report = replace(report, metrics=self.study.objective.weighed(report.metrics))
         if report.epoch <= len(trial.epochs):
             same = trial.epochs[report.epoch - 1].is_again(report.metrics)
             self._append(number, Repeated(report.epoch, same, report.checkpoint, report.sha256, report.bytes))
@@ -286,9 +285,15 @@ class Search:
         return True
 
     def hopeless(self) -> bool:
-        """Whether the last trials failed alike, one after the other, so that going on would only repeat it."""
-        last = self._ends[-FAILURES_IN_A_ROW:]
-        return len(last) == FAILURES_IN_A_ROW and last[0][0] is State.FAILED and len(set(last)) == 1
+        """Whether trials failed alike, one after the other, so that going on would only repeat it."""
+        return bool(self.streak.why)
+
+    def why_no_more(self) -> str:
+        """Why fewer trials began than were asked for, where no time was up; "" if that is known otherwise."""
+        asked, budget = len(self.trials.searched), self.rules.trials or self.study.trials
+        if asked >= budget or self.trials.settled is not None or self.hopeless():
+            return ""
+        return f"the sampler has nothing left to try after {asked} of {budget} trials"
 
     def note(self, body: Body, trial: int | None = None) -> None:
         """Write down an event that is not about the course of a trial."""
@@ -304,6 +309,7 @@ class Search:
         self.trials.apply(event)
         if event.kind == Kind.ASKED:
             trial = self.trials[event.trial]
+            self.streak.went_on()
             if not trial.exempt:
                 self.sampler.started(trial.number, trial.point)
         elif event.kind == Kind.EPOCH:
@@ -312,8 +318,7 @@ class Search:
                 self.sampler.heard(trial.number, trial.best_so_far(self.study.objective))
         elif event.kind == Kind.ENDED:
             trial = self.trials[event.trial]
-            # Without its numbers, which differ from trial to trial, a message tells one fault from another.
-            self._ends.append((trial.state, re.sub(r"\d+", "#", trial.why)))
+            self.streak.ended(trial.state, trial.why)
             if not trial.exempt:
                 self._tell_the_end(trial)
         elif event.kind == Kind.LOST:
@@ -323,7 +328,7 @@ class Search:
         elif event.kind == Kind.RESUMED:
             self.rules = adjusted(self.rules, event.body)
             self._waiting = [trial.number for trial in self.trials.running()]
-            self._ends.clear()  # what made the trials fail may have been mended
+            self.streak.forget()
 
     def _tell_the_end(self, trial: Trial) -> None:
         """Tell the sampler, and the scheduler of a trial that finished early: at later rungs it is worth its best."""

@@ -202,10 +202,12 @@ def _end_by(error: Exception, node: str) -> dict[str, Any]:
     """
     import torch
 
-    from trainables.epoch import Diverged
+    from trainables.epoch import Diverged, Infeasible
 
     if isinstance(error, Diverged):
         return {"end": State.DIVERGED, "why": str(error)}
+    if isinstance(error, Infeasible):
+        return {"end": State.INFEASIBLE, "why": str(error) or "the trainable says so, without a reason"}
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
     if isinstance(error, EnvironmentFault):  # the storage is away

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from search.findings.intervals import mean_interval
@@ -13,6 +13,7 @@ from search.record.state import State
 from search.record.trial import SEED, Trial
 from search.record.trials import Trials
 from spaces.space import Choice, Space, Value
+from spaces.values import identity
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,18 @@ def compare(space: Space, trials: Trials) -> list[Group]:
     for name, range_ in space.items():
         if name == SEED or not isinstance(range_, Choice) or len(range_.values) < 2:
             continue
-        cells: dict[tuple[tuple[str, Value], ...], dict[int, list[Trial]]] = {}
+        cells: dict[Hashable, tuple[dict[str, Value], dict[int, list[Trial]]]] = {}
         for trial in trials:
             if name not in trial.point or trial.point[name] not in range_:
                 continue
-            others = tuple((k, v) for k, v in trial.point.items() if k in space and k not in (name, SEED))
-            level = [_same(value, trial.point[name]) for value in range_.values].index(True)
-            cells.setdefault(others, {}).setdefault(level, []).append(trial)
-        for others, levels in cells.items():
+            others = {k: v for k, v in trial.point.items() if k in space and k not in (name, SEED)}
+            key = tuple((k, identity(v)) for k, v in others.items())
+            cells.setdefault(key, (others, {}))[1].setdefault(range_.index(trial.point[name]), []).append(trial)
+        for others, levels in cells.values():
             made: list[Level] = []
             for index, value in enumerate(range_.values):
                 made.append(_level(value, levels.get(index, []), made[0] if made else None, trials))
-            groups.append(Group(name, dict(others), tuple(made)))
+            groups.append(Group(name, others, tuple(made)))
     return groups
 
 
@@ -89,10 +90,6 @@ def table(groups: Sequence[Group], metric: str) -> str:
             apart += "" if level.low is None else f" ({level.low:+.4f} … {level.high:+.4f})"
             lines.append(f"  {level.value!s:<{width}}  n={level.n}  {mean:<17}  {apart:<27}  {level.verdict}")
     return "\n".join(lines)
-
-
-def _same(one: Value, other: Value) -> bool:
-    return type(one) is type(other) and one == other
 
 
 def _level(value: Value, tried: Sequence[Trial], first: Level | None, trials: Trials) -> Level:

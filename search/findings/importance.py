@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.record.trial import Trial
-from spaces.space import Space, Value
+from spaces.space import Space
 from spaces.study import Objective
+from spaces.values import Value, identity
 
 FEWEST = 8
 """With fewer trials than these a forest of trees tells noise from effect no better than a coin does."""
@@ -59,10 +60,10 @@ def importances(
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import create_trial
 
-    from search.decide.samplers.optuna_sampler import distribution
+    from search.decide.samplers.optuna_sampler import distribution, told
 
-    shared = [name for name in space if len({point.get(name) for point in points} - {None}) > 1]
-    shared = [name for name in shared if all(name in point for point in points)]
+    shared = [name for name in space if all(name in point for point in points)]
+    shared = [name for name in shared if len({identity(point[name]) for point in points}) > 1]
     if not shared or len(set(values)) < 2:
         return {}
     distributions = {name: distribution(space[name]) for name in shared}
@@ -71,7 +72,7 @@ def importances(
         warnings.simplefilter("ignore", exceptions.ExperimentalWarning)
         study = create_study()
         for point, value in zip(points, values, strict=True):
-            params = {name: point[name] for name in shared}
+            params = {name: told(space[name], point[name]) for name in shared}
             study.add_trial(create_trial(params=params, distributions=distributions, value=value))
         shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed), params=shared)
     return dict(shares)

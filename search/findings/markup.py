@@ -22,6 +22,7 @@ from search.findings.sections import (
     reproduction,
     start_points,
     stopping,
+    tradeoffs,
     winner,
 )
 from search.findings.snapshot import Snapshot
@@ -48,6 +49,7 @@ def sections(
         "confirmation": confirmation.build(search),
         "comparisons": comparison.build(search),
         "course": course.build(search),
+        "tradeoffs": tradeoffs.build(search),
         "hyperparameters": hyperparameters.build(search, rung),
         "start_points": start_points.build(search),
         "mistakes": mistakes.build(search),

@@ -14,7 +14,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.decide.samplers.optuna_sampler import distribution
+from search.decide.samplers.optuna_sampler import distribution, told
 from search.errors import EnvironmentFault, StorageFull
 from search.record.events import Event
 from search.record.reading import header_of, objective_of, space_of
@@ -28,11 +28,11 @@ def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
     """Write the search that `events` record into a new SQLite file at `path`, as a study of the search's name.
 
     A complete trial is COMPLETE with its value; a stopped, timed out or preempted one is PRUNED, and both keep the best
-    value up to every epoch; a diverged one, or one out of memory, is PRUNED without values, a failed one is FAIL. A
-    trial that has not ended is RUNNING if the search is `running` at this moment; else it was
-    interrupted, and is FAIL with the values that it had: nobody works on it, and Optuna's timeline would let it run
-    on. So is a confirmation, of which no sampler hears. A trial began when it was asked for, and ended when it did, or
-    when its search was left.
+    value up to every epoch; a diverged or infeasible one, or one out of memory, is PRUNED without values, a failed one
+    is FAIL. A trial that has not ended is RUNNING if the search is `running` at this moment; else it was interrupted,
+    and is FAIL with the values that it had: nobody works on it, and Optuna's timeline would let it run on. So is a
+    confirmation, of which no sampler hears. A trial began when it was asked for, and ended when it did, or when its
+    search was left.
 
     What a point holds that the space does not is no parameter of Optuna's; it is the user attribute `fixed/NAME`, of
     the trial, and of the study for what was fixed in all trials. Raises StorageFull or EnvironmentFault if the file
@@ -91,7 +91,8 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 def _frozen(trial: Trial, values: Sequence[float], space: Space) -> FrozenTrial:
     """`trial` as Optuna keeps it, `values` being what it was worth after each of its epochs."""
-    params = {name: value for name, value in trial.point.items() if name in space and value in space[name]}
+    inside = {name: value for name, value in trial.point.items() if name in space and value in space[name]}
+    params = {name: told(space[name], value) for name, value in inside.items()}
     others = {f"fixed/{name}": value for name, value in trial.point.items() if name not in params}
     if trial.state is State.RUNNING:
         state, kept = TrialState.RUNNING, values

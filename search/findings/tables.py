@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from search.findings.snapshot import Snapshot
+from spaces.objective import TAKEN
 
 Table = tuple[list[str], list[dict[str, Any]]]
 """Names of columns, and rows in which a column may be missing."""
@@ -19,14 +20,21 @@ def trial_table(search: Snapshot) -> Table:
 
 
 def curve_table(search: Snapshot) -> Table:
-    """One row per epoch, by trial: number of the trial and of the epoch, seconds, and every metric."""
+    """One row per epoch, by trial: number of the trial and of the epoch, seconds, and every metric.
+
+    A metric that is called as one of the first three is in the column `metrics/NAME`.
+    """
     metrics = sorted({name for trial in search.trials for row in trial.epochs for name in row.metrics})
+    columns = {name: f"metrics/{name}" if name in TAKEN else name for name in metrics}
     rows = [
-        {"trial": trial.number, "epoch": row.number, "seconds": row.seconds, **row.metrics}
+        {
+            **{"trial": trial.number, "epoch": row.number, "seconds": row.seconds},
+            **{columns[name]: value for name, value in row.metrics.items()},
+        }
         for trial in search.trials
         for row in trial.epochs
     ]
-    return ["trial", "epoch", "seconds", *metrics], rows
+    return [*TAKEN, *columns.values()], rows
 
 
 def leaderboard(search: Snapshot) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from search.decide.samplers import SAMPLERS
 from spaces.space import Config, Value
 from spaces.study import Study, config_of
+from spaces.values import config_to_plain
 
 RANDOM_POINTS = 6
 
@@ -39,4 +40,4 @@ def points_of(study: Study, seed: int) -> list[tuple[str, Config]]:
 
 def key(point: Mapping[str, Value]) -> str:
     """Text that is equal for equal points only."""
-    return json.dumps(config_of(point))
+    return json.dumps(config_to_plain(config_of(point)))

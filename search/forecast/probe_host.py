@@ -131,7 +131,7 @@ def _tried(trainable: Any, request: Request, config: Mapping[str, Any], step_sec
 
     from search.storage import checkpoints
     from trainables.device import keep_to
-    from trainables.epoch import Diverged
+    from trainables.epoch import Diverged, Infeasible
     from trainables.started import started
     from trainables.training import Training
 
@@ -155,7 +155,7 @@ def _tried(trainable: Any, request: Request, config: Mapping[str, Any], step_sec
         if write is not None:
             checkpoints.Shelf(Path(request.scratch)).write(os.getpid(), 1, write, patience=0.0)
         seconds += time.perf_counter() - begin
-    except Diverged as error:  # as trials do now and then; nothing is known of its speed
+    except (Diverged, Infeasible) as error:  # as trials do now and then; nothing is known of its speed
         return Measured(by=by, memory=_memory(before), fault=str(error))
     except (MemoryError, torch.OutOfMemoryError) as error:
         return Measured(by=by, fault=f"{NO_MEMORY}: {_short(error)}")

@@ -28,7 +28,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from search.record.state import State
-from spaces.space import Value
+from spaces.values import Value, config_from_plain, config_to_plain
 
 
 class Kind(StrEnum):
@@ -111,6 +111,16 @@ class Asked(Body):
     kind = Kind.ASKED
     point: Mapping[str, Value]
     origin: str
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """See `Body.from_plain`; a point is as it was asked, its tuples are tuples."""
+        asked = super().from_plain(plain)
+        return replace(asked, point=config_from_plain(asked.point))
+
+    def to_plain(self) -> dict[str, Any]:
+        """See `Body.to_plain`."""
+        return {**super().to_plain(), "point": config_to_plain(self.point)}
 
 
 @dataclass(frozen=True)

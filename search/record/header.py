@@ -13,8 +13,8 @@ from typing import Any
 
 from search.options import declared
 from search.settings import Options
-from spaces.space import Config, Value
 from spaces.study import Objective
+from spaces.values import Config, Value, config_from_plain, config_to_plain
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ class Header(Options):
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         plain = {name: value for name, value in own.items() if name not in (*declared(Options), *NOT_ALWAYS)}
         plain |= {name: own[name] for name in declared(Options)}
-        plain |= {"objective": asdict(self.objective), "concurrent": self.at_a_time}
+        plain |= {"objective": self.objective.to_plain(), "concurrent": self.at_a_time}
+        plain |= {"fixed": config_to_plain(self.fixed), "start": [config_to_plain(point) for point in self.start]}
         plain |= {name: getattr(self, name) for name in ("resume_command", "job_folder") if getattr(self, name)}
         if self.name:
             plain |= {"name": self.name, "id": self.id, "started_at": self.started_at}
@@ -118,6 +119,8 @@ class Header(Options):
             **{
                 **known,
                 "objective": Objective(**plain["objective"]),
+                "fixed": config_from_plain(plain["fixed"]),
+                "start": [config_from_plain(point) for point in plain["start"]],
                 "concurrent": plain.get("asked_concurrent"),
                 "process": Process(**{each.name: plain[each.name] for each in fields(Process) if each.name in plain}),
                 "job_folder": plain.get("job_folder") or _folder_of_ray(plain["source"], plain["data"]),

@@ -7,8 +7,10 @@ from typing import TypeVar
 
 from search.record.events import BEGINNINGS, Body, Event, Finished, Kind
 from search.record.header import Header
-from spaces.space import Space, from_plain
+from spaces.ranges import from_plain_range
+from spaces.space import Space
 from spaces.study import Objective
+from spaces.values import config_from_plain
 
 B = TypeVar("B", bound=Body)
 
@@ -20,7 +22,9 @@ def objective_of(events: Sequence[Event]) -> Objective:
 
 def space_of(events: Sequence[Event]) -> Space:
     """What the search that `events` record varies."""
-    return Space({each["name"]: from_plain(each) for each in events[0].body["definition"]["space"]})
+    definition = events[0].body["definition"]
+    ranges = {each["name"]: from_plain_range(each) for each in definition["space"]}
+    return Space(ranges, config_from_plain(definition.get("fixed", {})))
 
 
 def last(events: Sequence[Event], body: type[B]) -> B | None:

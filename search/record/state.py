@@ -16,6 +16,8 @@ class State(StrEnum):
     DIVERGED = "diverged"
     """Its loss was no longer finite."""
     OUT_OF_MEMORY = "out of memory"
+    INFEASIBLE = "infeasible"
+    """It broke a constraint of the study, or its trainable said so: too large, too slow. No failure, and no winner."""
     FAILED = "failed"
     """Its code raised an error or yielded what it must not, or its process died again and again."""
     TIMED_OUT = "timed out"
@@ -26,7 +28,7 @@ class State(StrEnum):
     """The search was left before the trial ended: time was up, or it was stopped. It goes on if the search does."""
 
 
-WORTHLESS = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
+WORTHLESS = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY, State.INFEASIBLE)
 """Ends after which a trial is not ranked, whatever it showed before."""
 
 FINISHED_EARLY = "finished early"

@@ -192,7 +192,9 @@ def _is_number(value: Any, kind: type[int] | type[float]) -> bool:
 
 def _is_value(value: Any) -> bool:
     """Whether a hyperparameter may have this value."""
-    return value is None or isinstance(value, (bool, str, list, tuple)) or _is_number(value, float)
+    if isinstance(value, (list, tuple)):
+        return all(_is_value(each) for each in value)
+    return value is None or isinstance(value, (bool, str)) or _is_number(value, float)
 
 
 def _require(condition: bool, why: str) -> None:

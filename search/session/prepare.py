@@ -30,8 +30,9 @@ from search.settings import Settings
 from search.storage import bucket, mirror
 from search.terminal.console import Display
 from search.tracking import store
-from spaces.space import SpaceError, parse
+from spaces.space import SpaceError
 from spaces.study import Study, to_plain
+from spaces.written import parse
 from trainables import datasets
 from trainables.cache import cache_folder
 from trainables.data import Data, part

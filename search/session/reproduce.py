@@ -21,7 +21,7 @@ from search.session.resume import recalled
 from search.settings import More
 from search.storage import checkpoints
 from search.terminal.console import Display
-from trainables.epoch import Diverged, Epoch
+from trainables.epoch import Diverged, Epoch, Infeasible
 from trainables.started import started
 
 
@@ -113,13 +113,13 @@ def reproduce(
     try:
         with closing(_again(prepared, trial)) as epochs:
             for epoch in epochs:
-                rows.append(dict(epoch.metrics))
+                rows.append(dict(prepared.study.objective.weighed(epoch.metrics)))
                 was = trial.epochs[epoch.number - 1].metrics
                 told = ", ".join(f"{key} {value:.6g} (was {was.get(key)})" for key, value in rows[-1].items())
                 display.say(f"epoch {epoch.number}: {told}")
                 if epoch.number >= len(trial.epochs):
                     break
-    except Diverged as error:
+    except (Diverged, Infeasible) as error:
         display.say(str(error))
     recorded = [row.metrics for row in trial.epochs[: len(rows)]]
     nan = float("nan")
@@ -138,7 +138,7 @@ def remake(prepared: Prepared, number: int, wanted: int, shelf: checkpoints.Shel
     trial = replayed(prepared.past, prepared.study.objective)[number]
     with closing(_again(prepared, trial)) as epochs:
         for epoch in epochs:
-            if not trial.epochs[epoch.number - 1].is_again(epoch.metrics):
+            if not trial.epochs[epoch.number - 1].is_again(prepared.study.objective.weighed(epoch.metrics)):
                 raise EnvironmentFault(
                     f"trial {number} came out otherwise at epoch {epoch.number}, so it cannot be mended"
                 )

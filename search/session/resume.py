@@ -29,8 +29,8 @@ from search.signals import ending_seconds
 from search.storage import bucket, lock, mirror
 from search.storage.runs import searches
 from search.terminal.console import Display
+from spaces.ranges import from_plain_range
 from spaces.space import SpaceError
-from spaces.space import from_plain as range_from_plain
 from spaces.study import Study, from_plain, to_plain
 from trainables.epoch import Epoch
 
@@ -278,7 +278,7 @@ def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str
     asked = json.loads(json.dumps(to_plain(to_search(adapted(name, settings), settings))))
     # Not in records from before studies had them.
     had = {"published": [], "sampler": header.sampler, "scheduler": header.scheduler, **header.definition}
-    was, is_ = ({each["name"]: range_from_plain(each) for each in plain["space"]} for plain in (had, asked))
+    was, is_ = ({each["name"]: from_plain_range(each) for each in plain["space"]} for plain in (had, asked))
     for key in sorted({*was, *is_}):
         if was.get(key) != is_.get(key):
             yield f"{key} was {was.get(key) or 'not searched'}, asked is {is_.get(key) or 'not to search it'}"

@@ -191,7 +191,7 @@ class _Course:
         self._leave()  # what follows needs it no more, and its processes would only be in the way
         if self._stop.signal:
             raise Interrupted(self._stop.signal)
-        return why
+        return why or self._session.search.why_no_more()
 
     def _crowned(self, why: str) -> _End:
         """Find the winner, test, log and register it; `why` the trials ended is told if all goes well."""

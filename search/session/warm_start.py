@@ -15,8 +15,9 @@ from search.record.reading import header_of, objective_of
 from search.record.trial import SEED
 from search.record.trials import replayed
 from search.storage.runs import find_search
-from spaces.space import Choice, Config, Float, Int, Range, Space, Value
+from spaces.space import Choice, Config, Range, Space, Value
 from spaces.study import Study, config_of
+from spaces.values import config_to_plain, to_plain
 
 BEST = 3
 """So many of the best configurations of each earlier search are taken."""
@@ -47,8 +48,8 @@ class Taken:
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
         mapped = self.mapped
-        changed = {name: list(values) for name, values in mapped.changed.items()}
-        told = {"point": dict(mapped.point), "changed": changed, "filled": [*mapped.filled]}
+        changed = {name: [to_plain(value) for value in values] for name, values in mapped.changed.items()}
+        told = {"point": config_to_plain(mapped.point), "changed": changed, "filled": [*mapped.filled]}
         return {"search": self.name, "trial": self.trial, **told, "dropped": [*mapped.dropped]}
 
     def __str__(self) -> str:
@@ -72,7 +73,7 @@ def warmed(study: Study, names: Sequence[str], runs: Path) -> tuple[Study, list[
     taken: list[Taken] = []
     for rank in range(BEST):
         for each in by_rank:
-            if rank < len(each) and all(config_of(each[rank].mapped.point) != config_of(t.mapped.point) for t in taken):
+            if rank < len(each) and all(each[rank].mapped.point != t.mapped.point for t in taken):
                 taken.append(each[rank])
     points = [config_of(each.mapped.point) for each in taken]
     own = [point for point in study.start if config_of(point) not in points]
@@ -116,39 +117,39 @@ def mapped_onto(
     point: Config = {}
     changed: dict[str, tuple[Value, Value]] = {}
     filled = []
-    for name, range_ in space.items():
+    for name in space:
         if not space.active(name, point):
             continue
-        value = _nearest(range_, config[name]) if name in config else None
-        if value is None:
+        range_ = space.at(name, point)
+        nearest = _nearest(range_, config[name]) if name in config else None
+        if nearest is None:
             filled.append(name)
-            value = default[name] if name in default and default[name] in range_ else _middle(range_)
-        elif value != config[name]:
-            changed[name] = (config[name], value)
-        point[name] = value
+            point[name] = default[name] if name in default and default[name] in range_ else _middle(range_)
+            continue
+        (point[name],) = nearest
+        if point[name] != config[name]:
+            changed[name] = (config[name], point[name])
     return Mapped(point, changed, filled, sorted(searched - set(space) - {SEED}))
 
 
-def _nearest(range_: Range, value: Value) -> Value | None:
+def _nearest(range_: Range, value: Value) -> tuple[Value] | None:
     """The value of `range_` that is next to `value`; None if they do not compare."""
     if value in range_:
-        return value
-    if isinstance(value, (str, bool)):
+        return (value,)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     if isinstance(range_, Choice):
         numbers = [each for each in range_.values if isinstance(each, (int, float)) and not isinstance(each, bool)]
         if not numbers:
             return None
         if value > 0 and min(numbers) > 0:
-            return min(numbers, key=lambda number: abs(math.log(number / value)))
-        return min(numbers, key=lambda number: abs(number - value))
-    inside = min(max(value, range_.low), range_.high)
-    return round(inside) if isinstance(range_, Int) else float(inside)
+            return (min(numbers, key=lambda number: abs(math.log(number / value))),)
+        return (min(numbers, key=lambda number: abs(number - value)),)
+    return (range_.nearest(value),)
 
 
 def _middle(range_: Range) -> Value:
     if isinstance(range_, Choice):
         return range_.values[0]
     middle = math.sqrt(range_.low) * math.sqrt(range_.high) if range_.log else range_.low / 2 + range_.high / 2
-    inside = min(max(middle, range_.low), range_.high)
-    return float(inside) if isinstance(range_, Float) else round(inside)
+    return range_.nearest(middle)

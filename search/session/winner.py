@@ -28,8 +28,10 @@ def winner(search: Search) -> Trial:
     """The best trial. Raises SearchFailed, with the most frequent reason, if no trial has a finite value."""
     best = search.trials.best()
     if search.hopeless():
-        last = max(search.trials, key=lambda trial: trial.ended or 0)
-        raise SearchFailed(f"the last trials all failed, the last with: {last.why}")
+        found = f"; best so far: trial {best.number}, {_worth(search, best)}" if best is not None else ""
+        left = (search.rules.trials or search.study.trials) - len(search.trials.searched)
+        given_up = f"; {left} trials were not begun" if left > 0 else ""
+        raise SearchFailed(f"the last trials all failed, the last with: {search.streak.why}{given_up}{found}")
     if best is not None:
         return best
     reasons = Counter(trial.why for trial in search.trials)
@@ -37,6 +39,11 @@ def winner(search: Search) -> Trial:
         raise SearchFailed("the time budget was spent before a trial began; give more with --time-budget")
     why, count = reasons.most_common(1)[0]
     raise SearchFailed(f"none of {len(search.trials)} trials has a result; the most frequent end ({count}): {why}")
+
+
+def _worth(search: Search, trial: Trial) -> str:
+    objective = search.study.objective
+    return f"{objective.metric} {trial.best_value(objective):.4f}"
 
 
 def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -> float | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from search.findings.text import clock, configuration, sparkline
 from search.printable import printable
 from search.record.events import Confirming
-from search.record.state import State
+from search.record.state import WORTHLESS, State
 from search.record.trial import Trial
 from search.terminal.console import Display, Silent, write_line
 
@@ -123,7 +123,7 @@ def for_stderr(*, quiet: bool) -> Display:
 def ending(trial: Trial, search: Search) -> str:
     """How a trial did, in one line."""
     objective = search.study.objective
-    if trial.state in (State.FAILED, State.DIVERGED, State.OUT_OF_MEMORY) or not trial.has_value(objective):
+    if trial.state in WORTHLESS or not trial.has_value(objective):
         return f"{trial.why}  {configuration(trial)}"
     value = trial.best_value(objective)
     budget = search.study.epochs_of(trial.point)

@@ -11,6 +11,7 @@ from search.record.trial import Trial
 from search.record.trials import replayed
 from search.tracking.projection import STATUS
 from search.tracking.runs import runs_of
+from search.tracking.shown import metric_key
 
 
 def disagreements(client: Any, events: Sequence[Event]) -> list[str]:
@@ -44,7 +45,7 @@ def _differences(client: Any, trial: Trial, run: Any) -> Iterator[str]:
     if run.info.status != STATUS[trial.state]:
         yield f"trial {trial.number} is {run.info.status} instead of {STATUS[trial.state]}"
     for name in trial.epochs[-1].metrics if trial.epochs else ():
-        shown = sorted((m.step, repr(m.value)) for m in client.get_metric_history(run.info.run_id, name))
+        shown = sorted((m.step, repr(m.value)) for m in client.get_metric_history(run.info.run_id, metric_key(name)))
         # As text, because NaN is not equal to itself.
         if shown != [(row.number, repr(float(row.metrics[name]))) for row in trial.epochs if name in row.metrics]:
             yield f"trial {trial.number} shows another curve of {name}"

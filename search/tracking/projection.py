@@ -15,6 +15,7 @@ from search.record.reading import header_of
 from search.record.state import State
 from search.record.trial import Trial
 from search.record.trials import Trials
+from search.tracking.shown import LONGEST_PARAM, LONGEST_TAG, metric_key, value_text
 
 STATUS = {
     State.RUNNING: "RUNNING",
@@ -22,6 +23,7 @@ STATUS = {
     State.STOPPED: "KILLED",
     State.INTERRUPTED: "KILLED",
     State.PREEMPTED: "KILLED",
+    State.INFEASIBLE: "KILLED",
     State.TIMED_OUT: "FAILED",
     State.DIVERGED: "FAILED",
     State.OUT_OF_MEMORY: "FAILED",
@@ -49,13 +51,15 @@ class Update:
 class Projection:
     """The search that begins with the event `first`. `children` are the updates of trials by number.
 
-    Updates pile up with each event that is taken, until they are `written`.
+    Updates pile up with each event that is taken, until they are `written`. `notes` says, by name, what MLflow cannot
+    show as it is.
     """
 
     def __init__(self, first: Event) -> None:
         self.header: Header = header_of([first])
         self.trials = Trials(self.header.objective)
         self.children: dict[int, Update] = {}
+        self.notes: dict[str, str] = {}
         self._parent = Update()
         self._taken = 0
 
@@ -107,15 +111,27 @@ class Projection:
 
     def _asked(self, event: Event) -> None:
         update, asked = self._child(event.trial), Asked.of(event)
-        update.params |= {name: str(value) for name, value in self.header.full_config(asked.point).items()}
+        config = {name: str(value) for name, value in self.header.full_config(asked.point).items()}
+        for name in [name for name, text in config.items() if len(text) > LONGEST_PARAM]:
+            line = f"MLflow shows the first {LONGEST_PARAM:,} characters of {name}; the record has all"
+            self.notes.setdefault(name, line)
+        update.params |= {name: value_text(text) for name, text in config.items()}
         update.tags["search.origin"] = asked.origin
+
+    def _key(self, name: str) -> str:
+        """What MLflow calls the metric `name`."""
+        key = metric_key(name)
+        if key != name:
+            self.notes.setdefault(f"metric {name}", f"MLflow shows the metric {name} as {key}")
+        return key
 
     def _restarted(self, event: Event) -> None:
         self._child(event.trial).tags["search.attempt"] = str(Restarted.of(event).attempt)
 
     def _epoch(self, event: Event) -> None:
         report = EpochReport.of(event)
-        values = {**report.metrics, "seconds": report.seconds}
+        values = {self._key(name): value for name, value in report.metrics.items()}
+        values["seconds"] = report.seconds
         points = [(name, value, milliseconds(event.at), report.epoch) for name, value in values.items()]
         self._child(event.trial).metrics.extend(points)
 
@@ -136,7 +152,7 @@ class Projection:
         self._parent.tags |= {"search.state": ending.state, "search.why": printable(ending.why)[:WHY_LENGTH]}
         if best is not None:  # tags, because a search that goes on may find another, and params cannot change
             config = {**dict.fromkeys(self.header.space, "-"), **self.header.full_config(best.point)}
-            self._parent.tags |= {f"best/{name}": str(value) for name, value in config.items()}
+            self._parent.tags |= {f"best/{name}": value_text(str(value), LONGEST_TAG) for name, value in config.items()}
 
     _TELL: ClassVar[Mapping[Kind, Callable[[Projection, Event], None]]] = {
         Kind.SEARCH: _began,
@@ -153,11 +169,15 @@ class Projection:
         there, objective = self.trials.counts(), self.trials.objective
         totals = {f"trials_{state.replace(' ', '_')}": float(there.get(str(state), 0)) for state in State}
         totals["epochs"] = float(self.trials.epochs)
+        best_key = f"best_{metric_key(objective.metric)}"
         if best is not None:
-            totals |= {f"best_{objective.metric}": best.best_value(objective), "best_trial": float(best.number)}
+            totals |= {
+                best_key: best.best_value(objective),
+                "best_trial": float(best.number),
+            }
             return totals | self._confirmed()
         if self.trials.epochs:  # a trial that led may come to a worthless end, and a metric cannot be taken back
-            totals |= {f"best_{objective.metric}": math.nan, "best_trial": math.nan}
+            totals |= {best_key: math.nan, "best_trial": math.nan}
         return totals
 
     def _confirmed(self) -> dict[str, float]:

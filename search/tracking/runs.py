@@ -70,6 +70,11 @@ class Runs:
         self.write(events)
         self.remove_doubles()
 
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """A line for each name or value that MLflow cannot show as it is."""
+        return self._projection.notes
+
     def remove_doubles(self) -> None:
         """Delete runs that an unanswered call left behind: those of this search that are not the ones we write to."""
         kept = {self.parent, *self._children.values()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from search.record.events import InMLflow
@@ -33,6 +33,7 @@ class Tracker:
         self._runs: Runs | None = None
         self._wake, self._ending = threading.Event(), threading.Event()
         self._warned = False
+        self._told: set[str] = set()
         self._thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
         self._started = False
 
@@ -86,6 +87,7 @@ class Tracker:
                 events = list(record.events(after=self._runs.cursor))
                 if events:
                     self._runs.write(events)
+                    self._tell(self._runs.notes)
                 pause = FLUSH_SECONDS
             except Exception as error:  # whatever MLflow raises, training goes on and the record keeps all
                 if not self._warned:
@@ -95,6 +97,13 @@ class Tracker:
                 pause = min(30.0, pause * 2)
             self._wake.wait(pause)
             self._wake.clear()
+
+    def _tell(self, notes: Mapping[str, str]) -> None:
+        """Warn of each of the `notes` once."""
+        for name, line in notes.items():
+            if name not in self._told:
+                self._told.add(name)
+                self._warn(line)
 
 
 def log_report(uri: str, run_id: str, path: Path, seconds: float) -> str:

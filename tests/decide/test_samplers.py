@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
@@ -27,7 +27,9 @@ from search.record.events import EpochReport
 from search.record.state import State
 from spaces.space import Config, Range, Space, SpaceError, Value
 from spaces.study import Choice, Float, Int, Objective, Published, Study, config_of
+from spaces.values import from_plain, identity, same, to_plain
 from tests.simulated import Memory, begun
+from tests.strategies import spaces as any_spaces
 
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 drawing = pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "grid"])
@@ -126,6 +128,68 @@ def test_the_ends_of_a_range_and_a_range_of_one_value_can_be_proposed(name: str,
     points = run_alone(SAMPLERS[name](study, 0), study, 20)
     assert {point["model/depth"] for point in points} == {0, 1}
     assert {point["train/lr"] for point in points} == {0.1}
+
+
+AS_PEOPLE_WRITE_IT: dict[str, Range] = {
+    "lr": Choice(1e-4, 1e-2),
+    "model.widths": Choice((64, 128), [64, 128], (64, (128, None))),
+    "augment": Choice(None, "flip", True, 1),
+    "train/BATCH": Int(32, 128, step=32),
+    "dropout": Float(0, 0.3, step=0.1),
+    "optim/adam/hidden": Int(30, "train/BATCH"),
+    "optim/warmup": Int(1, 2, when={"augment": {None, "flip"}}),
+    "after": Float("dropout", 0.4, step=0.1, when={"model.widths": (64, 128)}),
+}
+
+
+@every_sampler
+def test_a_space_as_people_write_it_is_sampled_within_its_ranges_and_types(name: str, tiny_study: Study) -> None:
+    study = replace(tiny_study, space=AS_PEOPLE_WRITE_IT, start=(), fixed={})
+    points = run_alone(SAMPLERS[name](study, 3), study, 40)
+    for point in points:
+        study.ranges.check_point(point)
+        assert same(from_plain(json.loads(json.dumps(to_plain([*point.values()])))), [*point.values()])
+    if name != "grid":
+        seen = {identity(point["model.widths"]) for point in points}
+        assert seen >= {identity(value) for value in ((64, 128), [64, 128])}
+    assert points == run_alone(SAMPLERS[name](study, 3), study, 40)
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+@given(space=any_spaces(), seed=st.integers(0, 99))
+@settings(max_examples=15)
+def test_any_space_is_sampled_within_its_ranges(name: str, space: Space, seed: int, tiny_study: Study) -> None:
+    study = replace(tiny_study, space=space, start=(), fixed={"lr": 1})
+    for point in run_alone(SAMPLERS[name](study, seed), study, 9):
+        study.ranges.check_point(point)
+
+
+def test_a_grid_goes_over_steps_and_over_ranges_that_depend_on_others() -> None:
+    steps = Space({"a": Int(2, 6, step=2), "b": Float(0, 0.2, step=0.1)})
+    assert grid(steps) == [{"a": a, "b": b} for b in (0.0, 0.1, 0.2) for a in (2, 4, 6)]
+    depending = Space({"a": Int(1, 3), "b": Int(1, "a")})
+    found = [tuple(point.values()) for point in grid(depending)]
+    assert found == [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (3, 3)]
+
+
+def test_a_range_that_depends_on_another_is_drawn_evenly_within_it(tiny_study: Study) -> None:
+    study = replace(tiny_study, space={"a": Int(10, 100), "b": Int(1, "a")}, start=(), fixed={})
+    points = run_alone(SAMPLERS["random"](study, 0), study, 300)
+    shares = [point["b"] / point["a"] for point in points]  # type: ignore[operator]
+    assert 0.45 < statistics.fmean(shares) < 0.57
+    assert sum(share > 0.5 for share in shares) in range(120, 180)
+
+
+def test_tpe_learns_where_good_values_are_in_a_range_that_depends_on_another(tiny_study: Study) -> None:
+    study = replace(tiny_study, space={"a": Float(0.5, 1.0), "b": Float(0.0, "a")}, start=(), fixed={})
+    sampler, late = SAMPLERS["tpe"](study, 0), []
+    for number in range(40):
+        point = proposed(sampler, number)
+        sampler.started(number, point)
+        assert isinstance(point["b"], float)
+        sampler.ended(number, State.COMPLETE, [-((point["b"] - 0.2) ** 2)])
+        late.append(abs(point["b"] - 0.2))
+    assert sum(late[-10:]) / 10 < 0.15
 
 
 @drawing
@@ -260,7 +324,14 @@ def test_an_odd_trial_sees_each_that_has_reached_a_rung_once_and_complete_ones_a
 
 @pytest.mark.parametrize(
     ("state", "values"),
-    [(State.DIVERGED, [0.99]), (State.DIVERGED, []), (State.OUT_OF_MEMORY, []), (State.TIMED_OUT, [])],
+    [
+        (State.DIVERGED, [0.99]),
+        (State.DIVERGED, []),
+        (State.INFEASIBLE, [0.99]),
+        (State.INFEASIBLE, []),
+        (State.OUT_OF_MEMORY, []),
+        (State.TIMED_OUT, []),
+    ],
 )
 def test_what_diverged_or_never_spoke_is_shown_as_pruned_without_values_however_good_it_was(
     state: State, values: list[float], tiny_study: Study
@@ -529,7 +600,9 @@ def test_a_grid_rebuilt_from_the_record_goes_on_where_the_live_one_was(cut: int,
 
 
 def test_a_grid_refuses_a_space_with_real_numbers_by_name(tiny_study: Study) -> None:
-    match = r"a grid needs values to try, but train/lr is 0.0001 … 1 \(log\); give it a Choice, or another sampler"
+    match = (
+        r"a grid needs values to try, but train/lr is 0.0001 … 1 \(log\); give it a step, a Choice, or another sampler"
+    )
     with pytest.raises(SpaceError, match=match):
         SAMPLERS["grid"](tiny_study, 0)
 

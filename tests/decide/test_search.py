@@ -18,20 +18,22 @@ from hypothesis import strategies as st
 from search.decide.replay import differences
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
-from search.decide.search import FAILURES_IN_A_ROW, RETRIES, Search
+from search.decide.search import RETRIES, Search
+from search.decide.streak import FAILURES_IN_A_ROW
 from search.findings.snapshot import Snapshot
 from search.findings.summary import summarize
 from search.findings.tables import leaderboard
 from search.record.events import EpochReport, Event, Finished, WinnerTested
 from search.record.reader import FILE
 from search.record.reader import stored as read
+from search.record.reading import header_of
 from search.record.record import Record
 from search.record.state import State
 from search.record.trial import Trial
 from search.record.trials import Trials, replayed
 from search.settings import Settings
 from search.storage import lock
-from spaces.study import Objective, Study
+from spaces.study import Choice, Objective, Study
 from tests import simulated
 from tests.simulated import Curves, Memory, begun, first_event, note
 
@@ -432,6 +434,87 @@ def test_failures_with_another_end_between_them_are_not_hopeless(state: State, s
     assert search.hopeless()
 
 
+def test_a_streak_of_failures_is_one_whatever_a_trial_beside_it_comes_to(search: Search) -> None:
+    beside = ask(search)
+    for _ in range(FAILURES_IN_A_ROW):
+        search.end(ask(search).number, State.FAILED, "ValueError: made up 3")
+    report(search, beside.number, 1, 0.5)
+    search.end(beside.number, State.COMPLETE, "reached the full budget")
+    assert search.hopeless()
+    assert search.ask() is None
+    assert search.streak.why == "ValueError: made up 3"
+    again = searching(search.study, search.record, [*search.record.events()])  # type: ignore[attr-defined, arg-type]
+    assert again.hopeless()
+
+
+def test_who_went_on_after_a_streak_as_earlier_versions_did_was_not_hopeless(search: Search) -> None:
+    for _ in range(FAILURES_IN_A_ROW):
+        search.end(ask(search).number, State.FAILED, "made up")
+    note(search, "asked", {"point": {}, "origin": "sampler"}, len(search.trials))
+    assert not search.hopeless()
+
+
+def test_trials_that_are_infeasible_are_no_failures_however_many(search: Search) -> None:
+    for _ in range(FAILURES_IN_A_ROW + 1):
+        search.end(ask(search).number, State.INFEASIBLE, "too large")
+    assert not search.hopeless()
+    assert search.trials.best() is None
+
+
+def test_a_trial_that_breaks_a_constraint_is_infeasible_and_cannot_win(tiny_study: Study) -> None:
+    study = replace(tiny_study, constraint={"parameters": "<= 1e6", "latency": "< 0.5"})
+    search = begun(study, Memory(), trials=8)
+    for parameters, latency, value in ((2e6, 0.1, 0.99), (1e6, 0.5, 0.98), (1e6, 0.4, 0.5)):
+        told = {"val_accuracy": value, "parameters": parameters, "latency": latency}
+        search.report(ask(search).number, EpochReport(1, told, 1.0))
+    states = [(trial.state, trial.why) for trial in search.trials]
+    assert states[0] == (State.INFEASIBLE, "parameters is 2e+06, which is not <= 1e6 after epoch 1")
+    assert states[1] == (State.INFEASIBLE, "latency is 0.5, which is not < 0.5 after epoch 1")
+    assert states[2][0] is State.RUNNING
+    best = search.trials.best()
+    assert best is not None
+    assert best.number == 2
+
+
+def test_a_constraint_on_a_metric_that_is_never_told_fails_the_trial(tiny_study: Study) -> None:
+    search = begun(replace(tiny_study, constraint={"parameters": "<= 1e6"}), Memory())
+    search.report(ask(search).number, EpochReport(1, {"val_accuracy": 0.5}, 1.0))
+    assert search.trials[0].state is State.FAILED
+    assert search.trials[0].why.startswith("epoch 1 lacks the metric parameters; reported were: val_accuracy")
+
+
+def test_a_weighted_objective_is_one_more_metric_of_each_epoch(tiny_study: Study) -> None:
+    objective = Objective("score", "max", {"val_accuracy": 1, "latency": -0.5})
+    search = begun(replace(tiny_study, objective=objective), Memory(), trials=8)
+    for accuracy, latency in ((0.9, 1.0), (0.8, 0.1)):
+        search.report(ask(search).number, EpochReport(1, {"val_accuracy": accuracy, "latency": latency}, 1.0))
+    best = search.trials.best()
+    assert best is not None
+    assert (best.number, best.best_value(objective)) == (1, 0.75)
+    assert search.trials[0].epochs[0].metrics == {"val_accuracy": 0.9, "latency": 1.0, "score": 0.4}
+    events = search.record.events
+    again = simulated.searching(search.study, Memory(), events)
+    assert [t.best_value(objective) for t in again.trials] == [t.best_value(objective) for t in search.trials]
+    assert header_of(events).objective == objective
+
+
+def test_a_weighted_objective_that_lacks_a_part_says_what_was_told(tiny_study: Study) -> None:
+    objective = Objective("score", "max", {"val_accuracy": 1, "latency": -0.5})
+    search = begun(replace(tiny_study, objective=objective, epochs=1), Memory())
+    search.report(ask(search).number, EpochReport(1, {"val_accuracy": 0.9}, 1.0))
+    assert search.trials[0].why.startswith("no epoch has the metric latency; reported were: val_accuracy")
+
+
+def test_a_search_whose_sampler_has_nothing_left_says_why_it_ends(tiny_study: Study) -> None:
+    study = replace(tiny_study, space={"train/lr": Choice(0.1, 0.2)}, start=())
+    search = begun(study, Memory(), sampler="grid", trials=5)
+    for _ in range(2):
+        assert search.why_no_more() != ""
+        search.end(ask(search).number, State.COMPLETE, "made up")
+    assert search.ask() is None
+    assert search.why_no_more() == "the sampler has nothing left to try after 2 of 5 trials"
+
+
 def test_failures_that_differ_in_their_numbers_alone_are_alike(search: Search) -> None:
     for number in range(FAILURES_IN_A_ROW):
         assert not search.hopeless()
@@ -522,7 +605,7 @@ def test_the_ranking_holds_for_any_mixture_of_trials(told: list[tuple[State, lis
         if state is not State.RUNNING:
             trials.apply(Event(1, 0.0, "ended", number, {"state": str(state), "why": ""}))
     ranking = trials.ranking()
-    spoilt = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY)
+    spoilt = (State.DIVERGED, State.FAILED, State.OUT_OF_MEMORY, State.INFEASIBLE)
     assert {trial.number for trial in ranking} == {
         trial.number
         for trial in trials

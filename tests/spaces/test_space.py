@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import enum
+import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, check_name, parse
-from tests.strategies import NAMES, ranges, spaces, spaces_with_points
+from spaces.ranges import from_plain_range, to_plain_range
+from spaces.space import Choice, Config, Float, Int, Range, Space, SpaceError, check_name
+from spaces.values import Value, from_plain, identity, same, to_plain
+from spaces.written import parse, written
+from tests.strategies import NAMES, ranges, spaces, spaces_with_points, values_of_any_kind
 
 numbers = st.floats(-1e9, 1e9)
 not_finite = st.sampled_from([math.nan, math.inf, -math.inf])
@@ -91,7 +97,7 @@ def test_a_logarithm_from_0_or_below_is_refused(low: float, log: bool) -> None:
         Int(math.ceil(low), 1, log)
 
 
-@pytest.mark.parametrize("bound", [True, "0.1", None, [1], 1j], ids=repr)
+@pytest.mark.parametrize("bound", [True, None, [1], 1j], ids=repr)
 def test_bounds_that_are_no_numbers_are_refused(bound: Any) -> None:
     with pytest.raises(SpaceError, match="Float needs finite bounds, but got low="):
         Float(bound, 1.0)
@@ -114,10 +120,147 @@ def test_an_empty_choice_is_refused() -> None:
         Choice()
 
 
-@pytest.mark.parametrize("value", [None, math.nan, math.inf, (1, 2), [1], {}], ids=repr)
-def test_a_choice_of_anything_but_words_numbers_and_truth_values_is_refused(value: Any) -> None:
-    with pytest.raises(SpaceError, match="Choice takes strings, finite numbers and truth values, but got"):
+@pytest.mark.parametrize("value", [math.nan, math.inf, (1, math.nan), {}, {1}, object, b"x", 1j, [[{}]]], ids=repr)
+def test_a_choice_of_what_no_record_could_hold_is_refused(value: Any) -> None:
+    with pytest.raises(SpaceError, match=r"^Choice has .*(which is no finite number|but a value is a word)"):
         Choice("sgd", value)
+
+
+def test_what_stands_for_a_number_or_a_word_is_taken_as_what_it_stands_for() -> None:
+    class Kind(enum.StrEnum):
+        SGD = "sgd"
+
+    values = Choice(np.int64(3), np.float32(0.5), np.bool_(True), Kind.SGD).values
+    assert [(type(value), value) for value in values] == [(int, 3), (float, 0.5), (bool, True), (str, "sgd")]
+
+
+def test_a_choice_has_none_tuples_and_lists_and_tells_them_apart() -> None:
+    choice = Choice(None, (64, 128), [64, 128], (64, (1.0, None)))
+    assert None in choice
+    assert (64, 128) in choice
+    assert [64, 128] in choice
+    assert (64, (1.0, None)) in choice
+    assert (64, (1, None)) not in choice
+    assert (64.0, 128) not in choice
+    assert [choice.index(value) for value in choice.values] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("given", [["sgd", "adam"], ("sgd", "adam")], ids=repr)
+def test_one_list_alone_holds_the_values_as_ray_and_optuna_have_it(given: Any) -> None:
+    assert Choice(given) == Choice("sgd", "adam")
+    assert Choice([(64, 128)]).values == ((64, 128),)
+    assert Choice.of([(64, 128)]).values == ((64, 128),)
+    with pytest.raises(SpaceError, match="Choice needs at least one value"):
+        Choice([])
+
+
+# Steps
+
+
+def test_a_range_with_steps_has_its_steps_and_nothing_between() -> None:
+    range_ = Int(32, 512, step=32)
+    assert [value for value in range(600) if value in range_] == [*range(32, 513, 32)]
+    assert str(range_) == "32 … 512 (in steps of 32)"
+    assert range_.count == 16
+
+
+def test_real_steps_are_the_decimals_that_one_writes() -> None:
+    range_ = Float(0, 0.5, step=0.05)
+    values = [range_.at_place((i + 0.5) / range_.count) for i in range(range_.count)]
+    assert values == [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5]
+    assert all(value in range_ for value in values)
+    assert 0.15000000000000002 in range_
+    assert 0.16 not in range_
+
+
+def test_the_last_step_is_the_upper_end() -> None:
+    assert Int(1, 10, step=4).high == 9
+    assert Float(0, 1, step=0.3).high == 0.9
+    assert 10 not in Int(1, 10, step=4)
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda: Int(1, 9, step=0), "Int needs a step above 0, but got step=0"),
+        (lambda: Int(1, 9, step=-1), "Int needs a step above 0"),
+        (lambda: Int(1, 9, step=0.5), r"Int needs whole numbers, but got step=0\.5"),
+        (lambda: Float(0, 1, step=math.nan), "Float needs a step above 0, but got step=nan"),
+        (lambda: Float(0, 1, step="0.1"), "Float needs a step above 0"),
+        (lambda: Float(0.1, 1, log=True, step=0.1), "Float takes log or a step, not both"),
+        (lambda: Float(0.1, 1, log="yes"), "Float has log=True or log=False, but got log='yes'"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused(build: Any, match: str) -> None:
+    with pytest.raises(SpaceError, match=match):
+        build()
+
+
+@given(ranges(), st.floats(0, 1))
+def test_every_place_has_a_value_and_every_value_its_place(range_: Range, place: float) -> None:
+    assume(not isinstance(range_, Choice))
+    value = range_.at_place(place)
+    assert value in range_
+    assert range_.at_place(min(max(range_.place(value), 0.0), 1.0)) == pytest.approx(value, rel=1e-6, abs=1e-6)
+    assert range_.nearest(value) == value
+
+
+# Ranges that depend on others
+
+DEPENDENT = {
+    "model/width": Int(16, 64, step=16),
+    "model/hidden": Int(8, "model/width"),
+    "lr": Float(1e-3, 1.0, log=True),
+    "lr_end": Float(1e-6, "lr", log=True),
+}
+
+
+def test_a_bound_may_be_a_hyperparameter_that_stands_before() -> None:
+    space = Space(DEPENDENT)
+    assert str(space["model/hidden"]) == "8 … model/width"
+    assert (space["model/hidden"].low, space["model/hidden"].high) == (8, 64)
+    assert space.at("model/hidden", {"model/width": 32}) == Int(8, 32)
+    space.check_point({"model/width": 32, "model/hidden": 32, "lr": 0.1, "lr_end": 0.1})
+    with pytest.raises(SpaceError, match=r"has model/hidden=33, which lies outside 8 … 32 \(8 … model/width\)"):
+        space.check_point({"model/width": 32, "model/hidden": 33, "lr": 0.1, "lr_end": 0.1})
+    assert space.corner(high=True) == {"model/width": 64, "model/hidden": 64, "lr": 1.0, "lr_end": 1.0}
+
+
+def test_a_bound_may_be_fixed_and_a_choice_of_numbers_may_be_one() -> None:
+    fixed = Space({"a": Int(1, "b")}, {"b": 5})
+    assert fixed["a"] == fixed["a"]
+    assert fixed.at("a", {}) == Int(1, 5)
+    space = Space({"b": Choice(4, 8), "a": Int(1, "b")})
+    assert space.at("a", {"b": 8}) == Int(1, 8)
+    left = space.without({"b": 8})
+    assert left.at("a", {}) == Int(1, 8)
+    assert left.corner(high=True) == {"a": 8}
+
+
+def test_what_depends_on_a_bound_that_does_not_exist_does_not_exist() -> None:
+    space = Space({"k": Choice("x", "y"), "b": Int(4, 8, when={"k": "x"}), "a": Int(1, "b")})
+    assert space.active("a", {"k": "x", "b": 4})
+    assert not space.active("a", {"k": "y"})
+    space.check_point({"k": "y"})
+    with pytest.raises(SpaceError, match="start point sets a, which exists only when b exists"):
+        space.check_point({"k": "y", "a": 1})
+    assert list(space.without({"k": "y"})) == []
+
+
+@pytest.mark.parametrize(
+    ("ranges", "match"),
+    [
+        ({"a": Int(1, "b")}, "a has b as its high, but no b stands before it"),
+        ({"a": Int(1, "b"), "b": Int(1, 9)}, "no b stands before it"),
+        ({"b": Float(1, 9), "a": Int(1, "b")}, "which must be a whole number, but is 1 … 9"),
+        ({"b": Choice("x", 2), "a": Int(1, "b")}, r"a has b as its high, but x \| 2 is no range of numbers"),
+        ({"b": Int(4, 9), "a": Int(8, "b")}, "a goes from 8 to b, but that can be from 8 to 4; narrow"),
+        ({"b": Int(0, 9), "a": Int("b", 9, log=True)}, "a with log needs low above 0, but b can be 0"),
+    ],
+)
+def test_bounds_that_cannot_be_are_refused(ranges: Any, match: str) -> None:
+    with pytest.raises(SpaceError, match=match):
+        Space(ranges)
 
 
 @given(values=st.lists(scalars, min_size=1, max_size=4))
@@ -179,6 +322,42 @@ def test_a_hyperparameter_exists_where_its_condition_holds(when: dict[str, Any])
     assert not space.active("train/momentum", {})
 
 
+@pytest.mark.parametrize("kind", [set, frozenset, list, tuple])
+def test_a_condition_may_have_several_values_in_any_collection(kind: Any) -> None:
+    space = Space({"a": Choice("x", "y", "z"), "b": Float(0, 1, when={"a": kind(["x", "y"])})})
+    assert [space.active("b", {"a": value}) for value in "xyz"] == [True, True, False]
+    assert from_plain_range(json.loads(json.dumps(to_plain_range(space["b"])))) == space["b"] or kind is list
+
+
+def test_a_condition_on_a_tuple_or_none_is_no_list_of_alternatives() -> None:
+    widths = Choice((64, 128), (64, 256), None, [1, 2])
+    for wanted in ((64, 128), None, [1, 2]):
+        space = Space({"w": widths, "b": Float(0, 1, when={"w": wanted})})
+        assert [value for value in widths.values if space.active("b", {"w": value})] == [wanted]
+        again = Space({name: from_plain_range(json.loads(json.dumps(to_plain_range(r)))) for name, r in space.items()})
+        assert again == space
+    two = Space({"w": widths, "b": Float(0, 1, when={"w": ((64, 128), None)})})
+    assert [value for value in widths.values if two.active("b", {"w": value})] == [(64, 128), None]
+
+
+@given(spaces())
+def test_a_space_reads_back_from_json_as_it_was(space: Space) -> None:
+    plain = json.loads(json.dumps([(name, to_plain_range(range_)) for name, range_ in space.items()]))
+    again = Space({name: from_plain_range(stored) for name, stored in plain})
+    assert list(again.items()) == list(space.items())
+    assert [list(map(type, r.values)) for r in again.values() if isinstance(r, Choice)] == [
+        list(map(type, r.values)) for r in space.values() if isinstance(r, Choice)
+    ]
+
+
+@given(values_of_any_kind())
+def test_a_value_reads_back_from_json_with_its_type(value: Value) -> None:
+    again = from_plain(json.loads(json.dumps(to_plain(value))))
+    assert same(again, value)
+    assert identity(again) == identity(value)
+    assert same(parse(written([value])), [value])
+
+
 @given(spaces_with_points())
 def test_a_point_of_the_space_passes(made: tuple[Space, Config]) -> None:
     space, point = made
@@ -210,7 +389,8 @@ def test_a_point_with_a_value_outside_its_range_is_refused(made: tuple[Space, Co
     name = data.draw(st.sampled_from(sorted(point)))
     outside = data.draw(st.sampled_from(["no such word", 10**12, -(10**12), math.nan, math.inf, None]))
     # A condition on the value that is now outside no longer holds, which is another fault.
-    assume(not any(name in range_.when for range_ in space.values()))
+    assume(not any(name in (*range_.when, *getattr(range_, "bounds", {}).values()) for range_ in space.values()))
+    assume(not (outside is None and isinstance(space[name], Choice)))
     with pytest.raises(SpaceError, match=rf"start point has {name}=.*, which lies outside"):
         space.check_point({**point, name: outside})
 
@@ -229,7 +409,7 @@ def test_every_end_and_every_choice_is_in_one_of_the_corners(space: Space) -> No
         space.check_point(corner)
     for name, range_ in space.items():
         if isinstance(range_, Choice):
-            assert {(type(v), v) for v in range_.values} == {(type(c[name]), c[name]) for c in corners if name in c}
+            assert {identity(v) for v in range_.values} == {identity(c[name]) for c in corners if name in c}
 
 
 @given(spaces(), st.booleans())
@@ -239,9 +419,10 @@ def test_corners_are_points_at_the_ends(space: Space, high: bool) -> None:
     for name, value in corner.items():
         range_ = space[name]
         if isinstance(range_, Choice):
-            assert value is range_.values[-1 if high else 0]
+            assert same(value, range_.values[-1 if high else 0])
         else:
-            assert value == (range_.high if high else range_.low)
+            here = space.at(name, corner)
+            assert value == (here.high if high else here.low)
 
 
 @given(spaces_with_points(), st.data())
@@ -347,6 +528,27 @@ def test_a_space_of_anything_is_built_or_refused_as_a_space(parts: list[Any]) ->
         ("choice('sgd', \"adam\")", Choice("sgd", "adam")),
         ("choice(true, false)", Choice(True, False)),
         ("choice(0.1)", Choice(0.1)),
+        ("null", None),
+        ("None", None),
+        ("'null'", "null"),
+        ("none", "none"),
+        ("1e-5", 1e-5),
+        ("1E5", 1e5),
+        (".5", 0.5),
+        ("(64, 128)", (64, 128)),
+        ("(64,)", (64,)),
+        ("(64)", 64),
+        ("[32, 64]", [32, 64]),
+        ("[[1, 2], (a, null)]", [[1, 2], ("a", None)]),
+        ("choice((64, 128), (64, 128, 256))", Choice((64, 128), (64, 128, 256))),
+        ("choice([32, 64])", Choice(32, 64)),
+        ("choice(null, 0.1)", Choice(None, 0.1)),
+        ("choice('a', [1, 2])", Choice("a", [1, 2])),
+        ("int(32, 512, step=32)", Int(32, 512, step=32)),
+        ("uniform(0, 0.5, step = 0.05)", Float(0.0, 0.5, step=0.05)),
+        ("int(8, model/width)", Int(8, "model/width")),
+        ("log(1e-6, lr)", Float(1e-6, "lr", log=True)),
+        ("data/my.yaml", "data/my.yaml"),
     ],
 )
 def test_values_and_ranges_read_as_they_are_written(text: str, expected: object) -> None:
@@ -359,7 +561,7 @@ def test_values_and_ranges_read_as_they_are_written(text: str, expected: object)
     ("text", "match"),
     [
         ("", "cannot read ''"),
-        ("nan", "cannot read 'nan'; write a number, true, false, a word, or a range"),
+        ("nan", "cannot read 'nan'; write a number, true, false, null, a word"),
         ("NaN", "cannot read 'NaN'"),
         ("inf", "cannot read 'inf'"),
         ("-inf", "cannot read '-inf'"),
@@ -370,8 +572,12 @@ def test_values_and_ranges_read_as_they_are_written(text: str, expected: object)
         ("1e999", "cannot read '1e999'"),
         pytest.param("9" * 400, "cannot read '999", id="400 digits"),
         ("1j", "cannot read '1j'"),
-        ("None", "cannot read 'None'"),
-        ("[1, 2]", "cannot read"),
+        ("[1, 2", r"cannot read '\[1, 2'"),
+        ("[1, (2])", "cannot read"),
+        ("choice(1, [2)])", "cannot read .*brackets do not match"),
+        ("choice('a, 2)", "a bracket or quote is not closed"),
+        ("int(1, 9, step=2, step=3)", r"int\(…\) takes two numbers"),
+        ("log(1e-4, 1, step=0.1)", "Float takes log or a step, not both"),
         ("{[]: 1}", "cannot read"),
         ("{{}}", "cannot read"),
         ("two words", "cannot read 'two words'"),
@@ -381,7 +587,7 @@ def test_values_and_ranges_read_as_they_are_written(text: str, expected: object)
         ("log(1, 0.1)", r"Float needs low <= high, but got low=1.0 and high=0\.1"),
         ("log(0.1)", r"log\(…\) takes two numbers, low and high, but got 'log\(0\.1\)'"),
         ("int(1, 2, 3)", r"int\(…\) takes two numbers"),
-        ("int(1, x)", r"int\(…\) takes two numbers"),
+        ("int(1, (2, 3))", r"int\(…\) takes two numbers"),
         ("int(1, true)", r"int\(…\) takes two numbers"),
         ("int(0.5, 2)", r"Int needs whole numbers, but got low=0\.5"),
         ("uniform(0, inf)", "cannot read 'inf'"),
@@ -402,10 +608,11 @@ def test_what_cannot_be_read_is_refused(text: str, match: str) -> None:
 @given(ranges())
 def test_a_range_written_as_on_the_command_line_reads_back(range_: Range) -> None:
     if isinstance(range_, Choice):
-        text = f"choice({', '.join(map(str, range_.values))})"
+        text = f"choice({written([*range_.values])})"
     else:
         names = {(Float, False): "uniform", (Float, True): "log", (Int, False): "int", (Int, True): "intlog"}
-        text = f"{names[type(range_), range_.log]}({range_.low!r}, {range_.high!r})"
+        step = "" if range_.step is None else f", step={range_.step!r}"
+        text = f"{names[type(range_), range_.log]}({range_.low!r}, {range_.high!r}{step})"
     assert parse(text) == range_
 
 
@@ -414,6 +621,7 @@ def test_a_range_written_as_on_the_command_line_reads_back(range_: Range) -> Non
 @example("'\\d'")
 @example("1if 2 else 3")
 @example("(" * 300)
+@example("[" * 3000 + "]" * 3000)
 def test_any_text_is_read_or_refused_as_a_space(text: str) -> None:
     try:
         read = parse(text)
@@ -421,7 +629,7 @@ def test_any_text_is_read_or_refused_as_a_space(text: str) -> None:
         return
     if isinstance(read, float):
         assert math.isfinite(read)
-    assert isinstance(read, (bool, int, float, str, Float, Int, Choice))
+    assert read is None or isinstance(read, (bool, int, float, str, tuple, list, Float, Int, Choice))
 
 
 def test_a_pinned_corner_makes_what_it_pins_exist() -> None:

@@ -62,6 +62,64 @@ def test_a_mode_is_max_or_min() -> None:
         Objective(mode="maximum")
 
 
+@pytest.mark.parametrize("given", ["val_loss min", "min val_loss", ("val_loss", "min"), ["val_loss", "min"]], ids=repr)
+def test_an_objective_may_be_given_as_text(given: Any, tiny_study: Study) -> None:
+    assert replace(tiny_study, objective=given).objective == Objective("val_loss", "min")
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ("val_loss", "objective 'val_loss' does not say whether more or less is better; give Objective"),
+        ([Objective(), Objective("val_loss", "min")], "a study has one objective, but got 2; make the others a constr"),
+        (["val_accuracy", "val_loss"], "an objective is one metric and its mode, but got"),
+        ("", "an objective is one metric and its mode"),
+        (None, "an objective is one metric and its mode, but got None"),
+        (3, "an objective is one metric and its mode, but got 3"),
+        ("epoch max", "a metric may not be called epoch"),
+        ("seconds min", "a metric may not be called seconds"),
+    ],
+    ids=str,
+)
+def test_an_objective_that_is_none_is_refused_in_one_line(given: Any, match: str, tiny_study: Study) -> None:
+    with pytest.raises(SpaceError, match=match) as caught:
+        replace(tiny_study, objective=given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda: Objective(3), "an objective is one metric by its name, but got 3"),
+        (lambda: Objective("s", "max", {"a": math.nan}), "the weight of a must be a finite number, but is nan"),
+        (lambda: Objective("s", "max", {"a": "1"}), "the weight of a must be a finite number"),
+        (lambda: Objective("a", "max", {"a": 1}), "the weighted sum needs a name of its own, and a is one of"),
+        (lambda: Objective("a", "max", ["b"]), "weights are numbers by the names of metrics"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(build: Any, match: str) -> None:
+    with pytest.raises(SpaceError, match=match):
+        build()
+
+
+@pytest.mark.parametrize("text", ["<= 1e6", "<1e6", " >= -2 ", "> 0"])
+def test_a_constraint_is_a_comparison_with_a_number(text: str, tiny_study: Study) -> None:
+    (constraint,) = replace(tiny_study, constraint={"parameters": text}).constraints
+    assert constraint.broken({"parameters": -3.0 if ">" in text else 2e6})
+    assert not constraint.broken({"parameters": 1.0})
+    assert not constraint.broken({})
+
+
+@pytest.mark.parametrize(
+    "given", [{"p": "1e6"}, {"p": "== 3"}, {"p": "<= x"}, {"p": "< nan"}, {"p": 3}, {3: "< 3"}], ids=repr
+)
+def test_a_constraint_that_is_none_is_refused(given: Any, tiny_study: Study) -> None:
+    with pytest.raises(SpaceError, match="a constraint is a metric with <=, <, >= or > and a number"):
+        replace(tiny_study, constraint=given)
+    with pytest.raises(SpaceError, match="constraint maps metrics to bounds"):
+        replace(tiny_study, constraint="parameters <= 3")
+
+
 # What is refused
 
 
@@ -98,6 +156,15 @@ def test_a_mode_is_max_or_min() -> None:
         ({"space": {"train/lr": 0.1}, "start": ()}, "train/lr must be a Float, Int or Choice"),
         ({"start": [{}]}, "start point 0 lacks model/depth; give it a value in"),
         ({"epochs": 0}, "epochs must be at least 1, but got 0"),
+        ({"epochs": "9"}, "epochs must be a whole number, but got '9'"),
+        ({"trials": 2.0}, r"trials must be a whole number, but got 2\.0"),
+        ({"time_budget": "10m"}, "time_budget is a number of seconds, 600 for ten minutes, or None, but got '10m'"),
+        ({"fixed": {"model/act": dict}}, "model/act is fixed at <class 'dict'>, but a value is a word.*give it a name"),
+        ({"fixed": {"a": [1, {}]}}, r"a is fixed at \{\}, but a value is a word"),
+        ({"fixed": ["a"]}, "fixed maps names to values"),
+        ({"space": [("lr", 1)]}, "space maps names to values"),
+        ({"space": {}, "fixed": {}, "start": ()}, "space is empty, so there is nothing to search; give it a range"),
+        ({"start": ["x"]}, "start point 0 must map names to values, but is a str"),
         ({"trials": 0}, "trials must be at least 1, but got 0"),
         ({"time_budget": 0}, "time_budget must be more than 0 seconds, but got 0"),
         ({"time_budget": math.nan}, "time_budget must be more than 0 seconds, but got nan"),
@@ -112,6 +179,54 @@ def test_a_mode_is_max_or_min() -> None:
 def test_what_cannot_be_searched_is_refused(changes: dict[str, Any], match: str, tiny_study: Study) -> None:
     with pytest.raises(SpaceError, match=match):
         replace(tiny_study, **changes)
+
+
+WRITTEN: dict[str, Any] = {
+    "space": {
+        "lr": Choice(None, 1e-3),
+        "widths": Choice((64, 128), [64, 128]),
+        "batch": Int(32, 128, step=32),
+        "hidden": Int(8, "batch"),
+        "top": Int(1, "cap"),
+        "warm": Float(0, 1, step=0.25, when={"widths": (64, 128)}),
+    },
+    "fixed": {"cap": 7, "shape": (3, [4, None]), "list": [1, (2,)]},
+    "start": [{"lr": None, "widths": [64, 128], "batch": 64, "hidden": 64, "top": 7}],
+    "published": [Published({"train/epochs": 1, "widths": (1, 2)}, 0.5)],
+    "objective": Objective("score", "min", {"val_loss": 1, "latency": 0.1}),
+    "constraint": {"parameters": "<= 1e6"},
+}
+
+
+def test_a_study_as_people_write_it_reads_back_from_json_with_its_types(tiny_study: Study) -> None:
+    study = replace(tiny_study, **WRITTEN)
+    again = from_plain(json.loads(json.dumps(to_plain(study))), study.trainable)
+    assert again == study
+    assert repr(again.fixed) == repr(study.fixed)
+    assert repr(again.start) == repr(study.start)
+    assert repr(again.published) == repr(study.published)
+    assert to_plain(again) == to_plain(study)
+
+
+def test_a_trial_may_change_the_lists_that_it_is_given(tiny_study: Study) -> None:
+    study = replace(tiny_study, **WRITTEN)
+    config = study.full_config(study.start[0], seed=1)
+    config["widths"].append(1)
+    config["list"].clear()
+    assert study.start[0]["widths"] == [64, 128]
+    assert study.fixed["list"] == [1, (2,)]
+
+
+def test_what_a_bound_depends_on_may_be_fixed_or_searched_anew(tiny_study: Study) -> None:
+    study = replace(tiny_study, **{**WRITTEN, "start": ()})
+    fixed = study.changed({"batch": 16})
+    assert fixed.ranges.at("hidden", {}) == Int(8, 16)
+    wider = study.changed({"cap": Int(3, 9)})
+    assert wider.ranges.at("top", {"cap": 4}) == Int(1, 4)
+    with pytest.raises(SpaceError, match="hidden goes from 8 to batch, but that can be from 8 to 4"):
+        study.changed({"batch": 4})
+    with pytest.raises(SpaceError, match="hidden has batch as its high, which must be a whole number, but is None"):
+        study.changed({"batch": None})
 
 
 @pytest.mark.parametrize(

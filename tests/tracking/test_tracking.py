@@ -67,6 +67,35 @@ def test_a_long_trial_of_many_hyperparameters_that_is_written_at_once_loses_noth
     assert parent.data.tags["search.cursor"] == str(last)
 
 
+def test_what_mlflow_cannot_show_as_it_is_is_said_once_and_whole_in_the_record(tmp_path):
+    path, long = tmp_path / "record.db", "x" * 7000
+    uri, warnings = f"sqlite:///{tmp_path}/mlflow.db", []
+    metrics = {"val_accuracy": 0.5, "mAP50-95(B)": 0.25, "seconds": 9.0, "../up": 0.1}
+    with Record(path, create=True) as record:
+        record.append(
+            ("search", None, header(**{**SHOWN, "fixed": {"prompt": long, "none": None, "w": {"tuple": [1]}}}))
+        )
+        for trial in (0, 1):
+            record.append(("asked", trial, {"point": {"train/lr": 0.1}, "origin": "sampler"}))
+            record.append(("epoch", trial, EpochReport(1, metrics, 0.1).to_plain()))
+            record.append(("ended", trial, {"state": "infeasible", "why": "too large"}))
+        record.append(("finished", None, {"state": "done", "why": "", "wall_s": 1.0}))
+    _, children, _ = runs_of(uri, tracked(path, uri, warnings))
+    run = children["0"]
+    assert run.info.status == "KILLED"
+    assert run.data.params["prompt"].endswith("… (7,000 characters; the record has all)")
+    assert (run.data.params["none"], run.data.params["w"]) == ("None", "(1,)")
+    assert run.data.metrics["mAP50-95_B_"] == 0.25
+    assert (run.data.metrics["seconds"], run.data.metrics["metrics/seconds"]) == (0.1, 9.0)
+    assert run.data.metrics["___up"] == 0.1
+    assert sorted(warnings) == [
+        "MLflow shows the first 6,000 characters of prompt; the record has all",
+        "MLflow shows the metric ../up as ___up",
+        "MLflow shows the metric mAP50-95(B) as mAP50-95_B_",
+        "MLflow shows the metric seconds as metrics/seconds",
+    ]
+
+
 def tracked(path, uri, warnings=None):
     tracker = Tracker(path, uri, (warnings if warnings is not None else []).append)
     assert tracker.finish(60), warnings

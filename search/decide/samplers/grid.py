@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from search.decide.samplers.sampler import identity
 from search.record.state import State
-from spaces.space import Choice, Config, Float, Space, SpaceError, Value
+from spaces.space import Choice, Config, Float, Range, Space, SpaceError, Value
 from spaces.study import Study
 
 
@@ -40,13 +40,22 @@ def grid(space: Space) -> list[Config]:
     """All points of `space`, in the order in which `Grid` tries them. Raises SpaceError if there is a Float in it."""
     points: list[Config] = [{}]
     for name, range_ in space.items():
-        if isinstance(range_, Float):
+        if isinstance(range_, Float) and range_.step is None:
             raise SpaceError(
-                f"a grid needs values to try, but {name} is {range_}; give it a Choice, or another sampler"
+                f"a grid needs values to try, but {name} is {range_}; give it a step, a Choice, or another sampler"
             )
-        values = range_.values if isinstance(range_, Choice) else range(range_.low, range_.high + 1)
         # Values outside and points inside, so that what stands first changes fastest.
-        there = [point for point in points if space.active(name, point)]
+        there = [(point, _values(space.at(name, point))) for point in points if space.active(name, point)]
         absent = [point for point in points if not space.active(name, point)]
-        points = [*absent, *({**point, name: value} for value in values for point in there)]
+        most = max((len(values) for _, values in there), default=0)
+        drawn = [{**point, name: values[i]} for i in range(most) for point, values in there if i < len(values)]
+        points = [*absent, *drawn]
     return points
+
+
+def _values(range_: Range) -> Sequence[Value]:
+    """All values of `range_`, the least first."""
+    if isinstance(range_, Choice):
+        return range_.values
+    step = 1 if range_.step is None else range_.step
+    return [range_.nearest(range_.low + number * step) for number in range(range_.count)]

@@ -17,8 +17,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.decide.extrapolation import extrapolate
 from search.decide.samplers.sampler import identity
 from search.record.state import WORTHLESS, State
-from spaces.space import Choice, Config, Int, Range, Value
+from spaces.ranges import Choice, Float, Int, Range
+from spaces.space import Space
 from spaces.study import Study
+from spaces.values import Config, Value, copied
 
 MODEL_TRIALS = 6
 """So many trials are enough to learn from; with fewer a sampler draws at random.
@@ -49,7 +51,7 @@ class _Evidence:
     def hopeless(self) -> bool:
         """Whether its end says that such points are to be kept away from, whatever it showed before."""
         silent = self.state is State.TIMED_OUT and not self.values
-        return silent or self.state in (State.DIVERGED, State.OUT_OF_MEMORY)
+        return silent or self.state in (State.DIVERGED, State.OUT_OF_MEMORY, State.INFEASIBLE)
 
 
 class OptunaSampler:
@@ -69,13 +71,14 @@ class OptunaSampler:
     the other way round; in turns they are good on both. To count trials in flight as bad (constant liar) made nothing
     better. The full budget counts as the last rung.
 
-    A trial that diverged, was out of memory, or was silent from the start ranks below all that have values, so the
-    sampler learns to keep away; one that failed, or was preempted before its first epoch, teaches nothing.
+    A trial that diverged, was infeasible or out of memory, or was silent from the start ranks below all that have
+    values, so the sampler learns to keep away; one that failed, or was preempted before its first epoch, teaches
+    nothing.
     """
 
     def __init__(self, study: Study, seed: int, make: Callable[[int, Study], BaseSampler]) -> None:
         self._space, self._seed, self._make, self._study = study.ranges, seed, make, study
-        self._distributions = {name: distribution(range_) for name, range_ in self._space.items()}
+        self._distributions = {name: _sampled(range_) for name, range_ in self._space.items()}
         self._trials: dict[int, _Evidence] = {}
         self._tried: set[object] = set()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -101,9 +104,9 @@ class OptunaSampler:
             study.add_trials(seen)
             trial = study.ask()
             point: Config = {}
-            for name, range_ in self._space.items():
+            for name in self._space:
                 if self._space.active(name, point):
-                    point[name] = _suggest(trial, name, range_)
+                    point[name] = _suggest(trial, name, self._space.at(name, point), self._distributions[name])
         return point
 
     def seen(self, number: int) -> list[FrozenTrial]:
@@ -112,7 +115,7 @@ class OptunaSampler:
         shown = []
         for earlier in self._worth_showing(values):
             trial = self._trials[earlier]
-            params = dict(trial.point)
+            params = {name: _told(self._space, name, trial.point) for name in trial.point}
             told: dict[str, Any] = {"params": params, "distributions": {n: self._distributions[n] for n in params}}
             if earlier in values:
                 shown.append(create_trial(value=values[earlier], **told))
@@ -175,18 +178,52 @@ def random_draws(seed: int, study: Study) -> BaseSampler:
 
 
 def distribution(range_: Range) -> BaseDistribution:
-    """Optuna's name for one of our ranges."""
+    """Optuna's name for one of our ranges: where a bound is another hyperparameter, from its least to its largest."""
     if isinstance(range_, Choice):
-        return CategoricalDistribution(range_.values)
+        return CategoricalDistribution(tuple(told(range_, value) for value in range_.values))
     if isinstance(range_, Int):
-        return IntDistribution(range_.low, range_.high, log=range_.log)
-    return FloatDistribution(range_.low, range_.high, log=range_.log)
+        return IntDistribution(range_.low, range_.high, log=range_.log, step=range_.step or 1)
+    return FloatDistribution(range_.low, range_.high, log=range_.log, step=range_.step)
 
 
-def _suggest(trial: optuna.Trial, name: str, range_: Range) -> Value:
+def told(range_: Range, value: Value) -> Any:
+    """What Optuna is told for `value`: its text, if one of the choices is a list or tuple, which Optuna cannot keep."""
+    if isinstance(range_, Choice) and any(isinstance(each, (list, tuple)) for each in range_.values):
+        return repr(value)
+    return value
+
+
+PLACE = FloatDistribution(0.0, 1.0)
+"""What stands for a range that depends on others: Optuna knows fixed ranges only, and the place in it compares."""
+
+
+def _sampled(range_: Range) -> BaseDistribution:
+    return distribution(range_) if isinstance(range_, Choice) or not range_.bounds else PLACE
+
+
+def _told(space: Space, name: str, point: Mapping[str, Value]) -> Any:
+    """What the sampler is told for the value of `name` at `point`."""
+    range_, value = space[name], point[name]
+    if isinstance(range_, Choice) or not range_.bounds:
+        return told(range_, value)
+    here = space.at(name, point)
+    assert isinstance(here, (Float, Int))
+    return min(max(here.place(value), 0.0), 1.0)  # type: ignore[arg-type]
+
+
+def _suggest(trial: optuna.Trial, name: str, range_: Range, sampled: BaseDistribution) -> Value:
+    """A value of `range_`, as it is at the point so far; `sampled` is what Optuna draws it from."""
     if isinstance(range_, Choice):
-        value: Value = trial.suggest_categorical(name, range_.values)  # type: ignore[assignment]
-        return value
+        labels = [told(range_, value) for value in range_.values]
+        label = trial.suggest_categorical(name, labels)
+        return copied(range_.values[_place_of(label, labels)])
+    if sampled is PLACE:
+        return range_.at_place(trial.suggest_float(name, 0.0, 1.0))
     if isinstance(range_, Int):
-        return trial.suggest_int(name, range_.low, range_.high, log=range_.log)
-    return trial.suggest_float(name, range_.low, range_.high, log=range_.log)
+        return trial.suggest_int(name, range_.low, range_.high, log=range_.log, step=range_.step or 1)
+    value = trial.suggest_float(name, range_.low, range_.high, log=range_.log, step=range_.step)
+    return value if range_.step is None else range_.nearest(value)
+
+
+def _place_of(label: Any, labels: Sequence[Any]) -> int:
+    return next(i for i, each in enumerate(labels) if type(each) is type(label) and each == label)

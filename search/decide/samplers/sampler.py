@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from search.record.state import State
-from spaces.space import Config, Value
+from spaces import values
+from spaces.values import Config, Value
 
 
 class Sampler(Protocol):
@@ -31,4 +32,4 @@ class Sampler(Protocol):
 
 def identity(point: Mapping[str, Value]) -> object:
     """`point` as something that is equal for the same point only, and tells 1, True and 1.0 apart."""
-    return frozenset((name, type(value), value) for name, value in point.items())
+    return frozenset((name, values.identity(value)) for name, value in point.items())

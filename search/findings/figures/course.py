@@ -17,6 +17,7 @@ MARKERS = {
     "diverged": ("X", LINES[1]),
     "failed": ("X", LINES[1]),
     "out of memory": ("P", LINES[1]),
+    "infeasible": ("P", LINES[4]),
     "timed out": ("v", LINES[4]),
     "preempted": ("v", LINES[4]),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,13 +74,11 @@ def axis_of(name: str, range_: Range) -> figures.Axis:
     return figures.Axis(name, float(range_.low), float(range_.high), range_.log)
 
 
-def _position(range_: Range, value: Value | None) -> Any:
-    """`value` as `Axis.place` takes it: the index of a choice; None where it does not exist or lies outside."""
-    if value is None or value not in range_:
+def _position(range_: Range, name: str, point: Mapping[str, Value]) -> Any:
+    """`point[name]` as `Axis.place` takes it: the index of a choice; None where it does not exist or lies outside."""
+    if name not in point or (value := point[name]) not in range_:
         return None
-    if isinstance(range_, Choice):
-        return [type(value) is type(own) and value == own for own in range_.values].index(True)
-    return value
+    return range_.index(value) if isinstance(range_, Choice) else value
 
 
 def _parallel(search: Snapshot, compared: importance.Slice) -> str:
@@ -90,7 +88,7 @@ def _parallel(search: Snapshot, compared: importance.Slice) -> str:
     axes = [axis_of(names[name], range_) for name, range_ in space.items()]
     axes.append(figures.Axis(f"value, epoch {compared.epoch}", low, high))
     rows = [
-        [*(_position(space[name], trial.point.get(name)) for name in space), min(max(value, low), high)]
+        [*(_position(space[name], name, trial.point) for name in space), min(max(value, low), high)]
         for trial, value in zip(compared.trials, values, strict=True)
     ]
     strength = [0.0] * len(values)
@@ -106,7 +104,7 @@ def _slices(search: Snapshot, compared: importance.Slice, order: Sequence[str]) 
         range_ = search.space[name]
         pairs, winner, numbers = [], None, []
         for trial, value in zip(compared.trials, compared.values, strict=True):
-            position = _position(range_, trial.point.get(name))
+            position = _position(range_, name, trial.point)
             if position is not None:
                 pairs.append((position, value))
                 numbers.append(trial.number)

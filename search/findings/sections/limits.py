@@ -14,7 +14,7 @@ from spaces.space import Choice
 
 EDGE = 0.05
 """So near to an end of its range, on the range's scale from 0 to 1, a value lies at the edge."""
-FAULTS = (State.DIVERGED, State.OUT_OF_MEMORY, State.FAILED, State.TIMED_OUT, State.PREEMPTED)
+FAULTS = (State.DIVERGED, State.INFEASIBLE, State.OUT_OF_MEMORY, State.FAILED, State.TIMED_OUT, State.PREEMPTED)
 MOST_REASONS = 3
 MOST_CHARACTERS = 200
 
