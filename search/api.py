@@ -64,6 +64,9 @@ def run(
     audit: float = 0.0,
     until_settled: bool = False,
     published: bool = False,
+    image_size: int | None = None,
+    skip_broken: bool = False,
+    group_by: str | None = None,
     stand_in: bool = True,
     quiet: bool = False,
 ) -> Result:

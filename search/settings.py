@@ -191,6 +191,21 @@ class Settings(OfOneCommand, Options):
         "Train the study's published settings first, to check what they claim.",
         default=False,
     )
+    image_size: int | None = option(
+        "--image-size",
+        int,
+        "Make pictures N×N pixels; as they are if all are equal and at most 64, else the study's size or 64.",
+        metavar="N",
+        least=1,
+        most=4096,
+    )
+    skip_broken: bool = option("--skip-broken", bool, "Leave out files that are no readable pictures.", default=False)
+    group_by: str | None = option(
+        "--group-by",
+        str,
+        "Keep in one part what a pattern finds alike in file names, or a column of a table.",
+        metavar="PATTERN",
+    )
     stand_in: bool = option("--no-stand-in", bool, "Fail if the data cannot be had.", default=True)
     wait_for_resources: float | None = option(
         "--wait-for-resources",

@@ -39,7 +39,8 @@ class Study:
     `trials` and `time_budget` (seconds of the whole command, None for no limit) are the default budgets: the search
     ends at whichever comes first. `val_fraction` of the training images are held out for validation, the same ones
     in every search (`split_seed`). `objective` may be given as text, "val_loss min". `constraint` has bounds by metric,
-    {"parameters": "<= 1e6"}; a trial that breaks one ends as infeasible and cannot win.
+    {"parameters": "<= 1e6"}; a trial that breaks one ends as infeasible and cannot win. `image_size` is what pictures
+    of other sizes than one of 64 at most are fitted to, `image_size`×`image_size` pixels; 64 if it is None.
 
     Raises SpaceError at birth for whatever cannot be searched.
     """
@@ -61,6 +62,7 @@ class Study:
     reduction_factor: int = 3
     val_fraction: float = 1 / 12
     split_seed: int = 0
+    image_size: int | None = None
     name: str = ""
     about: str = ""
 
@@ -200,6 +202,8 @@ def _check_budgets(study: Study) -> None:
         raise SpaceError(f"first_rung must be at least 1 epoch, but got {study.first_rung}")
     if study.reduction_factor < 2:
         raise SpaceError(f"reduction_factor must be at least 2, but got {study.reduction_factor}")
+    if study.image_size is not None and (type(study.image_size) is not int or study.image_size < 1):
+        raise SpaceError(f"image_size must be a whole number of pixels, 1 or more, but got {study.image_size!r}")
     if not is_number(study.val_fraction) or not 0 < study.val_fraction < 1:
         raise SpaceError(f"val_fraction must lie between 0 and 1, but got {study.val_fraction}")
 
@@ -229,6 +233,7 @@ def to_plain(study: Study) -> dict[str, Any]:
     """All of `study` but its trainable, as JSON can hold it."""
     plain = {
         **{name: getattr(study, name) for name in PLAIN},
+        **({"image_size": study.image_size} if study.image_size is not None else {}),
         "name": study.name,
         "about": study.about,
         "objective": study.objective.to_plain(),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from trainables import splits
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,36 @@ class Data:
         return Data(self.train.to(device), self.val.to(device), self.classes, self.mean, self.std)
 
 
-def part(images: Tensor, labels: Tensor, classes: Sequence[str], *, val_fraction: float, seed: int) -> Data:
+def part(
+    images: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    *,
+    val_fraction: float,
+    seed: int,
+    kind: str = "shuffled",
+    groups: Tensor | None = None,
+) -> Data:
     """Part `images` into train and validation, the same images for the same `seed` on every machine.
 
-    The validation part holds `round(val_fraction * N)` images, at least one and never all; `val_fraction` lies in
-    (0, 1). Mean and deviation come from the train part only.
+    `kind` is one of `splits.KINDS`, which has the rules; `groups` `(N,)` go with "by groups". The validation part holds
+    `round(val_fraction * N)` images, at least one and never all; `val_fraction` lies in (0, 1). Mean and deviation come
+    from the train part only.
     """
-    if not 0.0 < val_fraction < 1.0:
-        raise ValueError(f"val_fraction must lie between 0 and 1, but got {val_fraction}")
-    if len(images) < 2:
-        raise ValueError(f"at least 2 images are needed to split off a validation part, but got {len(images)}")
-    # Python's own generator promises the same shuffle on every version and platform; torch's does not.
-    order = list(range(len(images)))
-    random.Random(seed).shuffle(order)
-    held_out = min(max(1, round(val_fraction * len(order))), len(order) - 1)
-    val, train = torch.tensor(sorted(order[:held_out])), torch.tensor(sorted(order[held_out:]))
-    mean, std = statistics(images[train])
-    return Data(Split(images[train], labels[train]), Split(images[val], labels[val]), tuple(classes), mean, std)
+    held_out = splits.held_out(
+        labels.tolist(), None if groups is None else groups.tolist(), kind=kind, val_fraction=val_fraction, seed=seed
+    )
+    mask = torch.zeros(len(labels), dtype=torch.bool)
+    mask[held_out] = True
+    return parted((images[~mask], labels[~mask]), (images[mask], labels[mask]), classes)
+
+
+def parted(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes: Sequence[str]) -> Data:
+    """Data whose train and validation part, images and labels each, are given. Raises ValueError if one is empty."""
+    if not len(train[1]) or not len(val[1]):
+        raise ValueError(f"train and validation part need images, but have {len(train[1])} and {len(val[1])}")
+    mean, std = statistics(train[0])
+    return Data(Split(*train), Split(*val), tuple(classes), mean, std)
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

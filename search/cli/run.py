@@ -31,7 +31,9 @@ EXAMPLES = """
 @click.option("--name", help="Name of the search; the study's name and a counter if left out.")
 @RUNS
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="An .npz file, an image folder, or a folder of known sets."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="A folder of pictures, arrays, tables or an archive of these; or a folder of known sets.",
 )
 @declared_options(Settings)
 @click.option("--resume", type=click.Choice(["auto"]), help="auto: go on with the search if it exists, else start it.")

@@ -35,12 +35,14 @@ class Process:
 class Header(Options):
     """What a search is and how it runs; of several processes that worked on it, as the last one ran it.
 
-    `where`, `digest` (SHA-256), `classes` and `shape` (C, H, W) are of the data, `experiment` is MLflow's. `fixed` and
-    `space` are the hyperparameters, those of a space as text; `definition` is the whole study, which `source` names: a
-    name, or the path of a file. `job_folder` is the folder that came with a job of a cluster; study file and `data` in
-    it have another path in every job. `published` is the test accuracy to beat, as claimed. The options are as asked
-    for, but for the budgets, which are what the study comes to; None is no limit. `name`, `id`, `started_at` (seconds
-    since 1970) and `process` are of a search that has begun.
+    `where`, `digest` (SHA-256), `classes` and `shape` (C, H, W) are of the data, `experiment` is MLflow's. Pictures
+    were fitted to `image_size`, None if they stayed as they are; `skip_broken` and `group_by` are how they were read;
+    `split` says how the train part was parted ("own": the validation part is the data's own), and `notes` what had to
+    be said. `fixed` and `space` are the hyperparameters, those of a space as text; `definition` is the whole study,
+    which `source` names: a name, or the path of a file. `job_folder` is the folder that came with a job of a cluster;
+    study file and `data` in it have another path in every job. `published` is the test accuracy to beat, as claimed.
+    The options are as asked for, but for the budgets, which are what the study comes to; None is no limit. `name`,
+    `id`, `started_at` (seconds since 1970) and `process` are of a search that has begun.
     """
 
     study: str
@@ -54,6 +56,11 @@ class Header(Options):
     val_images: int
     classes: Sequence[str]
     shape: Sequence[int]
+    image_size: int | None = None
+    skip_broken: bool = False
+    group_by: str | None = None
+    split: str = "shuffled"
+    notes: Sequence[str] = ()
     objective: Objective
     space: Mapping[str, str]
     fixed: Mapping[str, Value]
@@ -97,11 +104,14 @@ class Header(Options):
     def to_plain(self) -> dict[str, Any]:
         """As a record and `--json` show it: without what is not known before a search has begun."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
-        plain = {name: value for name, value in own.items() if name not in (*declared(Options), *NOT_ALWAYS)}
+        plain = {
+            name: value for name, value in own.items() if name not in (*declared(Options), *NOT_ALWAYS, *OF_PICTURES)
+        }
         plain |= {name: own[name] for name in declared(Options)}
         plain |= {"objective": self.objective.to_plain(), "concurrent": self.at_a_time}
         plain |= {"fixed": config_to_plain(self.fixed), "start": [config_to_plain(point) for point in self.start]}
-        plain |= {name: getattr(self, name) for name in ("resume_command", "job_folder") if getattr(self, name)}
+        plain |= {name: own[name] for name in ("resume_command", "job_folder") if own[name]}
+        plain |= {name: own[name] for name, usual in OF_PICTURES.items() if own[name] and own[name] != usual}
         if self.name:
             plain |= {"name": self.name, "id": self.id, "started_at": self.started_at}
         return {**plain, **self.here()} if self.process.pid else plain
@@ -140,3 +150,12 @@ def _folder_of_ray(*paths: str | None) -> str | None:
 
 NOT_ALWAYS = ("resume_command", "job_folder", "name", "id", "started_at", "process")
 """What is written only of a search that has it."""
+
+OF_PICTURES: Mapping[str, Any] = {
+    "image_size": None,
+    "skip_broken": False,
+    "group_by": None,
+    "split": "shuffled",
+    "notes": (),
+}
+"""How data of a user's own were read, where that was not in the usual way."""

@@ -24,6 +24,7 @@ from search.errors import BadInput, EnvironmentFault, NameInUse
 from search.prepared import Prepared
 from search.record.header import Header
 from search.record.reader import FILE
+from search.session import data_read
 from search.session.warm_start import warmed
 from search.session.weights import check_path, with_weights
 from search.settings import Settings
@@ -33,9 +34,8 @@ from search.tracking import store
 from spaces.space import SpaceError
 from spaces.study import Study, to_plain
 from spaces.written import parse
-from trainables import datasets
-from trainables.cache import cache_folder
-from trainables.data import Data, part
+from trainables.data import Data
+from trainables.datasets import Source
 from trainables.device import pick_device
 from trainables.epoch import takes_resume
 from trainables.started import started
@@ -82,7 +82,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     return Prepared(study, settings, source, data, header)
 
 
-def _header(path: str, study: Study, settings: Settings, source: datasets.Source, data: Data, digest: str) -> Header:
+def _header(path: str, study: Study, settings: Settings, source: Source, data: Data, digest: str) -> Header:
     """What is said of a search of the study at `path`, whose budgets are those of `settings`."""
     came = provenance.job_folder()
     return Header(
@@ -97,6 +97,7 @@ def _header(path: str, study: Study, settings: Settings, source: datasets.Source
         val_images=len(data.val),
         classes=list(data.classes),
         shape=list(data.shape),
+        **data_read.header_fields(source, settings),
         objective=study.objective,
         space={key: str(range_) for key, range_ in study.ranges.items()},
         fixed=dict(study.fixed),
@@ -156,7 +157,7 @@ def _trials(study: Study, asked: int) -> int:
     return min(asked, len(study.published) + len(grid(study.ranges))) if study.sampler == "grid" else asked
 
 
-def _claim_holds(study: Study, source: datasets.Source, settings: Settings) -> bool:
+def _claim_holds(study: Study, source: Source, settings: Settings) -> bool:
     """Whether what is published was said of these data, and the setting, if trained, gets the epochs it was said of."""
     if not study.published or source.name != study.dataset or source.stand_in:
         return False
@@ -167,41 +168,13 @@ def _claim_holds(study: Study, source: datasets.Source, settings: Settings) -> b
 
 
 def surroundings(
-    study: Study, settings: Settings, display: Display, *, stand_in: bool = False
-) -> tuple[datasets.Source, Data, str]:
-    """Check storage, resources and MLflow, and read the data; returns it with the digest of its train part.
-
-    A dry run downloads nothing: the digest is "" where something would have to be.
-
-    With `stand_in` the data set's stand-in is taken even if the real one is at hand: a search began with it.
-    """
+    study: Study, settings: Settings, display: Display, before: Header | None = None
+) -> tuple[Source, Data, str]:
+    """Check storage, resources and MLflow, and read the data as `data_read.read` does."""
     _writable(settings.runs)
     ray_session.available_locally(settings)
     store.probe(settings.tracking)
-    try:
-        if stand_in:
-            source = datasets.stand_in(study.dataset)
-        else:
-            limit, download = settings.data_limit or datasets.LIMIT, not settings.dry_run
-            source = datasets.find(study.dataset, settings.data, warn=display.warn, download=download, limit=limit)
-        if source.stand_in and not settings.stand_in:
-            raise EnvironmentFault(
-                f"{study.dataset} is not at hand and cannot be downloaded; put {datasets.file_of(study.dataset)} into "
-                "SEARCH_DATA_DIR"
-            )
-        train_part = source.train()
-        data = part(*train_part, source.classes, val_fraction=study.val_fraction, seed=study.split_seed)
-    except datasets.DataError as error:
-        raise BadInput(str(error)) from None
-    if source.stand_in:
-        display.warn(
-            f"STAND-IN DATA: {study.dataset.upper()} COULD NOT BE HAD. THIS RUNS ON {source.where.upper()}, "
-            f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. "
-            f"For the real thing put {datasets.file_of(study.dataset)} into SEARCH_DATA_DIR."
-        )
-    if source.missing:
-        display.warn(f"{study.dataset} is not at hand; the search will download it into {cache_folder()} first")
-    return source, data, "" if source.missing else datasets.digest(train_part)
+    return data_read.read(study, settings, display, before)
 
 
 def adapted(name: str, settings: Settings) -> Study:

@@ -107,7 +107,7 @@ def recalled(
     check_weights(study)
     uri = address_of(folder, before.tracking_uri, display.say) if to_report else None
     settings = replace(_settings_again(folder, events, before, more, command), tracking_uri=uri)
-    source, data, digest = surroundings(study, settings, display, stand_in=before.stand_in)
+    source, data, digest = surroundings(study, settings, display, before)
     if digest != before.digest:
         raise EnvironmentFault(
             f"{folder.name} was searched on other data ({before.where}, SHA-256 {before.digest[:12]}…) than there is "
@@ -305,6 +305,11 @@ def _of_the_options(settings: Settings, header: Header) -> Iterator[str]:
     for name in declared(Options):
         if name not in declared(More) and getattr(settings, name) != getattr(header, name):
             yield f"{name} was {getattr(header, name)}, asked is {getattr(settings, name)}"
+    for name in ("group_by", "skip_broken"):
+        if getattr(settings, name) != getattr(header, name):
+            yield f"{name} was {getattr(header, name)}, asked is {getattr(settings, name)}"
+    if settings.image_size is not None and [settings.image_size] * 2 != list(header.shape[1:]):
+        yield f"image_size was {header.image_size or header.shape[1]}, asked is {settings.image_size}"
     came = provenance.job_folder()
     if settings.data and _from(came, str(settings.data.resolve())) != _from(header.job_folder, header.data or ""):
         yield f"data was {header.data or header.where}, asked is {settings.data}"

@@ -21,6 +21,9 @@ class Display(Protocol):
     def warn(self, text: str) -> None:
         """A line that must be seen."""
 
+    def reading(self, done: int, of: int) -> None:
+        """So many of the data's pictures are read; none of none: no more will be."""
+
     def begin(self, search: Search, deadline: float | None) -> None:
         """Trials begin; `deadline` on the monotonic clock."""
 
@@ -40,6 +43,9 @@ class Silent:
     def warn(self, text: str) -> None:
         """See `Display`."""
         write_line(f"warning: {text}")
+
+    def reading(self, done: int, of: int) -> None:
+        """Nothing."""
 
     def begin(self, search: Search, deadline: float | None) -> None:
         """Nothing."""

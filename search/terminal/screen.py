@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
     from search.decide.search import Search
 
 REFRESH_SECONDS = 0.25
+READING_SECONDS = 5.0
 
 
 class Lines(Silent):
@@ -30,10 +31,17 @@ class Lines(Silent):
         self._best: int | None = None
         self._confirming: Any = None
         self._spoke = time.monotonic()
+        self._read = time.monotonic()
 
     def say(self, text: str) -> None:
         """See `Display`."""
         write_line(text)
+
+    def reading(self, done: int, of: int) -> None:
+        """See `Display`."""
+        if time.monotonic() - self._read > READING_SECONDS and done < of:
+            self._read = time.monotonic()
+            self.say(f"{done:,} of {of:,} pictures read")
 
     def begin(self, search: Search, deadline: float | None) -> None:
         """See `Display`."""
@@ -78,6 +86,7 @@ class Live(Lines):
         self._console = Console(stderr=True)
         self._screen = Screen(console=self._console, auto_refresh=False, transient=True)
         self._drawn = 0.0
+        self._bar: Any = None
 
     def say(self, text: str) -> None:
         """See `Display`."""
@@ -88,6 +97,22 @@ class Live(Lines):
         """See `Display`."""
         with contextlib.suppress(OSError, ValueError):
             self._console.print(f"warning: {printable(text)}", style="bold yellow", highlight=False, markup=False)
+
+    def reading(self, done: int, of: int) -> None:
+        """See `Display`."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        with contextlib.suppress(OSError, ValueError):
+            if self._bar is None and done < of:
+                columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+                self._bar = Progress(*columns, console=self._console, transient=True)
+                self._bar.add_task("reading pictures", total=of)
+                self._bar.start()
+            if self._bar is not None:
+                self._bar.update(self._bar.task_ids[0], completed=done)
+                if done >= of:
+                    self._bar.stop()
+                    self._bar = None
 
     def begin(self, search: Search, deadline: float | None) -> None:
         """See `Display`."""

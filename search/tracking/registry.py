@@ -21,7 +21,7 @@ from trainables.data import Split
 from trainables.folds import SERVED
 
 KEY = "search.winner"
-SERVED_BY = ("mlflow", "torch", "torchvision", "numpy", "safetensors")
+SERVED_BY = ("mlflow", "torch", "torchvision", "pillow", "numpy", "safetensors")
 """What a served model needs."""
 AGREEMENT = 2
 """So many images may be judged otherwise by the reloaded model: it adds up in another order than training did."""
@@ -120,8 +120,10 @@ class Registry:
         from mlflow.models.signature import ModelSignature
         from mlflow.types import Schema, TensorSpec
 
+        # Pictures may have any size, points have none.
+        shape = images.shape[1:] if images.dtype != np.uint8 else (-1, -1, *images.shape[3:])
         signature = ModelSignature(
-            inputs=Schema([TensorSpec(images.dtype, (-1, *images.shape[1:]))]),
+            inputs=Schema([TensorSpec(images.dtype, (-1, *shape))]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(winner.classes)))]),
         )
         with tempfile.TemporaryDirectory() as folder, _quiet():

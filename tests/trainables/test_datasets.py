@@ -28,13 +28,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 import spaces
 from trainables import data, datasets
 from trainables.cache import cache_folder
-from trainables.datasets import DataError, Source, digest, find
+from trainables.datasets import DataError, Reading, Source, digest, find
 
 ROOT = Path(datasets.__file__).parents[1]
 IDX_MAGIC = {1: 2049, 3: 2051}
@@ -129,32 +128,25 @@ def test_a_compressed_npz_reads_as_the_plain_one(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "float images": ({"x_train": images() / 255}, r"x_train must hold uint8 .* holds float64"),
-    "16-bit images": ({"x_train": images().astype("uint16")}, r"x_train must hold uint8 .* holds uint16"),
-    "images as rows": ({"x_train": images().reshape(40, 64)}, r"x_train must have shape .* has \(40, 64\)"),
-    "images of five axes": ({"x_train": images()[None, ..., None]}, r"x_train must have shape .* \(1, 40, 8, 8, 1\)"),
-    "channels first": ({"x_train": images(channels=3).transpose(0, 3, 1, 2)}, r"x_train must have shape .* 1 or 3"),
-    "four channels": ({"x_train": images(channels=4)}, r"x_train must have shape .* C of 1 or 3"),
-    "images without pixels": ({"x_train": images(side=0)}, r"x_train"),
+    "images of five axes": ({"x_train": images()[None, ..., None]}, r"x_train"),
+    "five channels": ({"x_train": images(channels=5), "x_test": images(20, channels=5)}, r"x_train must have shape"),
+    "images without pixels": ({"x_train": images(side=0), "x_test": images(20, side=0)}, r"x_train .* without pixels"),
     "one image too few": ({"x_train": images(39)}, r"x_train has 39 images for 40 labels"),
     "no images": ({"x_train": None}, r"lacks x_train"),
     "no labels": ({"y_train": None}, r"lacks y_train"),
-    "no arrays at all": ({"x_train": None, "y_train": None, "x_test": None, "y_test": None}, r"lacks y_train"),
-    "other names": ({"x_train": None, "y_train": None, "X": images(), "Y": labels()}, r"lacks y_train"),
+    "no arrays at all": ({"x_train": None, "y_train": None, "x_test": None, "y_test": None}, r"lacks x_train"),
     "no image in it": ({"x_train": images(0), "y_train": labels(0)}, r"y_train is empty"),
-    "a negative label": ({"y_train": labels() - 1}, r"y_train has labels from -1 to 8"),
-    "labels from 1": ({"y_train": labels() + 1}, r"no image has label 0; number the classes 0 to 9"),
-    "a label far too large": ({"y_train": labels() + 10**9}, r"y_train has label 1000000009 but only 40 images"),
     "a label of 2**63": ({"y_train": labels(dtype="uint64") + np.uint64(2**63)}, r"y_train has labels? "),
-    "labels as floats": ({"y_train": labels(dtype="float32")}, r"y_train must be one whole number .* is float32"),
-    "labels as words": ({"y_train": np.array(["cat", "dog"] * 20)}, r"y_train must be one whole number"),
-    "one-hot labels": ({"y_train": np.eye(10, dtype="int64")[labels()]}, r"y_train must be one whole .*\(40, 10\)"),
-    "a class without images": ({"y_train": np.where(labels() == 3, 4, labels())}, r"no image has label 3"),
+    "labels of many ones": ({"y_train": np.ones((40, 3), "int64")}, r"y_train must be one label .* 40 rows have none"),
+    "labels of halves": ({"y_train": labels() / 2}, r"y_train must be classes, but has labels such as"),
+    "labels that are no numbers": ({"y_train": np.full(40, np.nan)}, r"y_train has 40 labels that are no number"),
+    "an index for labels": ({"y_train": np.arange(40)}, r"y_train has 40 different labels for 40 images"),
     "one class only": ({"y_train": labels() * 0, "y_test": None, "x_test": None}, r"y_train has one class only"),
-    "test labels out of range": ({"y_test": labels(20) + 5}, r"y_test has labels from 5 to 14, allowed are 0 to 9"),
-    "negative test labels": ({"y_test": labels(20) - 1}, r"y_test has labels from -1 to 8, allowed are 0 to 9"),
-    "test labels as floats": ({"y_test": labels(20) / 1}, r"y_test must be one whole number"),
+    "test labels out of range": ({"y_test": labels(20) + 5}, r"y_test has 10 labels that y_train lacks: 10, 11, 12"),
+    "negative test labels": ({"y_test": labels(20) - 1}, r"y_test has 2 labels that y_train lacks: -1"),
     "no test images in it": ({"x_test": images(0), "y_test": labels(0)}, r"y_test is empty"),
+    "normalised images": ({"x_train": images() / 50 - 2}, r"must hold grey levels .* save them before they are norm"),
+    "images with NaN": ({"x_train": np.full((40, 8, 8), np.nan)}, r"x_train has 2,560 values that are no finite"),
 }  # fmt: skip
 
 
@@ -169,7 +161,7 @@ def test_an_npz_is_refused_with_its_path_and_the_reason(tmp_path: Path, arrays: 
 
 BAD_TEST_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "one test image too few": ({"x_test": images(19)}, r"x_test has 19 images for 20 labels"),
-    "float test images": ({"x_test": images(20) / 255}, r"x_test must hold uint8"),
+    "float test images": ({"x_test": images(20) / 255}, r"x_test of float64 in different ranges of grey levels"),
     "test labels without images": ({"x_test": None}, r"x_test"),
     "test images without labels": ({"y_test": None}, r"y_test"),
     "test images of another size": ({"x_test": images(20, side=9)}, r"x_test"),
@@ -247,7 +239,7 @@ def test_a_flipped_byte_is_refused_or_changes_nothing(tmp_path: Path, save: Call
 )
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path / "mine.npz")
-    with pytest.raises(DataError, match=r"mine\.npz (cannot be read as \.npz|lacks y_train)"):
+    with pytest.raises(DataError, match=r"mine\.npz (cannot be read as \.npz|lacks x_train)"):
         read(tmp_path / "mine.npz")
 
 
@@ -264,9 +256,11 @@ class Bomb:
 @pytest.mark.parametrize("key", ["x_train", "y_train", "x_test", "y_test"])
 def test_nothing_in_an_npz_is_unpickled(tmp_path: Path, key: str) -> None:
     marker = tmp_path / "exploded"
-    path = npz(tmp_path / "mine.npz", **{key: np.array([Bomb(marker)] * 40, dtype=object)})
-    with pytest.raises(DataError, match=r"mine\.npz cannot be read as \.npz"):
+    count = 20 if key.endswith("test") else 40
+    path = npz(tmp_path / "mine.npz", **{key: np.array([Bomb(marker)] * count, dtype=object)})
+    with pytest.raises(DataError, match=r"mine\.npz") as refused:
         read(path)
+    assert "allow_pickle" not in str(refused.value)
     assert not marker.exists()
     with np.load(path, allow_pickle=True) as unsafe:
         unsafe[key]
@@ -368,7 +362,7 @@ def test_a_search_data_dir_without_the_set_is_warned_of_and_passed_over(
     PLACES["npz"](tmp_path / "cache" / "search")
     source, told = heard("fashion_mnist")
     assert not source.stand_in
-    assert "holds neither fashion_mnist.npz nor FashionMNIST/" in told
+    assert "holds neither fashion_mnist.npz nor FashionMNIST/raw/" in told
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion_mnist"])
@@ -393,108 +387,6 @@ def test_a_damaged_torchvision_folder_is_refused_with_its_path(tmp_path: Path, d
     damage(idx_files(tmp_path / "FashionMNIST" / "raw"))
     with pytest.raises(DataError, match=tmp_path.name):
         read(tmp_path, "fashion_mnist")
-
-
-# Image folders
-
-
-def picture(file: Path, array: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(file)
-
-
-def image_folder(root: Path, *, channels: int | None = None, parts: tuple[str, ...] = ("train", "test")) -> Path:
-    """Three pictures of 8x8 in each of two classes."""
-    for part in parts:
-        for label, name in enumerate(("cat", "dog")):
-            for index, array in enumerate(images(3, channels=channels, seed=label)):
-                picture(root / part / name / f"{index}.png", array)
-    return root
-
-
-@pytest.mark.parametrize("channels", [None, 3], ids=["grey", "colour"])
-def test_an_image_folder_is_read_class_by_class(tmp_path: Path, channels: int | None) -> None:
-    source, (x, y), test = read(image_folder(tmp_path / "pets", channels=channels))
-    assert (source.name, source.classes, source.stand_in) == ("pets", ("cat", "dog"), False)
-    assert (tuple(x.shape), x.dtype) == ((6, channels or 1, 8, 8), torch.uint8)
-    assert (y.tolist(), y.dtype) == ([0, 0, 0, 1, 1, 1], torch.int64)
-    expected = torch.from_numpy(images(3, channels=channels, seed=1))
-    assert torch.equal(x[3:].squeeze(1) if channels is None else x[3:].permute(0, 2, 3, 1), expected)
-    assert test is not None
-    assert len(test[0]) == 6
-
-
-def test_an_image_folder_without_test_has_no_test_part(tmp_path: Path) -> None:
-    assert find("digits", image_folder(tmp_path, parts=("train",))).test is None
-
-
-def test_grey_pictures_among_colour_ones_become_colour(tmp_path: Path) -> None:
-    picture(image_folder(tmp_path, channels=3) / "train" / "dog" / "9.png", images(1)[0])
-    _, (x, _), _ = read(tmp_path)
-    assert tuple(x.shape) == (7, 3, 8, 8)
-    assert torch.equal(x[6, 0], x[6, 2])
-
-
-def test_pictures_of_16_bits_keep_their_grey_levels_or_are_refused(tmp_path: Path) -> None:
-    deep = (np.arange(64).reshape(8, 8) * 1000).astype(np.uint16)
-    image_folder(tmp_path, parts=("train",))
-    for name in ("0.png", "1.png", "2.png"):
-        picture(tmp_path / "train" / "cat" / name, deep)
-    try:
-        _, (x, _), _ = read(tmp_path)
-    except DataError as refused:
-        assert "0.png" in str(refused)  # noqa: PT017 - either is right
-    else:
-        assert len(x[0].unique()) > 32
-
-
-def _cut(file: Path) -> None:
-    os.truncate(file, file.stat().st_size - 40)
-
-
-def _short_header(file: Path) -> None:
-    damaged = bytearray(file.read_bytes())
-    damaged[11] ^= 0x01  # the length of the first chunk: 12 instead of 13
-    file.write_bytes(damaged)
-
-
-PICTURES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "another size": (lambda train: picture(train / "dog" / "1.png", images(1, side=9)[0]), r"1\.png is \(9, 9\)"),
-    "text": (lambda train: (train / "dog" / "1.png").write_text("no picture"), r"1\.png is no readable image"),
-    "empty file": (lambda train: (train / "dog" / "1.png").write_bytes(b""), r"1\.png is no readable image"),
-    "cut": (lambda train: _cut(train / "dog" / "1.png"), r"1\.png is no readable image"),
-    "damaged header": (lambda train: _short_header(train / "dog" / "1.png"), r"1\.png is no readable image"),
-    "empty class": (lambda train: [f.unlink() for f in (train / "dog").iterdir()], r"dog holds no images"),
-    "class of other files": (
-        lambda train: [f.rename(f.with_suffix(".gif")) for f in (train / "dog").iterdir()],
-        r"dog holds no images \(\.png, \.jpg, \.bmp\)",
-    ),
-    "one class": (lambda train: shutil.rmtree(train / "dog"), r"train has 1 class folders; at least two"),
-    "no class": (lambda train: [shutil.rmtree(f) for f in train.iterdir()], r"train has 0 class folders; at least two"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("change", "message"), PICTURES.values(), ids=PICTURES.keys())
-def test_an_image_folder_is_refused_with_the_file_and_the_reason(
-    tmp_path: Path, change: Callable[[Path], Any], message: str
-) -> None:
-    change(image_folder(tmp_path, parts=("train",)) / "train")
-    with pytest.raises(DataError, match=message):
-        read(tmp_path)
-
-
-def test_test_pictures_of_another_size_are_refused_before_the_search(tmp_path: Path) -> None:
-    image_folder(tmp_path)
-    for file in (tmp_path / "test").rglob("*.png"):
-        picture(file, images(1, side=9)[0])
-    with pytest.raises(DataError, match="test"):
-        find("digits", tmp_path).train()
-
-
-def test_a_class_that_is_missing_in_test_is_refused_before_the_search(tmp_path: Path) -> None:
-    shutil.rmtree(image_folder(tmp_path) / "test" / "dog")
-    with pytest.raises(DataError, match="dog"):
-        find("digits", tmp_path).train()
 
 
 # Downloads
@@ -786,7 +678,7 @@ def test_the_moons_are_the_same_at_every_reading() -> None:
 
 
 def test_a_folder_given_for_the_moons_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is no image folder .* and no \.npz; leave --data out for moons"):
+    with pytest.raises(DataError, match=r"is no image folder and no \.npz; leave --data out for moons"):
         find("moons", tmp_path)
 
 
@@ -872,7 +764,7 @@ def test_a_damaged_cifar10_is_refused_for_cifar2_too(tmp_path: Path, monkeypatch
 
 
 def test_a_folder_without_cifar10_is_refused_for_cifar2_with_what_it_lacks(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds neither cifar10\.npz nor CIFAR10/"):
+    with pytest.raises(DataError, match=r"holds neither cifar10\.npz nor cifar-10-batches-py/"):
         find("cifar2", tmp_path)
 
 
@@ -888,12 +780,6 @@ def test_without_network_and_data_cifar2_is_two_digits_in_the_shape_of_cifar10()
     kept = (whole[1] == 0) | (whole[1] == 2)
     assert torch.equal(source.train()[0], whole[0][kept])
     assert torch.equal(source.train()[1], whole[1][kept] // 2)
-
-
-def test_an_image_folder_given_for_cifar2_is_taken_as_it_is(tmp_path: Path) -> None:
-    source, (x, y), _ = read(image_folder(tmp_path / "pets", channels=3), "cifar2")
-    assert (source.name, source.classes, source.stand_in) == ("pets", ("cat", "dog"), False)
-    assert (len(x), y.tolist()) == (6, [0, 0, 0, 1, 1, 1])
 
 
 def test_an_npz_given_for_cifar2_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -939,7 +825,7 @@ def test_an_archive_that_unpacks_to_more_labels_than_images_is_refused_by_its_he
 def test_an_archive_that_unpacks_to_more_than_the_limit_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     path = bomb(tmp_path / "bomb.npz", labels=30_000_000, images=30_000_000 // 64)
     with pytest.raises(DataError, match=r"bomb.npz would take [\d,]+ bytes in memory, and 1,000,000 are all"):
-        find("fashion_mnist", path, limit=10**6)
+        find("fashion_mnist", path, reading=Reading(limit=10**6))
 
 
 def test_a_header_that_announces_more_than_there_is_is_refused_by_the_limit(tmp_path: Path) -> None:
@@ -953,21 +839,3 @@ def test_a_header_that_announces_more_than_there_is_is_refused_by_the_limit(tmp_
             archive.writestr(f"{name}.npy", header.getvalue())
     with pytest.raises(DataError, match="would take 785,000,000,000 bytes in memory"):
         find("fashion_mnist", path)
-
-
-@pytest.mark.timeout(20)
-def test_a_pipe_among_images_is_named_and_not_waited_for(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "train" / name).mkdir(parents=True)
-        Image.new("L", (4, 4)).save(tmp_path / "train" / name / "1.png")
-    os.mkfifo(tmp_path / "train" / "b" / "2.png")
-    with pytest.raises(DataError, match=r"2\.png is no file but a pipe, a device, a folder or a broken link"):
-        find("fashion_mnist", tmp_path)
-
-
-def test_an_image_that_unpacks_to_more_than_the_limit_is_refused_by_its_head(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "train" / name).mkdir(parents=True)
-        Image.new("L", (3000, 3000)).save(tmp_path / "train" / name / "1.png")
-    with pytest.raises(DataError, match="would take 18,000,000 bytes in memory, and 10,000,000 are allowed"):
-        find("fashion_mnist", tmp_path, limit=10**7)

@@ -1,0 +1,118 @@
+"""The data of a search: found, read, parted into train and validation, and what had to be said of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search.errors import BadInput, EnvironmentFault
+from search.record.header import Header
+from search.settings import Settings
+from search.terminal.console import Display
+from spaces.study import Study
+from trainables import datasets
+from trainables.cache import cache_folder
+from trainables.data import Data, part, parted
+
+
+def read(
+    study: Study, settings: Settings, display: Display, before: Header | None = None
+) -> tuple[datasets.Source, Data, str]:
+    """Where the data come from, the parts that a search sees, and their digest.
+
+    A dry run downloads nothing: the digest is "" where something would have to be. A search that goes on reads as
+    `before` says, whatever is usual now: one that began with the stand-in keeps it even if the real set is at hand.
+    Raises BadInput for data that cannot be used, EnvironmentFault if a stand-in is not wanted.
+    """
+    try:
+        if before is not None and before.stand_in:
+            source = datasets.stand_in(study.dataset)
+        else:
+            source = datasets.find(
+                study.dataset,
+                settings.data,
+                warn=display.warn,
+                download=not settings.dry_run,
+                reading=_reading(study, settings, display, before),
+            )
+        if source.stand_in and not settings.stand_in:
+            raise EnvironmentFault(
+                f"{study.dataset} is not at hand and cannot be downloaded; put {datasets.file_of(study.dataset)} into "
+                "SEARCH_DATA_DIR"
+            )
+        split = source.split if before is None else before.split
+        data, digest = _parted(source, study, split)
+    except datasets.DataError as error:
+        raise BadInput(str(error)) from None
+    finally:
+        display.reading(0, 0)
+    _tell(source, study, display, anew=before is None)
+    return source, data, "" if source.missing else digest
+
+
+def header_fields(source: datasets.Source, settings: Settings) -> dict[str, Any]:
+    """What a record keeps of how the data were read."""
+    return {
+        "image_size": source.image_size,
+        "skip_broken": settings.skip_broken,
+        "group_by": settings.group_by,
+        "split": source.split,
+        "notes": [*source.warnings, *source.notes],
+    }
+
+
+def _reading(study: Study, settings: Settings, display: Display, before: Header | None) -> datasets.Reading:
+    limit = settings.data_limit or datasets.LIMIT
+    if before is None:
+        return datasets.Reading(
+            limit=limit,
+            image_size=settings.image_size,
+            otherwise=study.image_size or datasets.SIDE,
+            skip_broken=settings.skip_broken,
+            group_by=settings.group_by,
+            progress=display.reading,
+        )
+    return datasets.Reading(
+        limit=limit,
+        image_size=before.image_size,
+        otherwise=None,  # as they are, in searches that began so
+        skip_broken=before.skip_broken,
+        group_by=before.group_by,
+        progress=display.reading,
+    )
+
+
+def _parted(source: datasets.Source, study: Study, split: str) -> tuple[Data, str]:
+    """The parts, and the digest of all that they follow from. Raises DataError."""
+    train = source.train()
+    if split == "own":
+        if source.val is None:
+            raise datasets.DataError(
+                f"{source.where} has no validation part of its own, as it had when the search began"
+            )
+        val = source.val()
+        return parted(train, val, source.classes), source.sha256 or datasets.digest(train, val)
+    groups = source.groups if split == "by groups" else None
+    try:
+        data = part(
+            *train, source.classes, val_fraction=study.val_fraction, seed=study.split_seed, kind=split, groups=groups
+        )
+    except ValueError as error:
+        raise datasets.DataError(f"{source.where}: {error}") from None
+    return data, datasets.digest(train) if groups is None else datasets.digest(train, (groups,))
+
+
+def _tell(source: datasets.Source, study: Study, display: Display, *, anew: bool) -> None:
+    """Say what must be known of the data; of how they were read only when a search begins."""
+    if source.stand_in:
+        display.warn(
+            f"STAND-IN DATA: {study.dataset.upper()} COULD NOT BE HAD. THIS RUNS ON {source.where.upper()}, "
+            f"AND SAYS NOTHING ABOUT {study.dataset.upper()}. "
+            f"For the real thing put {datasets.file_of(study.dataset)} into SEARCH_DATA_DIR."
+        )
+    if source.missing:
+        display.warn(f"{study.dataset} is not at hand; the search will download it into {cache_folder()} first")
+    if anew:
+        for text in source.warnings:
+            display.warn(f"data: {text}")
+        for text in source.notes:
+            display.say(f"data: {text}")

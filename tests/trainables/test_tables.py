@@ -1,0 +1,272 @@
+"""Tables: labels beside pictures, pixels in rows, IDX files, Parquet as Hugging Face stores pictures."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from trainables.datasets import KNOWN, DataError, Reading, Source, find
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEARCH_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+
+
+def said(source: Source) -> str:
+    return "\n".join([*source.warnings, *source.notes])
+
+
+def pictures(folder: Path, count: int = 12, first: int = 0) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        picture(first + number).save(folder / f"p{first + number:03d}.png")
+    return [f"p{first + number:03d}" for number in range(count)]
+
+
+def table(path: Path, *rows: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+LABEL_TABLES: dict[str, Callable[[Path, list[str]], Any]] = {
+    "names and labels": lambda root, ids: table(
+        root / "labels.csv", "filename,label", *(f"{name}.png,{'ab'[i % 2]}" for i, name in enumerate(ids))),
+    "paths": lambda root, ids: table(
+        root / "labels.csv", "path,class", *(f"./images/{name}.png,{'ab'[i % 2]}" for i, name in enumerate(ids))),
+    "ids without suffix": lambda root, ids: table(
+        root / "labels.csv", "id,breed", *(f"{name},{'ab'[i % 2]}" for i, name in enumerate(ids))),
+    "semicolons and other columns": lambda root, ids: table(
+        root / "all.csv", "nr;image;label;age", *(f"{i};{name}.png;{'ab'[i % 2]};3" for i, name in enumerate(ids))),
+    "tabs": lambda root, ids: table(
+        root / "all.tsv", "image\tlabel", *(f"{name}.png\t{'ab'[i % 2]}" for i, name in enumerate(ids))),
+    "a column for each class": lambda root, ids: table(
+        root / "truth.csv", "image,a,b", *(f"{name},{1.0 - i % 2},{0.0 + i % 2}" for i, name in enumerate(ids))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("write", LABEL_TABLES.values(), ids=LABEL_TABLES.keys())
+def test_pictures_get_the_labels_of_the_table_beside_them(tmp_path: Path, write: Callable[..., Any]) -> None:
+    write(tmp_path, pictures(tmp_path / "images"))
+    source = find("digits", tmp_path)
+    assert (source.classes, source.train()[1].tolist()) == (("a", "b"), [0, 1] * 6)
+    assert np.array_equal(source.train()[0][3].permute(1, 2, 0).numpy(), np.asarray(picture(3)))
+
+
+def test_the_table_itself_may_be_given(tmp_path: Path) -> None:
+    path = LABEL_TABLES["names and labels"](tmp_path, pictures(tmp_path))
+    assert len(find("digits", path).train()[1]) == 12
+
+
+def test_a_table_for_each_part_and_a_column_of_parts_are_read(tmp_path: Path) -> None:
+    ids = pictures(tmp_path / "train")
+    table(tmp_path / "train.csv", "id,label", *(f"{name},{'ab'[i % 2]}" for i, name in enumerate(ids[:8])))
+    table(tmp_path / "test.csv", "id,label", *(f"{name},{'ab'[i % 2]}" for i, name in enumerate(ids[8:])))
+    source = find("digits", tmp_path)
+    assert source.test is not None
+    assert (len(source.train()[1]), len(source.test()[1])) == (8, 4)
+    for file in tmp_path.glob("*.csv"):
+        file.unlink()
+    rows = (f"{name},{'ab'[i % 2]},{['train', 'valid', 'train'][i % 3]}" for i, name in enumerate(ids))
+    table(tmp_path / "all.csv", "id,label,split", *rows)
+    source = find("digits", tmp_path)
+    assert source.val is not None
+    assert (len(source.train()[1]), len(source.val()[1])) == (8, 4)
+
+
+def test_groups_are_taken_from_a_column(tmp_path: Path) -> None:
+    ids = pictures(tmp_path)
+    table(tmp_path / "all.csv", "id,label,owner", *(f"{name},{'ab'[i % 2]},{i // 4}" for i, name in enumerate(ids)))
+    source = find("digits", tmp_path, reading=Reading(group_by="owner"))
+    assert source.split == "by groups"
+    assert source.groups is not None
+    assert source.groups.tolist() == [0] * 4 + [4] * 4 + [8] * 4
+
+
+def test_rows_without_a_picture_are_broken_files_and_pictures_without_a_row_are_said(tmp_path: Path) -> None:
+    ids = pictures(tmp_path, 14)
+    table(tmp_path / "all.csv", "id,label", *(f"{name},{'ab'[i % 2]}" for i, name in enumerate(ids[:12])), "gone,a")
+    with pytest.raises(DataError, match=r"1 of 13 files is no readable image: gone \(it is named in a table"):
+        find("digits", tmp_path)
+    source = find("digits", tmp_path, reading=Reading(skip_broken=True))
+    assert len(source.train()[1]) == 12
+    assert "2 pictures that no table has a label for: left out" in said(source)
+
+
+# Pixels
+
+
+def pixel_table(path: Path, rows: int, seed: int = 0, *, labels: bool = True, header: bool = True) -> Any:
+    pixels = np.random.default_rng(seed).integers(0, 256, (rows, 64))
+    names = [*(["label"] if labels else []), *(f"pixel{number}" for number in range(64))]
+    lines = [[*([index % 3] if labels else []), *row] for index, row in enumerate(pixels.tolist())]
+    table(path, *([",".join(names)] if header else []), *(",".join(map(str, line)) for line in lines))
+    return pixels
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_table_of_pixels_is_read(tmp_path: Path, header: bool) -> None:
+    pixels = pixel_table(tmp_path / "digits.csv", 30, header=header)
+    source = find("digits", tmp_path / "digits.csv")
+    images, labels = source.train()
+    assert np.array_equal(images.reshape(30, 64).numpy(), pixels)
+    assert (tuple(images.shape), labels.tolist()) == ((30, 1, 8, 8), [0, 1, 2] * 10)
+    assert ("has no line of names: its first column is read as labels" in said(source)) == (not header)
+
+
+def test_a_folder_of_pixel_tables_has_a_part_for_each(tmp_path: Path) -> None:
+    pixel_table(tmp_path / "fashion-mnist_train.csv", 30)
+    pixel_table(tmp_path / "fashion-mnist_test.csv", 9, seed=1)
+    source = find("fashion_mnist", tmp_path)
+    assert source.test is not None
+    assert (len(source.train()[1]), len(source.test()[1])) == (30, 9)
+    assert "beside it not read" in said(find("fashion_mnist", tmp_path / "fashion-mnist_train.csv"))
+    pixel_table(tmp_path / "fashion-mnist_test.csv", 9, seed=1, labels=False)
+    source = find("fashion_mnist", tmp_path)
+    assert source.test is None
+    assert "fashion-mnist_test.csv has no column of labels: passed over" in said(source)
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (["label," + ",".join(f"p{n}" for n in range(50)), "1," + ",".join(["5"] * 50)], "must have shape"),
+        (["label," + ",".join(f"p{n}" for n in range(64)), "1," + ",".join(["x"] * 64)], "hold no numbers"),
+        (["label," + ",".join(f"p{n}" for n in range(64)), "1,2"], "cannot be read as a table"),
+        (["label," + ",".join(f"p{n}" for n in range(64))], "has no rows"),
+        (["a," + ",".join(f"p{n}" for n in range(64)), "1," + ",".join(["5"] * 64)], "has no column of labels"),
+    ],
+    ids=["no square", "words", "a short row", "no rows", "no labels"],
+)
+def test_a_table_that_holds_no_pictures_is_refused(tmp_path: Path, rows: list[str], why: str) -> None:
+    wide = [rows[0], *[f"{i % 2}{row[1:]}" for row in rows[1:] for i in range(4)]]
+    with pytest.raises(DataError, match=why):
+        find("digits", table(tmp_path / "mine.csv", *wide))
+
+
+# IDX
+
+
+def idx(path: Path, array: Any) -> None:
+    content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def idx_set(folder: Path, suffix: str) -> Any:
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28))
+    for part, some in (("train", slice(0, 30)), ("t10k", slice(30, 40))):
+        idx(folder / f"{part}-images-idx3-ubyte{suffix}", images[some])
+        idx(folder / f"{part}-labels-idx1-ubyte{suffix}", np.arange(40)[some] % 10)
+    return images
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("given", ["", "raw", "raw/train-images-idx3-ubyte"])
+def test_idx_files_that_lie_flat_are_read(tmp_path: Path, suffix: str, given: str) -> None:
+    images = idx_set(tmp_path / "raw" if given else tmp_path, suffix)
+    path = tmp_path / (given + suffix if "ubyte" in given else given)
+    source = find("fashion_mnist", path)
+    assert np.array_equal(source.train()[0][:, 0].numpy(), images[:30])
+    assert source.test is not None
+    assert source.test()[1].tolist() == [n % 10 for n in range(30, 40)]
+
+
+def test_packed_idx_files_where_torchvision_wants_them_are_the_known_set(tmp_path: Path) -> None:
+    idx_set(tmp_path / "FashionMNIST" / "raw", ".gz")
+    source = find("fashion_mnist", tmp_path)
+    assert (source.name, source.classes, source.split) == ("fashion_mnist", KNOWN["fashion_mnist"].classes, "shuffled")
+
+
+def test_damaged_and_missing_idx_files_are_refused(tmp_path: Path) -> None:
+    idx_set(tmp_path, "")
+    (tmp_path / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataError, match="has no IDX file of the labels of test"):
+        find("digits", tmp_path)
+    idx_set(tmp_path, "")
+    file = tmp_path / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(DataError, match=r"announces 23,520 bytes and holds fewer"):
+        find("digits", tmp_path)
+    file.write_bytes(b"\x00\x00\x08\x03" + struct.pack(">3I", 2**31, 28, 28))
+    with pytest.raises(DataError, match=r"would take 1,683,627,180,032 bytes in memory"):
+        find("digits", tmp_path)
+
+
+# Parquet
+
+
+def parquet_file(path: Path, count: int, first: int = 0, **how: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, list[Any]] = {"image": [], "label": []}
+    for number in range(count):
+        with io.BytesIO() as file:
+            picture(first + number).save(file, "PNG")
+            rows["image"].append(
+                {"bytes": file.getvalue(), "path": None} if how.get("struct", True) else file.getvalue()
+            )
+        rows["label"].append(number % 2)
+    made = pa.table(rows | how.get("columns", {}))
+    if how.get("names"):
+        told = {"info": {"features": {"label": {"names": how["names"], "_type": "ClassLabel"}}}}
+        made = made.replace_schema_metadata({"huggingface": json.dumps(told)})
+    parquet.write_table(made, path)
+    return path
+
+
+@pytest.mark.parametrize("struct", [True, False])
+def test_parquet_of_hugging_face_is_read_with_its_parts_and_names(tmp_path: Path, struct: bool) -> None:
+    parquet_file(tmp_path / "data" / "train-00000-of-00002.parquet", 8, names=["cat", "dog"], struct=struct)
+    parquet_file(tmp_path / "data" / "train-00001-of-00002.parquet", 8, 100, names=["cat", "dog"], struct=struct)
+    parquet_file(tmp_path / "data" / "validation-00000-of-00001.parquet", 4, 200, names=["cat", "dog"], struct=struct)
+    source = find("digits", tmp_path)
+    assert source.val is not None
+    assert (source.classes, len(source.train()[1]), len(source.val()[1])) == (("cat", "dog"), 16, 4)
+    assert np.array_equal(source.train()[0][9].permute(1, 2, 0).numpy(), np.asarray(picture(101)))
+
+
+def test_one_parquet_file_may_be_given_and_its_broken_rows_are_named(tmp_path: Path) -> None:
+    images = [{"bytes": b"no picture", "path": None}, {"bytes": None, "path": None}]
+    path = parquet_file(tmp_path / "pets.parquet", 6)
+    stored = parquet.read_table(path).to_pydict()
+    stored["image"][2:4] = images
+    parquet.write_table(pa.table(stored), path)
+    with pytest.raises(
+        DataError, match=r"2 of 6 files are no readable images: pets\.parquet row 2 \(it is text\), pets"
+    ):
+        find("digits", path)
+    assert len(find("digits", path, reading=Reading(skip_broken=True)).train()[1]) == 4
+
+
+def test_parquet_groups_come_from_a_column_and_what_is_no_set_is_refused(tmp_path: Path) -> None:
+    path = parquet_file(tmp_path / "pets.parquet", 8, columns={"owner": [0, 0, 1, 1, 2, 2, 3, 3]})
+    assert find("digits", path, reading=Reading(group_by="owner")).split == "by groups"
+    parquet.write_table(pa.table({"a": [1, 2], "b": [3, 4]}), tmp_path / "numbers.parquet")
+    with pytest.raises(DataError, match="has no column with the bytes of pictures; it has a, b"):
+        find("digits", tmp_path / "numbers.parquet")
+    (tmp_path / "numbers.parquet").write_text("no parquet")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        find("digits", tmp_path / "numbers.parquet")
+
+
+def test_parquet_that_unpacks_to_more_than_the_limit_is_refused(tmp_path: Path) -> None:
+    path = parquet_file(tmp_path / "pets.parquet", 40)
+    with pytest.raises(DataError, match=r"unpacks to more than 3,000 bytes of files"):
+        find("digits", path, reading=Reading(limit=3000))

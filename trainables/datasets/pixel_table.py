@@ -1,0 +1,141 @@
+"""Tables of pixels, as Kaggle has MNIST and its relatives: a row for each picture, a column for its label."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.datasets.assembling import Arrays, assembled
+from trainables.datasets.files import shown
+from trainables.datasets.label_table import LABELS, read_head
+from trainables.datasets.layout import part_named
+from trainables.datasets.source import DataError, Reading, Source, counted, listed
+
+LEAST_COLUMNS = 16
+"""Tables with fewer columns hold no pixels."""
+
+
+def is_pixel_table(path: Path) -> bool:
+    """Whether the first line of a file is that of a table with a column for each pixel."""
+    return len(read_head(str(path))) > LEAST_COLUMNS
+
+
+def pixel_tables(name: str, where: str, paths: Sequence[Path], reading: Reading) -> Source:
+    """The set in tables of pixels, one for each part, by which the file is called. Raises DataError."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        part = part_named(path.stem) or "train"
+        if part in found:
+            raise DataError(
+                f"{where} has two tables for {part}, {shown(found[part].name)} and {shown(path.name)}; leave one "
+                "out, or rename it"
+            )
+        found[part] = path
+    if "train" not in found:
+        raise DataError(f"{where} has tables for {listed(sorted(found))} and none for train")
+    notes: list[str] = []
+    tables = {}
+    for part, path in found.items():
+        table = _read(path, reading, notes)
+        if table.labels is None and part == "train":
+            raise DataError(f"{shown(str(path))} has no column of labels; call it `label`")
+        if table.labels is None:
+            notes.append(f"{shown(path.name)} has no column of labels: passed over")
+        else:
+            tables[part] = table
+    held = Arrays(
+        images={part: table.pixels for part, table in tables.items()},
+        labels={part: table.labels for part, table in tables.items()},
+        image_keys={part: shown(found[part].name) for part in tables},
+        label_keys={part: shown(found[part].name) for part in tables},
+        groups=tables["train"].groups,
+        notes=notes,
+    )
+    return assembled(name, where, held, reading)
+
+
+@dataclass
+class _Table:
+    """Pixels `(N, P)`, and labels and groups `(N,)` if there are such columns."""
+
+    pixels: Any
+    labels: Any
+    groups: Any
+
+
+def _read(path: Path, reading: Reading, notes: list[str]) -> _Table:
+    import numpy as np
+    from pyarrow import ArrowInvalid, csv
+
+    if path.stat().st_size > reading.limit:
+        raise DataError(
+            f"{shown(str(path))} has {path.stat().st_size:,} bytes, and {reading.limit:,} are allowed; --data-limit "
+            "allows more, if the machine has them"
+        )
+    head = read_head(str(path))
+    headless = all(_is_number(cell) for cell in head)
+    names = [f"column {number}" for number in range(len(head))] if headless else head
+    try:
+        table = csv.read_csv(
+            os.fsencode(path).decode("utf-8"),
+            read_options=csv.ReadOptions(column_names=names, skip_rows=0 if headless else 1),
+            parse_options=csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ","),
+        )
+    except (ArrowInvalid, OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{shown(str(path))} cannot be read as a table ({' '.join(str(error).split())[:200]})"
+        ) from None
+    if not len(table):
+        raise DataError(f"{shown(str(path))} has no rows")
+    of_labels = _label_column(names, headless)
+    if headless:
+        notes.append(f"{shown(path.name)} has no line of names: its first column is read as labels")
+    columns = [name for name in names if name not in (of_labels, reading.group_by)]
+    others = [] if _is_picture(len(columns)) else [name for name in columns if not _is_pixel(name)]
+    if others:
+        notes.append(f"{shown(path.name)}: {counted(len(others), 'column')} passed over: {listed(others)}")
+    columns = [name for name in columns if name not in others]
+    kept = [table.column(name).to_numpy() for name in columns]
+    text = [name for name, column in zip(columns, kept, strict=True) if column.dtype.kind not in "buif"]
+    if text:
+        raise DataError(f"{shown(str(path))}: the columns {listed(text)} hold no numbers")
+    small = all(column.dtype.kind in "iu" and column.min() >= 0 and column.max() <= 255 for column in kept)
+    pixels = np.empty((len(table), len(kept)), np.uint8 if small else np.float64)
+    for number, column in enumerate(kept):
+        pixels[:, number] = column
+
+    def values(name: str | None) -> Any:
+        if name is None:
+            return None
+        column = table.column(name).to_numpy()
+        return np.array([str(each) for each in column.tolist()]) if column.dtype.kind == "O" else column
+
+    return _Table(pixels, values(of_labels), values(reading.group_by if reading.group_by in names else None))
+
+
+def _label_column(names: Sequence[str], headless: bool) -> str | None:
+    if headless:
+        return names[0]
+    lower = {name.casefold(): name for name in names}
+    return next((lower[name] for name in LABELS if name in lower), None)
+
+
+def _is_picture(count: int) -> bool:
+    return math.isqrt(count) ** 2 == count or (count % 3 == 0 and math.isqrt(count // 3) ** 2 == count // 3)
+
+
+def _is_pixel(name: str) -> bool:
+    """`pixel12`, `12`, `3x4`, `px_12`: a name that ends in a number."""
+    return name[-1:].isdigit()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
