@@ -65,6 +65,10 @@ class Stop:
         self._gentle = False
         self.deadline: float | None = None
         self.signal: signal.Signals | None = None
+        self.asked = ""
+        """Why somebody wants the search to end now, with what is there."""
+        self._paused_at: float | None = None
+        self._rested = 0.0
         self.lost = ""
         """What the search cannot go on without, and lost; may be set by another thread."""
 
@@ -72,13 +76,29 @@ class Stop:
         """Set the time budget."""
         self.deadline = None if budget is None else self._began + budget - ending_seconds(budget)
 
+    def more(self, seconds: float) -> None:
+        """Give the search so much more time, if it has a limit."""
+        if self.deadline is not None:
+            self.deadline += seconds
+
+    def pause(self) -> None:
+        """Stop the clock until `go_on`."""
+        self._paused_at = self._paused_at or time.monotonic()
+
+    def go_on(self) -> None:
+        """Let the clock go on; the deadline is later by as much as it stood still."""
+        if self._paused_at is not None:
+            rested, self._paused_at = time.monotonic() - self._paused_at, None
+            self._rested += rested
+            self.more(rested)
+
     def elapsed(self) -> float:
-        """Seconds since the command began."""
-        return time.monotonic() - self._began
+        """Seconds since the command began, without those in which the clock stood still."""
+        return (self._paused_at or time.monotonic()) - self._began - self._rested
 
     def left(self) -> float:
         """Seconds until trials must end; infinite without a time budget."""
-        return math.inf if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        return math.inf if self.deadline is None else max(0.0, self.deadline - (self._paused_at or time.monotonic()))
 
     def __call__(self) -> str:
         """The reason, or "" to go on."""
@@ -86,7 +106,9 @@ class Stop:
             return f"stopped by {self.signal.name}"
         if self.lost:
             return self.lost
-        if self.deadline is not None and time.monotonic() >= self.deadline:
+        if self.asked:
+            return self.asked
+        if self.deadline is not None and (self._paused_at or time.monotonic()) >= self.deadline:
             return "the time budget is spent"
         return ""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from search.cli import check, cluster, look, run
+from search.cli import check, cluster, look, run, steer
 from search.cli.output import echo
 from search.errors import BadInput, ClusterLost, SearchError
 from search.printable import one_line
@@ -89,6 +89,7 @@ for verb in (
     look.report,
     look.ui,
     look.watch,
+    steer.steer,
     check.replay,
     check.reproduce,
     check.sync,

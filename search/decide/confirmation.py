@@ -10,6 +10,7 @@ import heapq
 import statistics
 from typing import TYPE_CHECKING
 
+from search.decide import agenda
 from search.record.state import State
 from search.record.trial import Trial
 from search.record.trials import Trials
@@ -42,7 +43,7 @@ def seconds_needed(search: Search, workers: int) -> float:
 
     The epochs in hand are waited for. 0 if nothing is to be confirmed.
     """
-    plan = search.confirmation_plan()
+    plan = agenda.to_confirm(search.trials, search.study, search.rules)
     if plan is None:
         return 0.0
     free = [0.0] * workers

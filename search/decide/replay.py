@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.decide.search import Search
-from search.record.events import Ended, Entry, EpochReport, Event, Kind, Lost, Repeated, Restarted
+from search.record.events import Ended, Entry, EpochReport, Event, Kind, Lost, Repeated, Restarted, Steered
 from search.record.reading import header_of
 from search.record.state import FINISHED_EARLY, State
+from search.record.steering import Request
 from spaces.study import Study
 
 DECIDED = (
@@ -19,6 +20,7 @@ DECIDED = (
     Kind.ENDED,
     Kind.SETTLED,
     Kind.CONFIRMING,
+    Kind.STEERED,
 )
 """What the search writes by itself, given what it hears."""
 
@@ -80,6 +82,8 @@ def _tell(search: Search, event: Event) -> None:
         search.ask()
     elif event.kind == Kind.CONFIRMING:  # when is up to the clock, too; of what is not
         search.confirm()
+    elif event.kind == Kind.STEERED:
+        search.steer(Request.of(Steered.of(event)))
     elif event.kind == Kind.EPOCH:
         search.report(number, EpochReport.of(event))
     elif event.kind == Kind.REPEATED:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from search.decide import settled
+from search.decide import agenda, settled, steering
 from search.decide.ends import by_its_epoch, by_its_return
 from search.decide.samplers import SAMPLERS
 from search.decide.samplers.sampler import Sampler
@@ -16,9 +16,7 @@ from search.decide.schedulers.scheduler import Scheduler
 from search.decide.streak import Streak
 from search.errors import EnvironmentFault
 from search.record.events import (
-    Asked,
     Body,
-    Confirming,
     Decided,
     Ended,
     Entry,
@@ -28,40 +26,27 @@ from search.record.events import (
     Lost,
     Repeated,
     Restarted,
+    Steered,
 )
 from search.record.header import Header
 from search.record.state import State
+from search.record.steering import Request, Steering
 from search.record.trial import (
     AUDIT,
-    CONFIRMATION,
-    PROPOSED,
-    PUBLISHED,
-    REPEAT,
-    SEED,
     START,
     EpochRow,
     Trial,
-    setting_of,
 )
 from search.record.trials import Trials
-from search.settings import CONFIRM_SEEDS, Options, adjusted, nearest
+from search.settings import Options, adjusted, nearest
 from search.signals import uninterrupted
-from spaces.study import Study, config_of
+from spaces.study import Study
 
 RETRIES = {State.FAILED: 2, State.TIMED_OUT: 1, State.OUT_OF_MEMORY: 1, State.PREEMPTED: 10}
 """How often a trial is tried again without a new epoch in between, by the end it would have come to.
 
 These are losses of the worker. What the trainable itself raises is an end at once: it would be raised again.
 """
-
-
-def trial_config(study: Study, seed: int, trial: Trial) -> dict[str, Any]:
-    """What the trainable is called with. Its seed is of the search and of the trial, so trials are independent."""
-    return study.full_config(trial.point, seed=_own_seed(seed, trial.number))
-
-
-def _own_seed(seed: int, number: int) -> int:
-    return random.Random(f"{seed}/{number}/train").getrandbits(31)
 
 
 class Events(Protocol):
@@ -102,7 +87,7 @@ class Search:
         past: Sequence[Event] = (),
     ) -> None:
         self.study, self.record, self.sampler, self.scheduler, self.rules = study, record, sampler, scheduler, rules
-        self.trials = Trials(study.objective)
+        self.trials, self.steering = Trials(study.objective), Steering()
         self._waiting: list[int] = []
         self.streak = Streak()
         for event in past:
@@ -125,50 +110,49 @@ class Search:
 
     def again(self) -> Trial | None:
         """A trial that waits for another worker, or None; `restart` then tells from where it goes on."""
-        return self.trials[self._waiting.pop(0)] if self._waiting and not self.hopeless() else None
+        return self.trials[self._waiting.pop(0)] if self._waiting and not self._rests() else None
+
+    def _rests(self) -> bool:
+        """Whether nothing is to begin at present."""
+        return self.hopeless() or bool(self.steering.paused)
+
+    def steer(self, request: Request) -> Steered | None:
+        """Take in what somebody asks of the search, and say what came of it; None for what was taken in before."""
+        if request.id in self.steering.ids:
+            return None
+        told = steering.answer(request, self.trials, self.steering, self.rules, self.study)
+        end = [] if told.trial is None else [steering.end_of(told).entry(told.trial)]
+        self._write(told.entry(), *end)
+        return told
 
     def ask(self) -> Trial | None:
         """A new trial, or None if none is to be started: enough are, or the sampler has nothing left to try.
 
         Where nothing is left and nothing runs, the confirmation begins, if one is wanted. None too while it waits.
         """
-        if self.hopeless():
+        if self._rests():
             return None
         if self.trials.confirming is None:
             trial = self._ask()
             if trial is not None or self.trials.running():
                 return trial
             self.confirm()
-        due = self.trials.due(self.trials.confirming) if self.trials.confirming else []
-        if not due:
+        again = agenda.next_confirmation(self.trials, self.rules.seed)
+        if again is None:
             return None
-        number, point = len(self.trials), dict(self.trials[due[0]].point)
-        if SEED in point:
-            point[SEED] = _own_seed(self.rules.seed, number)
-        self._append(number, Asked(config_of(point), f"{CONFIRMATION} {due[0]}"))
+        number = len(self.trials)
+        self._append(number, again)
         return self.trials[number]
 
     def _ask(self) -> Trial | None:
         """A new trial of the search proper."""
         number = len(self.trials)
-        asked = number - self.trials.confirmations
-        if asked >= (self.rules.trials or self.study.trials) or self._settled():
+        if agenda.asked(self.trials) >= agenda.most(self.study, self.rules) or self._settled():
             return None
-        published, start = self.study.published, self.study.start
-        again = settled.to_repeat(self.trials) if self.rules.until_settled else None
-        if asked < len(published):
-            point, origin = config_of(published[asked].config), f"{PUBLISHED} {asked}"
-        elif asked < len(published) + len(start):
-            index = asked - len(published)
-            point, origin = config_of(start[index]), f"{START} {index}"
-        elif again is not None:
-            point, origin = config_of(again.point), f"{REPEAT} {again.number}"
-        else:
-            proposed = self.sampler.propose(number)
-            if proposed is None:
-                return None
-            point, origin = config_of(proposed), PROPOSED
-        self._append(number, Asked(point, origin))
+        asked = agenda.next_one(self.trials, self.study, self.rules, self.sampler, self.steering)
+        if asked is None:
+            return None
+        self._append(number, asked)
         return self.trials[number]
 
     def _settled(self) -> bool:
@@ -184,24 +168,9 @@ class Search:
 
         Trials that run are left as they are, interrupted; they go on if the search is given more.
         """
-        plan = self.confirmation_plan()
+        plan = agenda.to_confirm(self.trials, self.study, self.rules)
         if plan is not None and self.trials.confirming is None:
             self._append(None, plan)
-
-    def confirmation_plan(self) -> Confirming | None:
-        """What would be confirmed now.
-
-        Of trials with equal settings the best stands for all. None if no confirmation is wanted or no trial has a
-        finite value.
-        """
-        best: dict[str, int] = {}
-        for trial in self.trials.ranking() if self.rules.confirm else ():
-            if trial.confirms is None:
-                best.setdefault(trial.setting, trial.number)
-        if not best:
-            return None
-        control = best.get(setting_of(config_of(self.study.start[0]))) if self.study.start else None
-        return Confirming(list(best.values())[: self.rules.confirm], control, self.rules.confirm_seeds or CONFIRM_SEEDS)
 
     def restart(self, trial: Trial, row: EpochRow | None) -> None:
         """Write down that a worker gets `trial` again and goes on after the epoch `row`, or from the start if None."""
@@ -210,7 +179,7 @@ class Search:
 
     def config(self, trial: Trial) -> dict[str, Any]:
         """What the trainable is called with."""
-        return trial_config(self.study, self.rules.seed, trial)
+        return agenda.trial_config(self.study, self.rules.seed, trial)
 
     def report(self, number: int, report: EpochReport) -> bool:
         """Take in an epoch of trial `number` and say whether it goes on; where it does not, it has ended.
@@ -300,13 +269,17 @@ class Search:
         self._append(trial, body)
 
     def _append(self, trial: int | None, *bodies: Body) -> None:
+        self._write(*(body.entry(trial) for body in bodies))
+
+    def _write(self, *entries: Entry) -> None:
         with uninterrupted():  # or memory would lack what is on disk
-            for event in self.record.append(*(body.entry(trial) for body in bodies)):
+            for event in self.record.append(*entries):
                 self.apply(event)
 
     def apply(self, event: Event) -> None:
         """Take in an event that is in the record already."""
         self.trials.apply(event)
+        self.steering.apply(event)
         if event.kind == Kind.ASKED:
             trial = self.trials[event.trial]
             self.streak.went_on()
@@ -318,6 +291,7 @@ class Search:
                 self.sampler.heard(trial.number, trial.best_so_far(self.study.objective))
         elif event.kind == Kind.ENDED:
             trial = self.trials[event.trial]
+            self._waiting = [number for number in self._waiting if number != event.trial]
             self.streak.ended(trial.state, trial.why)
             if not trial.exempt:
                 self._tell_the_end(trial)
@@ -325,6 +299,8 @@ class Search:
             self._waiting.append(self._number(event))
         elif event.kind == Kind.CONFIRMING:
             self._waiting = [number for number in self._waiting if self.trials[number].confirms is not None]
+        elif event.kind == Kind.STEERED:
+            self.rules = adjusted(self.rules, event.body)
         elif event.kind == Kind.RESUMED:
             self.rules = adjusted(self.rules, event.body)
             self._waiting = [trial.number for trial in self.trials.running()]

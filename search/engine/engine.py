@@ -5,7 +5,8 @@ Ray is not known here. `tune.py` asks what to start, and tells what Ray's worker
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,14 +16,18 @@ from search.engine.surroundings import Surroundings
 from search.engine.watchdog import Watchdog
 from search.engine.worker import Task, stack_file
 from search.errors import EnvironmentFault, StorageFull
-from search.record.events import EpochReport
+from search.record.events import EpochReport, Steered
 from search.record.state import State
+from search.record.steering import Request
 from search.record.trial import EpochRow, Trial
 from search.storage import checkpoints
 from search.storage.checkpoints import Retention
 
 STACK_GRACE_SECONDS = 30.0
 """A silent worker is ended this much later if it has not dumped its stacks: it may still be starting, or be stopped."""
+
+UNWANTED_SECONDS = 5.0
+"""A worker whose trial was stopped is ended this much later, unless its epoch ends first: a new one takes seconds."""
 
 ROOM_SECONDS = 120.0
 """Trials may wait at least so long for a node with room; a worker's start alone can take a minute on a busy machine."""
@@ -45,6 +50,12 @@ class Driver(Protocol):
 
     def should_stop(self) -> str:
         """Why no more trial may run, or ""."""
+
+    def requests(self) -> Iterator[Request]:
+        """What people have asked of the search since the last call."""
+
+    def steered(self, told: Steered) -> None:
+        """Hear what came of a request."""
 
     def should_confirm(self) -> bool:
         """Whether no more time is left for the search proper, so that its confirmation is to begin."""
@@ -74,10 +85,23 @@ class Engine:
         self._done: dict[str, int] = {}
         """Of attempts that were given a checkpoint and have not reported yet, the epoch of that."""
         self._said: set[str] = set()
+        self._unwanted: dict[str, float] = {}
+        """Attempts at trials that somebody stopped, and since when, on the monotonic clock."""
         self._silent: dict[str, str] = {}
         """Attempts that are being ended because they were silent, and what is said of each."""
 
     # What to start
+
+    def listen(self) -> None:
+        """Take in what people ask of the search."""
+        for request in self.driver.requests():
+            told = self.search.steer(request)
+            if told is None:
+                continue
+            if told.trial is not None:
+                attempts = [attempt for attempt, number in self._numbers.items() if number == told.trial]
+                self._unwanted |= dict.fromkeys(attempts, time.monotonic())
+            self.driver.steered(told)
 
     @property
     def full(self) -> bool:
@@ -87,10 +111,12 @@ class Engine:
     @property
     def more(self) -> bool:
         """Whether a trial may still come up: one that runs now could lose its worker."""
-        return bool(self.search.trials.running()) and not self.driver.should_stop() and not self.search.hopeless()
+        waits = bool(self.search.trials.running()) or bool(self.search.steering.paused)
+        return waits and not self.driver.should_stop() and not self.search.hopeless()
 
     def suggest(self, attempt: str) -> dict[str, Any] | None:
         """What a worker is to do next, as `worker.reports` takes it, or None when there is nothing at present."""
+        self.listen()  # while a search is paused Tune does nothing else than ask for more
         if self.driver.should_stop():
             return None
         cpu_only = bool(self._occupancy.next_is_cpu_only())
@@ -128,6 +154,7 @@ class Engine:
 
     def left(self, attempt: str) -> None:
         """Tune is done with `attempt`."""
+        self._unwanted.pop(attempt, None)
         self._occupancy.left(attempt)
 
     # What was reported
@@ -172,6 +199,9 @@ class Engine:
         if metric not in told.metrics:
             self._warn_once(f"not every epoch has the metric {metric}; trials are compared at those that have it")
         go_on = self.search.report(number, told)
+        if go_on and self.search.steering.paused:
+            self.search.lost(number, State.PREEMPTED, f"paused by {self.search.steering.paused}")
+            return False
         if go_on and self._occupancy.overfull(attempt) and not self.surroundings.alone():
             # Another search has begun; this place is its share, and the checkpoint is there to go on from.
             self.search.lost(number, State.PREEMPTED, "gave its place to another search")
@@ -188,6 +218,7 @@ class Engine:
     def lost(self, attempt: str, why: str) -> None:
         """The worker of `attempt` died; Ray's memory monitor and its nodes say so where it was they."""
         number = self._numbers.pop(attempt, None)
+        self._unwanted.pop(attempt, None)
         self._watchdog.ended(attempt)
         self._occupancy.recount()
         if number is None:
@@ -218,8 +249,14 @@ class Engine:
     # What time brings
 
     def overdue(self) -> list[str]:
-        """The attempts to be ended now because they were silent for too long; of each, `lost` is to be told."""
-        late = []
+        """The attempts to be ended now because they were silent for too long; of each, `lost` is to be told.
+
+        So are those at trials that were stopped, if they do not come to the end of an epoch soon.
+        """
+        now = time.monotonic()
+        late = [attempt for attempt, since in self._unwanted.items() if now > since + UNWANTED_SECONDS]
+        for attempt in late:
+            del self._unwanted[attempt]
         for attempt, seconds in self._watchdog.overdue().items():
             number = self._numbers.get(attempt)
             if number is None or attempt in self._silent:
@@ -246,5 +283,6 @@ class Engine:
 
     def tick(self) -> None:
         """Look at nodes that have joined, and let the driver do what it does several times a second."""
+        self.listen()
         self.surroundings.check_newcomers()
         self.driver.tick()

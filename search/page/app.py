@@ -27,6 +27,9 @@ from search.findings.figures import interactive
 from search.page import views
 from search.page.guard import HEADERS, Guard
 from search.page.live import House
+from search.record.steering import Request as Wanted
+from search.record.steering import values_in
+from search.storage import requests
 
 FOLDER = Path(__file__).parent
 REPORT_CSS = markup.FOLDER / "report.css"
@@ -37,6 +40,8 @@ LOOK_SECONDS = 0.5
 SIGN_SECONDS = 15.0
 """How often a stream without news gives a sign of life; only so is noticed that nobody listens any more."""
 MOST_COMPARED = 8
+LARGEST = 64_000
+"""Bytes of what may be asked of a search."""
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -55,6 +60,7 @@ def app(house: House, guard: Guard) -> ASGIApp:
         Route("/api/searches/{name}", pages.search),
         Route("/api/searches/{name}/trials/{number:int}", pages.trial),
         Route("/api/searches/{name}/sections", pages.sections),
+        Route("/api/searches/{name}/requests", pages.steer, methods=["POST"]),
         Route("/api/events", pages.events),
     ]
     return _Guarded(Starlette(routes=routes), guard)
@@ -213,6 +219,26 @@ class _Pages:
                 self._sections[name, rung] = (len(search.events), text)
         return HTMLResponse(text)
 
+    async def steer(self, request: Request) -> Response:
+        """Ask something of a running search; that it was sent is answered, what came of it the record tells."""
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST:
+                return _error(f"a request has at most {LARGEST:,} bytes", 400)
+
+        def sent() -> str:
+            wanted = _wanted(body, self._guard.who)
+            requests.send(self._house.get(request.path_params["name"]).folder, wanted)
+            return wanted.id
+
+        try:
+            return JSONResponse({"id": await run_in_threadpool(sent)}, 202)
+        except BadInput as error:
+            return _error(str(error), 400)
+        except EnvironmentFault as error:
+            return _error(str(error), 503)
+
     @_answers
     def compare(self, request: Request) -> Any:
         """Several searches side by side."""
@@ -255,6 +281,18 @@ def _number(request: Request, name: str) -> int | None:
     if not word.isdecimal() or len(word) > 12:
         raise BadInput(f"{name} must be a whole number, but got {word[:40]!r}")
     return int(word)
+
+
+def _wanted(body: bytes, who: str) -> Wanted:
+    """What `who` asks by `body`: a verb, and with it `what`; a configuration as text. Raises BadInput."""
+    try:
+        asked = json.loads(body)
+        verb, what = asked["verb"], asked.get("what")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise BadInput("a request says its verb, and what is given with it") from None
+    if verb == "add" and isinstance(what, str):
+        what = values_in(what)
+    return Wanted(verb, {} if what is None else {"what": what}, who)
 
 
 def _placeholder(figure: Any) -> Any:

@@ -42,6 +42,8 @@ class Guard:
     host: str
     port: int
     read_only: bool = False
+    who: str = "the page"
+    """In whose name a search is asked for something."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
     @property

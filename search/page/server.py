@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from search import provenance
 from search.errors import BadInput, EnvironmentFault
 from search.page.guard import LOOPBACK, Guard
 from search.page.live import House
@@ -31,7 +32,8 @@ def serve(
     if name is not None:
         house.get(name)
     listening = _listening(host, port)
-    guard = Guard(host, listening.getsockname()[1], read_only=read_only)
+    who = f"{provenance.user()}@{socket.gethostname()}, by the page"
+    guard = Guard(host, listening.getsockname()[1], read_only=read_only, who=who[:200])
     place = f"&to=/search/{name}" if name is not None else ""
     reach = "" if host in LOOPBACK else f"; it listens on {host}, unencrypted: whoever has the link may steer"
     say(f"{guard.link}{place}\n{'read-only; ' if read_only else ''}Ctrl-C ends it{reach}")

@@ -15,9 +15,12 @@ from search.findings.snapshot import Snapshot
 from search.findings.summary import summary_of
 from search.record.events import Decided, Kind
 from search.record.reading import spent
+from search.record.steering import Steering, in_words
 from search.record.trial import Trial
 from spaces.space import Choice
 
+STEERING = (Kind.STEERED, Kind.ASKED, Kind.RESUMED)
+MOST_TOLD = 20
 MANY = (Kind.SEARCH, Kind.RESUMED, Kind.CONFIRMING, Kind.FINISHED)
 """After these, trials may stand otherwise of which no event tells."""
 
@@ -82,6 +85,18 @@ def one(search: Snapshot, after: int = 0) -> Plain:
         "plots": {name: interactive.plot(getattr(drawn, name)) for name in ("history", "curves")} if drawn else {},
         "compared_at": rungs(search),
         "workers": search.header.process.concurrent,
+        "steering": steering(search),
+    }
+
+
+def steering(search: Snapshot) -> Plain:
+    """What was asked of the search while it ran, the latest last, and what of it is in force."""
+    asked = Steering(event for event in search.events if event.kind in STEERING)
+    return {
+        "paused": asked.paused,
+        "next": [dict(point) for point, _ in asked.next],
+        "told": [{"id": told.id, "at": at, "text": in_words(told)} for at, told in asked.told[-MOST_TOLD:]],
+        "timed": search.header.time_budget is not None,
     }
 
 

@@ -13,6 +13,7 @@
 | `ended`      | yes   | `Ended` |
 | `confirming` |       | `Confirming`: the search proper is over; what of it still runs is left |
 | `settled`    |       | `Settled`: going on would gain less than a seed decides |
+| `steered`    |       | `Steered`: what somebody asked of the search while it ran, and what it came to |
 | `tested`     | yes   | `WinnerTested`: written each time that the test set was opened |
 | `published`  |       | `InMLflow`: where runs and model are |
 | `finished`   |       | `Finished`: a process left the search; trials that still ran are interrupted |
@@ -45,6 +46,7 @@ class Kind(StrEnum):
     ENDED = "ended"
     CONFIRMING = "confirming"
     SETTLED = "settled"
+    STEERED = "steered"
     TESTED = "tested"
     PUBLISHED = "published"
     FINISHED = "finished"
@@ -237,6 +239,40 @@ class Settled(Body):
     spread: float
     best: float
     trials: int
+
+
+@dataclass(frozen=True)
+class Steered(Body):
+    """`who` asked something of the search while it ran, at `sent_at` (seconds since 1970): see `steering.VERBS`.
+
+    `given` is what was said besides the verb, `id` tells the request from every other. `refused` is why nothing came of
+    it. Else `trial` is the one that it is about, `point` a configuration to be tried next, and `trials` and
+    `time_budget` (seconds) are what the search has from now on in all.
+    """
+
+    kind = Kind.STEERED
+    optional = ("refused", "trial", "point", "trials", "time_budget")
+    verb: str
+    id: str
+    who: str
+    sent_at: float
+    given: Mapping[str, Any]
+    refused: str | None = None
+    trial: int | None = None
+    point: Mapping[str, Value] | None = None
+    trials: int | None = None
+    time_budget: float | None = None
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """See `Asked.from_plain`."""
+        told = super().from_plain(plain)
+        return told if told.point is None else replace(told, point=config_from_plain(told.point))
+
+    def to_plain(self) -> dict[str, Any]:
+        """See `Body.to_plain`."""
+        plain = super().to_plain()
+        return plain if self.point is None else {**plain, "point": config_to_plain(self.point)}
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,13 @@ def last(events: Sequence[Event], body: type[B]) -> B | None:
 
 
 def header_of(events: Sequence[Event]) -> Header:
-    """What the search is and how it runs: as it began, with the changes of every process that went on with it."""
+    """What the search is and how it runs: as it began, with what each process that went on and each request changed."""
     merged = dict(events[0].body)
     for event in events:
         if event.kind == Kind.RESUMED:
             merged |= event.body
+        elif event.kind == Kind.STEERED:
+            merged |= {name: event.body[name] for name in ("trials", "time_budget") if name in event.body}
     return Header.from_plain(merged)
 
 
@@ -52,16 +54,25 @@ def finished(events: Sequence[Event]) -> Finished | None:
 
 
 def spent(events: Sequence[Event]) -> float:
-    """Seconds that processes have worked on the search, each from its command's start; the time between not counted."""
-    total = start = end = 0.0
+    """Seconds that processes have worked on the search, each from its command's start.
+
+    The time between does not count, nor the time in which it was paused.
+    """
+    total = start = end = rested = 0.0
+    since: float | None = None
     left = False
     for event in events:
         if event.kind in BEGINNINGS:
-            total += end - start
-            start, left = event.at - event.body["after_s"], False
+            total += end - start - rested
+            start, left, rested, since = event.at - event.body["after_s"], False, 0.0, None
         left = left or bool(event.body.get("posthumous"))
         if not left:
             end = event.at
+        if event.kind == Kind.STEERED and "refused" not in event.body and event.body["verb"] in ("pause", "go-on"):
+            rested += 0.0 if since is None else event.at - since
+            since = event.at if event.body["verb"] == "pause" else None
         # What others add after a search was left is no work on it.
         left = left or event.kind == Kind.FINISHED
-    return total + end - start
+        if left and since is not None:
+            rested, since = rested + end - since, None
+    return total + end - start - rested - (0.0 if since is None else end - since)

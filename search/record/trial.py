@@ -17,6 +17,9 @@ PUBLISHED = "published setting"
 START = "start point"
 """How the origin of a trial begins whose point was given, because it is known to be good elsewhere."""
 
+ADDED = "added by"
+"""How the origin of a trial begins whose configuration somebody wanted tried while the search ran."""
+
 CONFIRMATION = "confirmation of trial"
 """How the origin of a trial begins that trains the setting of an earlier one again, from a fresh seed."""
 
@@ -80,6 +83,11 @@ class Trial:
     def given(self) -> bool:
         """Whether its point was given, not proposed."""
         return self.origin.startswith(START)
+
+    @property
+    def added(self) -> bool:
+        """Whether somebody wanted its configuration tried while the search ran."""
+        return self.origin.startswith(ADDED)
 
     @property
     def confirms(self) -> int | None:

@@ -15,10 +15,12 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any
 
-from search.record.events import Asked, Body, Confirming, EpochReport, Event, Kind, Repeated, Restarted
+from search.errors import BadInput
+from search.record.events import Asked, Body, Confirming, EpochReport, Event, Kind, Repeated, Restarted, Steered
 from search.record.header import Header, Process
 from search.record.reading import header_of, objective_of, space_of
 from search.record.state import State
+from search.record.steering import Request
 from search.record.trial import CONFIRMATION, PUBLISHED, REPEAT
 from spaces.space import Space
 
@@ -123,10 +125,23 @@ def _check_body(event: Event, epochs: list[int]) -> None:
             epochs[event.trial or 0] += 1
         else:
             _require((isinstance(body, Restarted) or body.epoch > 0) and 0 <= body.epoch <= had, "no such epoch")
+    if isinstance(body, Steered):
+        _check_steered(body, epochs)
     if isinstance(body, Confirming):
         named = [*body.trials, *([] if body.control is None else [body.control])]
         _require(all(_is_number(each, int) and 0 <= each < len(epochs) for each in named), "no such trial")
         _require(1 <= body.seeds <= LARGEST, "so many seeds cannot be")
+
+
+def _check_steered(body: Steered, epochs: list[int]) -> None:
+    try:
+        Request.of(body)
+    except BadInput as error:
+        raise ValueError(str(error)) from None
+    _require(body.trial is None or 0 <= body.trial < len(epochs), "no such trial")
+    _require(body.trials is None or body.trials >= 1, "so many trials cannot be")
+    _require(body.time_budget is None or body.time_budget > 0, "so much time cannot be")
+    _require(all(_is_value(value) for value in (body.point or {}).values()), "its point holds no plain values")
 
 
 def _check_header(events: Sequence[Event], event: Event) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.decide.search import trial_config
+from search.decide.agenda import trial_config
 from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.findings.text import sparkline
 from search.prepared import Prepared

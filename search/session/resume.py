@@ -20,6 +20,7 @@ from search.record.header import Header
 from search.record.reader import FILE, read
 from search.record.reading import finished, header_of, objective_of, spent
 from search.record.state import State
+from search.record.steering import Steering
 from search.record.trials import replayed
 from search.session.mlflow_address import address_of
 from search.session.prepare import adapted, check_confirm, prepare, surroundings, to_search
@@ -193,17 +194,23 @@ def something_left(prepared: Prepared) -> bool:
         return True
     if limit is not None and limit - spent(events) <= ending_seconds(limit):
         return False
-    trials, before = replayed(events, objective_of(events)), header_of(events)
+    if Steering(events).finished and not _more(prepared):
+        return False
+    trials = replayed(events, objective_of(events))
     reopened = prepared.changes.get("reopened", False)
     unfinished = [trial for trial in trials if trial.state in (State.RUNNING, State.INTERRUPTED)]
     if trials.confirming is not None and not reopened:  # what the search proper left behind stays so
         return bool(trials.due(trials.confirming)) or any(trial.confirms is not None for trial in unfinished)
     if prepared.header.confirm and (reopened or trials.confirming is None):
         return True
-    now = prepared.header
-    more = (now.trials, now.time_budget) != (before.trials, before.time_budget)
-    fewer = len(trials.searched) < prepared.header.trials and (trials.settled is None or more)
+    fewer = len(trials.searched) < prepared.header.trials and (trials.settled is None or _more(prepared))
     return bool(unfinished) or fewer or ending.state == "failed"
+
+
+def _more(prepared: Prepared) -> bool:
+    """Whether the search is given more than it had."""
+    now, before = prepared.header, header_of(prepared.past)
+    return (now.trials, now.time_budget) != (before.trials, before.time_budget)
 
 
 def _published(events: Sequence[Event]) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import time
+from collections.abc import Iterator
 
 import spaces
 from search.decide import confirmation
@@ -13,9 +16,12 @@ from search.engine.shared_data import put_data
 from search.engine.surroundings import Surroundings
 from search.engine.worker import Task
 from search.errors import ClusterLost, EnvironmentFault
+from search.record.events import Steered
+from search.record.steering import Request, in_words
 from search.session.session import Session
 from search.signals import Stop
 from search.storage.checkpoints import Retention, Shelf
+from search.storage.requests import Inbox
 
 
 def train(session: Session, shelf: Shelf, retention: Retention, surroundings: Surroundings, stop: Stop) -> str:
@@ -26,19 +32,22 @@ def train(session: Session, shelf: Shelf, retention: Retention, surroundings: Su
     from search.engine import tune
 
     folder, display = session.folder.resolve(), session.display
-    engine = Engine(session.search, _task(session, shelf), retention, surroundings, _Driver(session, stop))
+    driver = _Driver(session, stop)
+    engine = Engine(session.search, _task(session, shelf), retention, surroundings, driver)
     display.begin(session.search, stop.deadline)
     # What Tune keeps of an earlier process is never read, and would be found in the way.
     shutil.rmtree(folder / "ray", ignore_errors=True)
     try:
         with stop.gently():
             stop.install()
+            driver.open()
             why = tune.run(engine, folder)
     except EnvironmentFault as error:
         if not stop.lost:
             raise
         why = str(error)
     finally:
+        driver.close()
         display.end()
     if stop.lost and not stop.signal:
         raise ClusterLost(f"{stop.lost}; nothing is lost, and `{session.command('resume')}` goes on")
@@ -66,6 +75,44 @@ class _Driver:
     def __init__(self, session: Session, stop: Stop) -> None:
         self._session, self._stop = session, stop
         self._began, self._epochs_before = time.monotonic(), session.search.trials.epochs
+        self._inbox = Inbox(session.folder.resolve())
+
+    def open(self) -> None:
+        """Listen to what people ask of the search from now on."""
+        known = self._session.search.steering.ids
+        for each in self._inbox.open():
+            if not isinstance(each, Request) or each.id not in known:
+                said = each if isinstance(each, str) else f"{each.who} asked for {each.verb} before this process began"
+                self.warn(f"{said}; that is not done")
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._inbox.close()
+
+    def requests(self) -> Iterator[Request]:
+        """What was asked since the last call; each is removed once it is written down."""
+        for name, request in self._inbox.take():
+            if isinstance(request, str):
+                self.warn(request)
+                continue
+            yield request
+            self._inbox.remove(name)
+
+    def steered(self, told: Steered) -> None:
+        """Tell the user, and do what is the clock's."""
+        self._session.display.say(in_words(told))
+        if told.refused is not None:
+            return
+        if told.verb == "pause":
+            self._stop.pause()
+        elif told.verb == "go-on":
+            self._stop.go_on()
+        elif told.verb == "time":
+            self._stop.more(told.given["what"])
+        elif told.verb == "finish":
+            self._stop.asked = f"finished by {told.who}"
+        elif told.verb == "stop":
+            os.kill(os.getpid(), signal.SIGTERM)  # all that follows is as if somebody here had sent it
 
     def should_stop(self) -> str:
         """The reason, or ""."""

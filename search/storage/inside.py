@@ -26,6 +26,7 @@ OWN = (
     "pull",
     "checkpoints",
     "stacks",
+    "requests",
     "ray",
     "report.html",
     "result.json",

@@ -9,10 +9,11 @@ from typing import ClassVar
 
 from search.findings import confirmed
 from search.printable import fenced, markdown, printable
-from search.record.events import Asked, EpochReport, Event, Finished, Kind, Restarted, WinnerTested
+from search.record.events import Asked, EpochReport, Event, Finished, Kind, Restarted, Steered, WinnerTested
 from search.record.header import Header
 from search.record.reading import header_of
 from search.record.state import State
+from search.record.steering import in_words
 from search.record.trial import Trial
 from search.record.trials import Trials
 from search.tracking.shown import LONGEST_PARAM, LONGEST_TAG, metric_key, value_text
@@ -33,6 +34,9 @@ STATUS = {
 
 WHY_LENGTH = 5000
 """So much of a reason becomes a tag; MLflow takes at most 8,000 characters."""
+
+MOST_STEERED = 20
+"""So many requests, the latest, are told of."""
 
 Point = tuple[str, float, int, int]
 """Name of a metric, value, milliseconds since 1970, step."""
@@ -60,6 +64,7 @@ class Projection:
         self.trials = Trials(self.header.objective)
         self.children: dict[int, Update] = {}
         self.notes: dict[str, str] = {}
+        self._steering: list[str] = []
         self._parent = Update()
         self._taken = 0
 
@@ -109,6 +114,14 @@ class Projection:
         self._parent.status = ("RUNNING", milliseconds(event.at))
         self._parent.tags["search.state"] = "running"
 
+    def _steered(self, event: Event) -> None:
+        told = Steered.of(event)
+        self.header = self.header.changed(
+            {name: value for name in ("trials", "time_budget") if (value := getattr(told, name)) is not None}
+        )
+        self._steering.append(in_words(told))
+        self._parent.tags["search.steered"] = printable("\n".join(self._steering[-MOST_STEERED:]))[:WHY_LENGTH]
+
     def _asked(self, event: Event) -> None:
         update, asked = self._child(event.trial), Asked.of(event)
         config = {name: str(value) for name, value in self.header.full_config(asked.point).items()}
@@ -157,6 +170,7 @@ class Projection:
     _TELL: ClassVar[Mapping[Kind, Callable[[Projection, Event], None]]] = {
         Kind.SEARCH: _began,
         Kind.RESUMED: _resumed,
+        Kind.STEERED: _steered,
         Kind.ASKED: _asked,
         Kind.RESTARTED: _restarted,
         Kind.EPOCH: _epoch,
@@ -202,6 +216,8 @@ class Projection:
             lines += ["| hyperparameter | value |", "|---|---|"]
             config = header.full_config(best.point)
             lines += [f"| {markdown(name)} | {markdown(str(value))} |" for name, value in config.items()]
+        if self._steering:
+            lines += ["\nSteered while it ran:\n", *(f"- {markdown(each)}" for each in self._steering[-MOST_STEERED:])]
         versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
         lines.append(f"\n{markdown(versions)}; data SHA-256 {markdown(header.digest[:16])}…; {where}")
         return "\n".join(lines)

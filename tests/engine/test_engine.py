@@ -6,6 +6,7 @@ What Ray Tune would ask and tell is asked and told here.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,9 @@ from search.engine.engine import Engine
 from search.engine.occupancy import GPU_WAIT_SECONDS
 from search.engine.places import Places
 from search.engine.worker import Task
+from search.record.events import Steered
+from search.record.state import State
+from search.record.steering import Request
 from search.storage import checkpoints
 from spaces.study import Study
 from tests.simulated import Memory, begun
@@ -71,6 +75,17 @@ class Around:
 
 class Endless:
     """A driver that lets the search go on."""
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+        self.told: list[Steered] = []
+
+    def requests(self) -> Iterator[Request]:
+        while self.asked:
+            yield self.asked.pop(0)
+
+    def steered(self, told: Steered) -> None:
+        self.told.append(told)
 
     def should_stop(self) -> str:
         return ""
@@ -224,3 +239,40 @@ def test_a_silent_trial_that_cannot_dump_its_stacks_is_ended_after_a_while(
     mixed.lost("a", "The actor is dead because it was killed")
     [told] = [event.body for event in record.events if event.kind == "lost"]
     assert told["why"].endswith("it could not dump its stacks")
+
+
+def ask(mixed: Engine, verb: str, **given: object) -> None:
+    assert isinstance(mixed.driver, Endless)
+    mixed.driver.asked.append(Request(verb, given, "ana"))
+    mixed.tick()
+
+
+def test_a_paused_search_gives_no_work_its_trials_wait_at_their_next_epoch_and_tune_is_to_ask_again(
+    mixed: Engine,
+) -> None:
+    begin(mixed, "a", "b")
+    ask(mixed, "pause")
+    assert mixed.suggest("c") is None
+    assert [report(mixed, name) for name in ("a", "b")] == [False, False]
+    for name in ("a", "b"):
+        mixed.left(name)
+    assert mixed.suggest("d") is None
+    assert mixed.more
+    assert [trial.state for trial in mixed.search.trials] == [State.RUNNING, State.RUNNING]
+    ask(mixed, "go-on")
+    again = mixed.suggest("e")
+    assert again is not None
+    assert (again["trial"], again["attempt"]) == (0, 2)
+
+
+def test_a_worker_whose_trial_was_stopped_is_ended_if_its_epoch_takes_long(
+    mixed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(mixed, "a", "b")
+    monkeypatch.setattr(engine, "UNWANTED_SECONDS", 0.0)
+    ask(mixed, "stop-trial", what=0)
+    time.sleep(0.001)
+    assert mixed.overdue() == ["a"]
+    mixed.lost("a", "The actor is dead because it was killed")
+    assert mixed.search.trials[0].why == "stopped by ana"
+    assert mixed.search.again() is None

@@ -1,10 +1,12 @@
 """Who may ask the page's server, and for what."""
 
+import json
 import re
 
 import pytest
 
 from search.page.guard import Guard
+from search.storage import lock
 from tests.findings.made_up import searched
 from tests.page.asking import Browser
 
@@ -80,3 +82,77 @@ def test_the_charts_script_comes_from_its_package_and_may_be_kept(runs):
     headers = Browser(runs).get("/static/plotly.js?v=1").headers
     assert "immutable" in headers["cache-control"]
     assert int(headers["content-length"]) < 2_000_000
+
+
+def waiting(runs):
+    folder = runs / "one-1" / "requests"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": ""},
+        {"origin": "https://127.0.0.1:8780"},
+        {"x_search_token": ""},
+        {"x_search_token": "wrong"},
+    ],
+)
+def test_what_changes_a_search_must_come_from_the_page_itself(runs, headers):
+    with lock.held(runs / "one-1"):
+        answer = Browser(runs).post("/api/searches/one-1/requests", {"verb": "finish"}, **headers)
+    assert answer.status == 403
+    assert waiting(runs) == []
+
+
+def test_without_the_cookie_nothing_is_changed_whoever_asks(runs):
+    browser = Browser(runs)
+    browser.cookies = {}
+    with lock.held(runs / "one-1"):
+        assert browser.post("/api/searches/one-1/requests", {"verb": "finish"}).status == 403
+    assert waiting(runs) == []
+
+
+def test_a_page_that_is_read_only_changes_nothing_and_says_so(runs):
+    with lock.held(runs / "one-1"):
+        answer = Browser(runs, read_only=True).post("/api/searches/one-1/requests", {"verb": "finish"})
+    assert (answer.status, waiting(runs)) == (403, [])
+    assert "read-only" in answer.plain["error"]
+
+
+def test_what_the_page_asks_lies_beside_the_record_in_the_name_of_who_serves_it(runs):
+    with lock.held(runs / "one-1"):
+        answer = Browser(runs).post("/api/searches/one-1/requests", {"verb": "add", "what": "lr=0.1 depth=2"})
+    assert answer.status == 202
+    told = json.loads(waiting(runs)[0].read_text())
+    assert (told["verb"], told["given"], told["id"]) == ("add", {"what": {"lr": 0.1, "depth": 2}}, answer.plain["id"])
+    assert told["who"] == "the page"
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        (b"", "a request says its verb"),
+        (b"[]", "a request says its verb"),
+        (b"\xff", "a request says its verb"),
+        (b"[" * 60_000, "a request says its verb"),
+        (b"x" * 100_000, "at most 64,000 bytes"),
+        ({"verb": "sing"}, "a search can be asked"),
+        ({"verb": ["finish"]}, "a search can be asked"),
+        ({"verb": "add", "what": "lr"}, "NAME=VALUE"),
+        ({"verb": "trials", "what": "many"}, "takes a number"),
+    ],
+)
+def test_what_is_no_request_is_refused_in_one_line(runs, body, line):
+    with lock.held(runs / "one-1"):
+        answer = Browser(runs).post("/api/searches/one-1/requests", body)
+    assert (answer.status, waiting(runs)) == (400, [])
+    assert line in answer.plain["error"]
+
+
+def test_a_search_that_does_not_run_can_be_asked_nothing(runs):
+    answer = Browser(runs).post("/api/searches/one-1/requests", {"verb": "finish"})
+    assert answer.status == 400
+    assert "one-1 does not run" in answer.plain["error"]

@@ -2,6 +2,7 @@
 
 import { api, ask, clock, el, fill, number, several, spark, to } from "./dom.js";
 import { draw, drawAll, only } from "./figures.js";
+import { Steer } from "./steer.js";
 import { Trials } from "./trials.js";
 
 export class Search {
@@ -14,6 +15,8 @@ export class Search {
     this.wanted = null;
     this.open = (trial) => location.assign(to(name, "trial", trial));
     this.head = el("header", {});
+    this.steer = new Steer(name);
+    this.stops = new Map();
     this.running = el("section", { id: "running" });
     this.history = el("div", { class: "plot" });
     this.curves = el("div", { class: "plot" });
@@ -25,7 +28,7 @@ export class Search {
     this.rung = el("select", { id: "rung", onchange: () => this.sections() });
     this.details = el("details", { id: "found", ontoggle: () => this.sections() }, el("summary", {}, "What it found"),
       el("p", {}, el("label", { for: "rung" }, "hyperparameters after epoch "), this.rung), this.found);
-    fill(root, this.head, this.running, this.course, this.trials.element, this.details);
+    fill(root, this.head, this.steer.element, this.running, this.course, this.trials.element, this.details);
   }
 
   async refresh() {
@@ -34,6 +37,7 @@ export class Search {
     this.event = told.event;
     this.told = told;
     this.drawHead();
+    this.steer.take(told);
     this.drawRunning();
     if (told.event !== before || before === 0) {
       this.trials.take(told);
@@ -48,7 +52,8 @@ export class Search {
     const tile = (name, text, more) => el("div", {}, el("dt", {}, name), el("dd", {}, el("span", { class: "number" }, text), el("br"),
       el("span", { class: "soft small" }, more)));
     fill(this.head, el("h1", {}, told.name), el("p", { class: "soft" }, told.about ? `${told.study}: ${told.about}` : told.study),
-      el("p", {}, el("span", { class: `state ${told.state}` }, told.state), told.why ? `: ${told.why}` : "", " "),
+      el("p", {}, el("span", { class: `state ${told.state}` }, told.state), told.why ? `: ${told.why}` : "",
+      told.state === "running" && told.steering.paused ? el("strong", {}, `, paused by ${told.steering.paused}`) : ""),
       told.stand_in && el("p", { class: "banner" },
         `STAND-IN DATA: ${told.data} could not be had, and this ran on ${told.stand_in}. No number here says anything about ${told.data}.`),
       el("p", {}, el("progress", { max: 1, value: told.share, "aria-label": "progress" }), ` ${told.progress}`),
@@ -65,7 +70,7 @@ export class Search {
     const values = rows.flatMap((row) => row.values).filter((value) => value !== null);
     const low = Math.min(...values), high = Math.max(...values);
     fill(this.running, el("h2", {}, "Running now"), rows.length ? el("div", { class: "scroll" }, el("table", { class: "keep" },
-      el("thead", {}, el("tr", {}, ["trial", "epoch", told.metric, "curve", "compared next", "heard of"].map((text) => el("th", { scope: "col" }, text)))),
+      el("thead", {}, el("tr", {}, ["trial", "epoch", told.metric, "curve", "compared next", "heard of", ""].map((text) => el("th", { scope: "col" }, text)))),
       el("tbody", {}, rows.map((row) => el("tr", {},
         el("th", { scope: "row" }, el("a", { href: to(this.name, "trial", row.trial), id: `running-${row.trial}` }, `${row.trial}`),
           el("span", { class: "soft small" }, ` ${row.origin}`)),
@@ -74,7 +79,13 @@ export class Search {
         el("td", {}, spark(row.values, low, high, row.budget)),
         el("td", {}, row.next_rung === null ? "no more" : `after epoch ${row.next_rung}`,
           row.passed.length ? el("span", { class: "soft small" }, `, passed ${row.passed.join(", ")}`) : ""),
-        el("td", { class: "soft" }, `${clock(row.heard_s)} ago`)))))) : el("p", { class: "soft" }, "No trial runs at this moment."));
+        el("td", { class: "soft" }, `${clock(row.heard_s)} ago`), el("td", {}, this.stop(row.trial))))))) : el("p", { class: "soft" }, "No trial runs at this moment."));
+  }
+
+  // The same button as long as the trial runs: one that was pressed once stays so.
+  stop(trial) {
+    if (!this.stops.has(trial)) this.stops.set(trial, this.steer.stop(trial));
+    return this.stops.get(trial);
   }
 
   plots() {

@@ -1,0 +1,90 @@
+"""What is trained next: published settings, start points, repeats, proposals; and in the end what is confirmed."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from search.decide import settled
+from search.record.events import Asked, Confirming
+from search.record.steering import Steering
+from search.record.trial import ADDED, CONFIRMATION, PROPOSED, PUBLISHED, REPEAT, SEED, START, Trial, setting_of
+from search.record.trials import Trials
+from search.settings import CONFIRM_SEEDS, Options
+from spaces.study import Study, config_of
+
+if TYPE_CHECKING:  # which brings Optuna with it
+    from search.decide.samplers.sampler import Sampler
+
+
+def trial_config(study: Study, seed: int, trial: Trial) -> dict[str, Any]:
+    """What the trainable is called with. Its seed is of the search and of the trial, so trials are independent."""
+    return study.full_config(trial.point, seed=_own_seed(seed, trial.number))
+
+
+def _own_seed(seed: int, number: int) -> int:
+    return random.Random(f"{seed}/{number}/train").getrandbits(31)
+
+
+def asked(trials: Trials) -> int:
+    """How many trials of the search proper there are."""
+    return len(trials) - trials.confirmations
+
+
+def most(study: Study, rules: Options) -> int:
+    """How many trials of the search proper there may be."""
+    return rules.trials or study.trials
+
+
+def given_are_left(trials: Trials, study: Study, rules: Options) -> bool:
+    """Whether points that were given have not all begun; they are known to be good elsewhere, and come first."""
+    given = asked(trials) - sum(trial.added for trial in trials)
+    return given < min(len(study.published) + len(study.start), most(study, rules))
+
+
+def next_one(trials: Trials, study: Study, rules: Options, sampler: Sampler, steering: Steering) -> Asked | None:
+    """What the next trial of the search proper tries; None if the sampler has nothing left to try.
+
+    What somebody wants tried comes first.
+    """
+    if steering.next:
+        point, who = steering.next[0]
+        return Asked(point, f"{ADDED} {who}")
+    number = asked(trials) - sum(trial.added for trial in trials)
+    repeated = settled.to_repeat(trials) if rules.until_settled else None
+    if number < len(study.published):
+        return Asked(config_of(study.published[number].config), f"{PUBLISHED} {number}")
+    index = number - len(study.published)
+    if index < len(study.start):
+        return Asked(config_of(study.start[index]), f"{START} {index}")
+    if repeated is not None:
+        return Asked(config_of(repeated.point), f"{REPEAT} {repeated.number}")
+    proposed = sampler.propose(len(trials))
+    return None if proposed is None else Asked(config_of(proposed), PROPOSED)
+
+
+def to_confirm(trials: Trials, study: Study, rules: Options) -> Confirming | None:
+    """What would be confirmed now.
+
+    Of trials with equal settings the best stands for all. None if no confirmation is wanted or no trial has a finite
+    value.
+    """
+    best: dict[str, int] = {}
+    for trial in trials.ranking() if rules.confirm else ():
+        if trial.confirms is None:
+            best.setdefault(trial.setting, trial.number)
+    if not best:
+        return None
+    control = best.get(setting_of(config_of(study.start[0]))) if study.start else None
+    return Confirming(list(best.values())[: rules.confirm], control, rules.confirm_seeds or CONFIRM_SEEDS)
+
+
+def next_confirmation(trials: Trials, seed: int) -> Asked | None:
+    """The next trial of the confirmation that is carried out, in a search of this `seed`; None if there is none."""
+    due = trials.due(trials.confirming) if trials.confirming else []
+    if not due:
+        return None
+    point = dict(trials[due[0]].point)
+    if SEED in point:
+        point[SEED] = _own_seed(seed, len(trials))
+    return Asked(config_of(point), f"{CONFIRMATION} {due[0]}")
