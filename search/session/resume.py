@@ -160,14 +160,20 @@ def _none(config: Mapping[str, Any], data: Any, *, resume: Path | None = None) -
 
 
 def recorded_study(header: Header, *, to_train: bool = True) -> Study:
-    """The study of a record, with the trainable that its name or file gives today. Raises BadInput.
+    """The study of a record, with the trainable that its name or file gives today.
 
-    Unless it is wanted `to_train`: then nothing is imported, so that to look at a search runs no code of its author.
+    Raises BadInput if that can be had no more, EnvironmentFault if the record does not describe a study. Unless it is
+    wanted `to_train`, nothing is imported: to look at a search runs no code of its author.
     """
     try:
         return from_plain(header.definition, spaces.load(header.source).trainable if to_train else _none)
     except (spaces.UnknownStudy, SpaceError) as error:
         raise BadInput(f"{header.name} was a search of {header.source}: {error}") from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise EnvironmentFault(
+            f"the record of {header.name} does not describe a study ({said}); it is damaged"
+        ) from None
 
 
 def drift(then: Header, now: Mapping[str, Any]) -> list[str]:

@@ -25,6 +25,9 @@ VERBS = ("show", "best", "report", "replay", "doctor")
 DEEP = "[" * 100_000 + "]" * 100_000
 
 FORGED: dict[str, Callable[[Path], object]] = {
+    "a value outside its range": lambda folder: forge(
+        folder, lambda rows: of_kind(rows, "asked").body["point"].update({"train/optimizer": "'"})
+    ),
     "no definition": lambda folder: forge(folder, lambda rows: rows[0].body.pop("definition")),
     "no objective": lambda folder: forge(folder, lambda rows: rows[0].body.pop("objective")),
     "deep JSON": lambda folder: forge(folder, lambda rows: setattr(rows[1], "body", DEEP)),
