@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from search.cli import check, cluster, look, run, steer
+from search.cli import check, cluster, data, look, run, steer
 from search.cli.output import echo
 from search.errors import BadInput, ClusterLost, SearchError
 from search.printable import one_line
@@ -82,6 +82,7 @@ for verb in (
     cluster.status,
     cluster.logs,
     cluster.stop,
+    data.look,
     look.list_searches,
     look.show,
     look.best,

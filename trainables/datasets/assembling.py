@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables import pictures
@@ -12,7 +12,7 @@ from trainables.datasets import copies
 from trainables.datasets.balance import balance
 from trainables.datasets.labels import to_labels
 from trainables.datasets.levels import to_levels
-from trainables.datasets.source import SIDE, DataError, Part, Reading, Source
+from trainables.datasets.source import SIDE, DataError, Facts, Part, Reading, Source
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Arrays:
 
 def assembled(name: str, where: str, arrays: Arrays, reading: Reading) -> Source:
     """The data set that `arrays` are. Raises DataError."""
+    import torch
+
     notes = list(arrays.notes)
     labels, classes, said = to_labels(arrays.labels, arrays.label_keys, where, arrays.names)
     notes += said
@@ -48,9 +50,14 @@ def assembled(name: str, where: str, arrays: Arrays, reading: Reading) -> Source
             )
     images, said = to_levels(arrays.images, arrays.image_keys, where)
     notes += said
+    height, width = images["train"].shape[2:]
     images, size, said = _of_one_size(images, reading)
     notes += said
-    return _source(name, where, classes, images, labels, size, notes, arrays)
+    made = _source(name, where, classes, images, labels, size, notes, arrays)
+    assert made.facts is not None
+    facts = replace(made.facts, sizes={f"{width}×{height}": sum(map(len, images.values()))})
+    near = copies.near({part: torch.from_numpy(of) for part, of in images.items()}) if reading.near else []
+    return replace(made, facts=facts, warnings=(*made.warnings, *near))
 
 
 def _source(
@@ -63,6 +70,7 @@ def _source(
     notes: list[str],
     arrays: Arrays,
 ) -> Source:
+    import numpy as np
     import torch
 
     if arrays.known is not None:  # a known set is parted as it always was, and is known to be sound
@@ -92,6 +100,12 @@ def _source(
         image_size=size,
         split="own" if "val" in parts else split,
         groups=groups,
+        facts=Facts(
+            {
+                part: {classes[at]: n for at, n in enumerate(np.bincount(of).tolist()) if n}
+                for part, of in labels.items()
+            }
+        ),
     )
 
 

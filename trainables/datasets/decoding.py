@@ -7,9 +7,9 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from trainables import pictures
@@ -17,7 +17,7 @@ from trainables.datasets import cache
 from trainables.datasets.files import Found, shown
 from trainables.datasets.source import SIDE, DataError, Reading, counted, listed
 
-VERSION = 1
+VERSION = 2
 """Of what is kept: another way of decoding needs another number."""
 
 AT_ONCE = 64
@@ -33,6 +33,7 @@ class Decoded:
 
     `image_size` is what they were fitted to, None if they have the size of their files. `hashes` `(N, 16)` uint8 are of
     their pixels. `broken` has path and reason of the other files, `notes` what had to be done, with counts.
+    `sizes` and `kinds` count the files by what their heads say.
     """
 
     images: Any
@@ -41,6 +42,8 @@ class Decoded:
     image_size: int | None
     broken: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
 
 Opener = Callable[[int], IO[bytes]]
@@ -96,6 +99,8 @@ def _decoded(about: Any, images: Any) -> Decoded:
         about["image_size"],
         tuple((path, why) for path, why in about["broken"]),
         tuple(about["notes"]),
+        about["sizes"],
+        about["kinds"],
     )
 
 
@@ -144,6 +149,8 @@ class _Decoder:
             "image_size": self.size,
             "broken": self._broken(),
             "notes": _notes(heads, self.shape, self.size),
+            "sizes": dict(Counter(f"{head.size[0]}×{head.size[1]}" for head in heads).most_common()),
+            "kinds": dict(Counter(head.kind for head in heads).most_common()),
         }
         del self.images
         return _decoded(about, room.keep(key, about, len(rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from trainables.datasets.decoding import Decoded, Opener, decode, told
 from trainables.datasets.files import Walk, shown
 from trainables.datasets.label_table import labelled
 from trainables.datasets.layout import Entry, Listing, check_classes, class_folders, grouped
-from trainables.datasets.source import DataError, Part, Reading, Source, counted, listed
+from trainables.datasets.source import DataError, Facts, Part, Reading, Source, counted, listed
 
 
 def picture_folder(name: str, root: Path, reading: Reading, where: str = "") -> Source | None:
@@ -63,6 +64,8 @@ def listed_pictures(name: str, where: str, listing: Listing, reading: Reading, o
     parts = {part: _part(decoded, bounds[part], entries[part], classes) for part in bounds}
     groups, said = copies.groups([each.group for each in entries["train"]], hashes["train"])
     warnings += _across_groups(entries)
+    if reading.near:
+        warnings += copies.near({part: images for part, (images, _) in parts.items()}, hashes)
     split = "own" if "val" in parts else "by groups" if groups is not None else "stratified"
     return Source(
         name=name,
@@ -76,6 +79,12 @@ def listed_pictures(name: str, where: str, listing: Listing, reading: Reading, o
         image_size=decoded.image_size,
         split=split,
         groups=groups,
+        facts=Facts(
+            counts={part: dict(Counter(each.label for each in of)) for part, of in entries.items()},
+            sizes=decoded.sizes,
+            kinds=decoded.kinds,
+            broken=decoded.broken,
+        ),
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -30,7 +30,7 @@ class Reading:
     `otherwise`. If that is None too, all stay as they are, and must have one size. With `skip_broken` files that cannot
     be read are left out, and else refused. `group_by` is a pattern (a regular expression) for the names of files, or
     the name of a column: what has the same group stays in one part. `progress` hears how many of how many pictures are
-    read.
+    read. With `near` pictures of one part that look like those of another are counted, too.
     """
 
     limit: int = LIMIT
@@ -39,6 +39,20 @@ class Reading:
     skip_broken: bool = False
     group_by: str | None = None
     progress: Callable[[int, int], None] = lambda done, of: None
+    near: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was counted when data were read: pictures by part and class, by size ("640×480"), and by kind ("JPEG").
+
+    `broken` has path and reason of each file that was left out.
+    """
+
+    counts: Mapping[str, Mapping[str, int]]
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    broken: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Source:
     passed over, converted or cut, a line for each kind with its count; `warnings` what the user must see. `image_size`
     is what pictures were fitted to, None if they stayed as they are. `split` says how the train part is to be parted
     (see `trainables.splits`), `groups` `(N,)` int64 which of its images belong together. `sha256` is the digest of
-    train and validation part where it is known already.
+    train and validation part where it is known already. `facts` are what was counted of data of a user's own.
     """
 
     name: str
@@ -69,6 +83,7 @@ class Source:
     split: str = "shuffled"
     groups: Tensor | None = None
     sha256: str = ""
+    facts: Facts | None = None
 
 
 def digest(*parts: tuple[Tensor, ...]) -> str:
