@@ -53,6 +53,11 @@ def run(
     weights: str | Path | None = None,
     val_as_test: bool = False,
     set: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+    metric: str | None = None,
+    mode: str | None = None,
+    report: str | None = None,
+    style: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
     trial_timeout: float | str | None = None,
@@ -74,9 +79,9 @@ def run(
 
     Every argument is the option of that name, with its default; times are seconds or text such as "5m",
     `checkpoint_budget` and `data_limit` are bytes or text such as "2GB", and `set` gives hyperparameters values, or
-    ranges as text: `{"train/lr": "log(1e-4, 1e-1)", "train/optimizer": "sgd"}`. `resume=True` is `--resume auto`. A
-    `Study` object is refused: the record tells by name or file where a later process finds the study, and would have
-    nothing to tell.
+    ranges as text: `{"train/lr": "log(1e-4, 1e-1)", "train/optimizer": "sgd"}`. `study` may be a script, of which
+    `arguments` are the words. `resume=True` is `--resume auto`. A `Study` object is refused: the record tells by name
+    or file where a later process finds the study, and would have nothing to tell.
 
     Raises the SearchError that the command line would end with. Ctrl-C (SIGTERM, SIGHUP) ends the search so that it
     can be resumed, and then raises KeyboardInterrupt; `load` gives what was found so far. Handlers of these signals
@@ -100,6 +105,7 @@ def _settings(given: Mapping[str, Any]) -> Settings:
         name=None if name is None else str(name),
         runs=runs_folder(given["runs"]),
         data=None if data is None else Path(data),
+        arguments=tuple(map(str, given["arguments"])),
         command=_call(given),
         **from_environment(),
     )

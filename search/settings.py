@@ -136,7 +136,7 @@ class Options(Adjustable):
 class Settings(OfOneCommand, Options):
     """All that was chosen for a search: its options, where it lies, what changes its study, and of this command alone.
 
-    Raises BadInput.
+    `arguments` are those of a script, for which `report` and `style` are too. Raises BadInput.
     """
 
     name: str | None = None
@@ -176,6 +176,25 @@ class Settings(OfOneCommand, Options):
         default={},
         metavar="NAME=VALUE",
         read=assignments,
+    )
+    metric: str | None = option(
+        "--metric",
+        str,
+        "What counts as good, by its name; the study's (val_accuracy, as a rule) if left out.",
+        metavar="NAME",
+    )
+    mode: str | None = option("--mode", str, "Whether a large value of it is good: max or min.", metavar="max|min")
+    report: str | None = option(
+        "--report",
+        str,
+        "How a script says its metrics: json, pairs, a .csv file, or a line such as 'loss {loss}, accuracy {acc}'.",
+        metavar="FORM",
+    )
+    style: str | None = option(
+        "--style",
+        str,
+        "How a script takes values: flags (--lr 0.1), hydra (lr=0.1), file ({config}), module (search.report).",
+        metavar="STYLE",
     )
     warm_start: tuple[str, ...] = option(
         "--warm-start",
@@ -217,6 +236,7 @@ class Settings(OfOneCommand, Options):
     dry_run: bool = option(
         "--dry-run", bool, "Check everything, say what it will take, start and write nothing.", default=False
     )
+    arguments: tuple[str, ...] = ()
     tracking_uri: str | None = None
     ray_address: str | None = None
     command: str = ""
@@ -234,6 +254,8 @@ class Settings(OfOneCommand, Options):
                 "--also-cpus lets trials for which no GPU is free train on CPUs and takes --gpus and --cpus above 0, "
                 f"but got {self.gpus:g} and {self.cpus:g}"
             )
+        if self.mode not in (None, "max", "min"):
+            raise BadInput(f"--mode is max or min, but got {self.mode!r}")
         if not 0 <= self.audit <= 1:
             raise BadInput(f"--audit is a share of the trials that are stopped, 0 to 1, but got {self.audit:g}")
 

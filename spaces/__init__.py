@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OURS = ("search", "spaces", "trainables")
 """Our packages, which every process can import."""
 
-_NOT_STUDIES = {"__init__", "objective", "ranges", "space", "study", "values", "written"}
+_NOT_STUDIES = {"__init__", "objective", "ranges", "script", "space", "study", "values", "written"}
 _PLACES: list[str] = []
 """The folder of the study file that was loaded last, and the working folder at that time."""
 _ADDED: set[str] = set()
@@ -68,7 +68,15 @@ def source(name: str) -> str:
 
 def is_file(name: str) -> bool:
     """Whether a study called `name` is one of a user's in a file of that path, and not one of ours."""
-    return name.endswith(".py") or "/" in name
+    return name.endswith((".py", ".sh")) or "/" in name
+
+
+def is_script(name: str) -> bool:
+    """Whether `name` is the path of a file that holds no study, and so is a script; it is read and not run."""
+    from spaces.script import is_study
+
+    path = Path(name)
+    return is_file(name) and path.is_file() and (path.suffix != ".py" or not is_study(path))
 
 
 def users_modules() -> list[ModuleType]:

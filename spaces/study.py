@@ -11,6 +11,7 @@ from spaces.ranges import Choice, Float, Int, Range, from_plain_range, to_plain_
 from spaces.space import Space, check_name, possible
 from spaces.values import Config, SpaceError, Value, checked, config_from_plain, config_to_plain, copied, is_number
 from trainables.epoch import Trainable
+from trainables.script.script import Script
 
 __all__ = ["Choice", "Float", "Int", "Objective", "Study"]
 
@@ -30,17 +31,18 @@ class Published:
 class Study:
     """One search problem, as data.
 
-    `space` holds what is searched, `fixed` what is not; both by name, such as `train/lr`. `published` are
-    trained first, as they are: no scheduler stops them, no sampler hears of them, so that claims can be checked and
-    beaten. `start` are points of the space that are tried next, in this order, and in full: a portfolio of what is
-    known to be good on other data. `sampler` and `scheduler` are the names of those to use if nothing else is asked
-    for. `epochs` is the full budget of a trial: the last rung, and the length of the learning-rate schedule. The
-    scheduler compares trials first after `first_rung` epochs, then at each `reduction_factor` times as many.
-    `trials` and `time_budget` (seconds of the whole command, None for no limit) are the default budgets: the search
-    ends at whichever comes first. `val_fraction` of the training images are held out for validation, the same ones
-    in every search (`split_seed`). `objective` may be given as text, "val_loss min". `constraint` has bounds by metric,
-    {"parameters": "<= 1e6"}; a trial that breaks one ends as infeasible and cannot win. `image_size` is what pictures
-    of other sizes than one of 64 at most are fitted to, `image_size`×`image_size` pixels; 64 if it is None.
+    `dataset` is a known data set, or "" if the trainable reads data of its own. `space` holds what is searched, `fixed`
+    what is not; both by name, such as `train/lr`. `published` are trained first, as they are: no scheduler stops them,
+    no sampler hears of them, so that claims can be checked and beaten. `start` are points of the space that are tried
+    next, in this order, and in full: a portfolio of what is known to be good on other data. `sampler` and `scheduler`
+    are the names of those to use if nothing else is asked for. `epochs` is the full budget of a trial: the last rung,
+    and the length of the learning-rate schedule. The scheduler compares trials first after `first_rung` epochs, then at
+    each `reduction_factor` times as many. `trials` and `time_budget` (seconds of the whole command, None for no limit)
+    are the default budgets: the search ends at whichever comes first. `val_fraction` of the training images are held
+    out for validation, the same ones in every search (`split_seed`). `objective` may be given as text, "val_loss min".
+    `constraint` has bounds by metric, {"parameters": "<= 1e6"}; a trial that breaks one ends as infeasible and cannot
+    win. `image_size` is what pictures of other sizes than one of 64 at most are fitted to, `image_size`×`image_size`
+    pixels; 64 if it is None.
 
     Raises SpaceError at birth for whatever cannot be searched.
     """
@@ -230,7 +232,7 @@ def epochs_of(point: Mapping[str, Value], epochs: int) -> int:
 
 
 def to_plain(study: Study) -> dict[str, Any]:
-    """All of `study` but its trainable, as JSON can hold it."""
+    """All of `study` but its trainable, as JSON can hold it; of a script all but where its program is."""
     plain = {
         **{name: getattr(study, name) for name in PLAIN},
         **({"image_size": study.image_size} if study.image_size is not None else {}),
@@ -244,6 +246,7 @@ def to_plain(study: Study) -> dict[str, Any]:
         "published": [
             {"config": config_to_plain(each.config), "test_accuracy": each.test_accuracy} for each in study.published
         ],
+        **({"script": study.trainable.to_plain()} if isinstance(study.trainable, Script) else {}),
     }
     return {**plain, "constraint": dict(study.constraint)} if study.constraint else plain
 
@@ -253,7 +256,7 @@ def from_plain(stored: Mapping[str, Any], trainable: Trainable) -> Study:
     return Study(
         trainable=trainable,
         **{
-            **stored,
+            **{name: each for name, each in stored.items() if name != "script"},
             "objective": Objective(**stored["objective"]),
             "space": {range_["name"]: from_plain_range(range_) for range_ in stored["space"]},
             "fixed": config_from_plain(stored.get("fixed", {})),
@@ -264,6 +267,16 @@ def from_plain(stored: Mapping[str, Any], trainable: Trainable) -> Study:
             ],
         },
     )
+
+
+def script_of(stored: Mapping[str, Any], source: str) -> Script | None:
+    """The script at the path `source` of a study that `to_plain` wrote; None if it is of none. Raises SpaceError."""
+    if "script" not in stored:
+        return None
+    try:
+        return Script.from_plain({**stored["script"], "program": source})
+    except (ValueError, TypeError) as error:
+        raise SpaceError(f"the script of the study: {error}") from None
 
 
 def config_of(point: Mapping[str, Value]) -> Config:

@@ -220,7 +220,7 @@ def test_a_damaged_record_is_refused(result: Result, tmp_path: Path) -> None:
 
 def test_the_arguments_of_run_are_the_options_that_are_declared_with_their_defaults() -> None:
     arguments = {name: each.default for name, each in inspect.signature(search.run).parameters.items()}
-    of_the_call = {"study", "name", "data", "runs", "resume", "quiet"}
+    of_the_call = {"study", "arguments", "name", "data", "runs", "resume", "quiet"}
     options = {each.keyword: each.default for each in declared(Settings).values()}
     only_commands = {"wait_for_resources", "dry_run"}
     assert arguments.keys() - of_the_call == options.keys() - only_commands

@@ -67,7 +67,7 @@ def test_imports_point_from_search_to_spaces_to_trainables(file):
 
 ROOMS = (
     ("errors",),
-    ("options", "printable", "provenance", "signals"),
+    ("options", "printable", "provenance", "report", "signals"),
     ("settings",),
     ("record",),
     ("storage",),

@@ -54,6 +54,12 @@ class Data:
         return Data(self.train.to(device), self.val.to(device), self.classes, self.mean, self.std)
 
 
+def nothing() -> Data:
+    """No data at all, for a trainable that reads its own."""
+    empty = Split(torch.empty(0, 0, 0, 0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
+    return Data(empty, empty, (), (), ())
+
+
 def part(
     images: Tensor,
     labels: Tensor,

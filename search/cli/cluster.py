@@ -64,7 +64,7 @@ def submit(arguments: tuple[str, ...], address: str | None, detach: bool, as_jso
 def _order(arguments: tuple[str, ...], *, as_json: bool) -> Any:
     """What is to be run on the cluster; what its settings refuse is refused here. Raises BadInput."""
     from search.jobs.order import order
-    from search.session.prepare import adapted
+    from search.session.asked import adapted
     from search.storage.bucket import shown
 
     group = click.get_current_context().find_root().command

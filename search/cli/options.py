@@ -76,6 +76,7 @@ def _details(option: Option) -> dict[str, Any]:
 def settings_of(options: Mapping[str, Any]) -> Settings:
     """The settings that the options of a search ask for. Raises BadInput."""
     places = {name: options[name] for name in ("name", "runs", "data")}
+    places["arguments"] = options.get("arguments", ())
     return Settings(**read(Settings, options), **places, command=command_line(), **from_environment())
 
 

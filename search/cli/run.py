@@ -28,6 +28,7 @@ EXAMPLES = """
 
 @click.command(name="run", epilog=EXAMPLES)
 @click.argument("study")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
 @click.option("--name", help="Name of the search; the study's name and a counter if left out.")
 @RUNS
 @click.option(
@@ -42,7 +43,10 @@ EXAMPLES = """
 @click.option("--quiet", is_flag=True, help="Warnings only.")
 @DEBUG
 def run_study(study: str, **options: Any) -> None:
-    """Search STUDY: a name that `python -m search` lists, or the path of a study file."""
+    """Search STUDY: a name that `python -m search` lists, or the path of a study file or of a script.
+
+    ARGUMENTS are those of a script, in which {epochs}, {seed} and {folder} stand for what a trial is given.
+    """
     from search.session.resume import ready
     from search.terminal import screen
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:  # which brings Optuna with it
 
 def trial_config(study: Study, seed: int, trial: Trial) -> dict[str, Any]:
     """What the trainable is called with. Its seed is of the search and of the trial, so trials are independent."""
-    return study.full_config(trial.point, seed=_own_seed(seed, trial.number))
+    return study.full_config(trial.point, seed=own_seed(seed, trial.number))
 
 
-def _own_seed(seed: int, number: int) -> int:
+def own_seed(seed: int, number: int) -> int:
+    """The seed of trial `number` in a search that was begun with `seed`."""
     return random.Random(f"{seed}/{number}/train").getrandbits(31)
 
 
@@ -86,5 +87,5 @@ def next_confirmation(trials: Trials, seed: int) -> Asked | None:
         return None
     point = dict(trials[due[0]].point)
     if SEED in point:
-        point[SEED] = _own_seed(seed, len(trials))
+        point[SEED] = own_seed(seed, len(trials))
     return Asked(config_of(point), f"{CONFIRMATION} {due[0]}")

@@ -15,7 +15,7 @@ from search.engine.occupancy import Occupancy
 from search.engine.surroundings import Surroundings
 from search.engine.watchdog import Watchdog
 from search.engine.worker import Task, stack_file
-from search.errors import EnvironmentFault, StorageFull
+from search.errors import BadInput, EnvironmentFault, StorageFull
 from search.record.events import EpochReport, Steered
 from search.record.state import State
 from search.record.steering import Request
@@ -162,7 +162,8 @@ class Engine:
     def heard(self, attempt: str, report: Mapping[str, Any]) -> bool:
         """Take in a report of `attempt`, and say whether it goes on.
 
-        Raises StorageFull or EnvironmentFault if the worker could not work where it is.
+        Raises StorageFull or EnvironmentFault if the worker could not work where it is, BadInput if its script could
+        not anywhere.
         """
         number = self._numbers.get(attempt)
         if number is None:  # an attempt that was given up
@@ -179,6 +180,8 @@ class Engine:
             self.search.finish_early(number)
         elif "end" in report:
             self.search.end(number, State(report["end"]), report["why"], report.get("traceback", ""))
+            if report.get("unusable") and not self.search.trials.epochs:
+                raise BadInput(f"{report['why']}; no other setting would mend that, so the search has ended")
         elif "epoch" in report:
             go_on = self._took_epoch(attempt, number, report)
         self._retention.sweep(self.search.trials)

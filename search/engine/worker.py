@@ -21,8 +21,11 @@ import spaces
 from search.engine.shared_data import get_data_once
 from search.errors import BadInput, EnvironmentFault
 from search.record.state import FINISHED_EARLY, State
-from search.storage import checkpoints
+from search.storage import checkpoints, inside
 from search.storage.checkpoints import Shelf
+from search.storage.runs import home_of
+from trainables.script.failures import ScriptFailed, ScriptUnusable
+from trainables.script.script import Script
 
 EPOCH = "Epoch(number, metrics, model=…)"
 
@@ -34,7 +37,7 @@ class Task:
     Each has `cpus`, and `gpus` unless its place has none. `stacks` is the folder for stack traces.
     `budget` bounds the bytes of all checkpoints, None for no limit; `timeout` the seconds without a report, None for
     what the watchdog allows. In `folders` may be what a user's code imports while it runs; what it has imported before
-    is sent along.
+    is sent along. In `homes` each trial of a script has a folder of its own.
     """
 
     trainable: Callable[..., Iterator[Any]]
@@ -46,6 +49,7 @@ class Task:
     budget: int | None = None
     timeout: float | None = None
     folders: tuple[str, ...] = ()
+    homes: Path | None = None
 
 
 def send_along(trainable: Callable[..., Iterator[Any]]) -> None:
@@ -180,19 +184,35 @@ def _epochs(task: Task, config: Mapping[str, Any], data: Any, resume: Path | Non
     from trainables.started import started
 
     due = {1, config["done"] + 1}  # who cannot go on begins again
+    if isinstance(task.trainable, Script):  # what it kept may be of an epoch before the one that it had said
+        due = set(range(1, config["done"] + 2))
     start = time.perf_counter()
-    for epoch in started(task.trainable, config["config"], data, resume=resume):
+    for epoch in started(_trainable(task, config["trial"]), config["config"], data, resume=resume):
         seconds = time.perf_counter() - start
         if not isinstance(epoch, Epoch):
             raise TypeError(f"the trainable yielded a {type(epoch).__name__}, but must yield {EPOCH}")
         if epoch.number not in due:
-            wanted = " or ".join(map(str, sorted(due)))
+            wanted = " or ".join(map(str, sorted({min(due), max(due)})))
             raise ValueError(f"the trainable yielded epoch {epoch.number}, but {wanted} was due: count from 1")
         due = {epoch.number + 1}
         yield epoch, seconds
         start = time.perf_counter()
     if 1 in due and not config["done"]:
         raise ValueError(f"the trainable yielded nothing, but must yield {EPOCH} after each epoch")
+
+
+def _trainable(task: Task, trial: int) -> Callable[..., Iterator[Any]]:
+    """The trainable of `task`; of a script the one that has a folder for this trial.
+
+    Raises EnvironmentFault where a link is in the way.
+    """
+    if not isinstance(task.trainable, Script) or task.homes is None:
+        return task.trainable
+    task.homes.mkdir(exist_ok=True)
+    name = home_of(trial)
+    if not inside.is_own(task.homes, name):
+        inside.make(task.homes, name)
+    return task.trainable.at(task.homes / name)
 
 
 def _end_by(error: Exception, node: str) -> dict[str, Any]:
@@ -208,6 +228,10 @@ def _end_by(error: Exception, node: str) -> dict[str, Any]:
         return {"end": State.DIVERGED, "why": str(error)}
     if isinstance(error, Infeasible):
         return {"end": State.INFEASIBLE, "why": str(error) or "the trainable says so, without a reason"}
+    if isinstance(error, ScriptFailed):
+        state = State.OUT_OF_MEMORY if isinstance(error, MemoryError) else State.FAILED
+        end = {"end": state, "why": str(error), "traceback": error.told}
+        return {**end, "unusable": True} if isinstance(error, ScriptUnusable) else end
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}
     if isinstance(error, EnvironmentFault):  # the storage is away

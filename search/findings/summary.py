@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from search.decide.agenda import own_seed
 from search.findings.snapshot import Snapshot
 from search.record.events import BEGINNINGS, EpochReport, InMLflow, Kind
 from search.record.reading import finished, last, spent
 from search.record.state import State
+from search.record.trial import Trial
 from search.storage import lock
 from search.storage.bucket import shown
-from search.storage.runs import REPORT, command, elsewhere
+from search.storage.runs import REPORT, TRIALS, command, elsewhere, home_of
+from spaces.study import epochs_of, script_of
 
 VALIDATION = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_roc_auc")
 
@@ -93,4 +96,20 @@ def _best(search: Snapshot) -> dict[str, Any] | None:
         "no_better_than_largest_class": tested.no_better if tested else None,
         "test_images": tested.images if tested else None,
         "checkpoint": row.checkpoint,
+        "command": _command(search, trial),
     }
+
+
+def _command(search: Snapshot, trial: Trial) -> str | None:
+    """The command that runs a script with the setting of `trial`; None if it is no script that was searched."""
+    header = search.header
+    script = script_of(header.definition, header.source)
+    if script is None:
+        return None
+    config = {
+        **header.full_config(trial.point),
+        "train/epochs": epochs_of(trial.point, header.epochs),
+        "train/seed": own_seed(header.seed, trial.number),
+    }
+    written = search.folder / TRIALS / home_of(trial.number) / script.file
+    return script.shown(config, folder=f"{header.name}-best", file=str(written))

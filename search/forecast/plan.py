@@ -48,7 +48,7 @@ def plan(
     header, rows = prepared.header, _rows(points, probed)
     out_of_time = sum(course.out_of_time for course in courses) * 2 > len(courses)
     return {
-        "data": "to be downloaded" if prepared.source.missing else "stand-in" if header.stand_in else "at hand",
+        "data": _data(prepared),
         "rungs": header.rungs,
         "concurrent": concurrent,
         "trials": _range([course.trials for course in courses]),
@@ -65,6 +65,14 @@ def plan(
         },
         "probe": rows,
     }
+
+
+def _data(prepared: Prepared) -> str:
+    if not prepared.header.dataset:
+        return prepared.header.where
+    if prepared.source.missing:
+        return "to be downloaded"
+    return "stand-in" if prepared.header.stand_in else "at hand"
 
 
 def _probe(prepared: Prepared, points: Points, lanes: int, seconds: float) -> Probe:
@@ -165,7 +173,7 @@ def text(document: Mapping[str, Any], header: Header) -> str:
     where = {"to be downloaded": "will be downloaded first", "stand-in": "CANNOT BE HAD; A STAND-IN WILL BE USED"}
     lines = [
         "plan",
-        f"  data      {header.dataset}: {where.get(document['data'], 'at hand')}",
+        f"  data      {f'{header.dataset}: ' if header.dataset else ''}{where.get(document['data'], document['data'])}",
         f"  trials    {_three(document['trials'], str)}",
         f"  epochs    {_three(document['epochs'], str)}",
     ]

@@ -23,6 +23,7 @@ from search.record.state import State
 from search.record.steering import Request
 from search.record.trial import CONFIRMATION, PUBLISHED, REPEAT
 from spaces.space import Space
+from spaces.study import script_of
 
 CHECKPOINT = re.compile(r"trial-\d{4,9}/attempt-\d{1,9}/epoch-\d{4,9}")
 """How a checkpoint is called, below the search's own folder of them; what is called otherwise is none of ours."""
@@ -153,6 +154,7 @@ def _check_header(events: Sequence[Event], event: Event) -> None:
     _require(_is_number(event.body["after_s"], float), "after_s is no number")
     if event.kind is Kind.SEARCH:
         objective_of(so_far)
+        script_of(header.definition, header.source)
         space_of(so_far)
         _require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", header.name)), "its name is no name of a search")
         _require(bool(re.fullmatch(r"[0-9A-Za-z]{1,64}", header.id)), "its id is no id")  # MLflow is asked with it

@@ -11,7 +11,7 @@ from search.terminal.console import Display
 from spaces.study import Study
 from trainables import datasets
 from trainables.cache import cache_folder
-from trainables.data import Data, part, parted
+from trainables.data import Data, nothing, part, parted
 
 
 def read(
@@ -23,6 +23,10 @@ def read(
     `before` says, whatever is usual now: one that began with the stand-in keeps it even if the real set is at hand.
     Raises BadInput for data that cannot be used, EnvironmentFault if a stand-in is not wanted.
     """
+    if not study.dataset:
+        if settings.data:
+            raise BadInput(f"{study.name} reads its data itself, so --data {settings.data} leads nowhere; leave it out")
+        return datasets.of_its_own(), nothing(), ""
     try:
         if before is not None and before.stand_in:
             source = datasets.stand_in(study.dataset)

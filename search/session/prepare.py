@@ -15,7 +15,6 @@ import torch
 import spaces
 from search import provenance
 from search import settings as choices
-from search.decide.samplers import SAMPLERS
 from search.decide.samplers.grid import grid
 from search.decide.schedulers import SCHEDULERS
 from search.engine import ray_session
@@ -24,16 +23,15 @@ from search.errors import BadInput, EnvironmentFault, NameInUse
 from search.prepared import Prepared
 from search.record.header import Header
 from search.record.reader import FILE
-from search.session import data_read
+from search.session import data_read, script
+from search.session.asked import adapted, to_search
 from search.session.warm_start import warmed
-from search.session.weights import check_path, with_weights
+from search.session.weights import with_weights
 from search.settings import Settings
 from search.storage import bucket, mirror
 from search.terminal.console import Display
 from search.tracking import store
-from spaces.space import SpaceError
 from spaces.study import Study, to_plain
-from spaces.written import parse
 from trainables.data import Data
 from trainables.datasets import Source
 from trainables.device import pick_device
@@ -61,6 +59,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     for each in taken:
         display.say(f"start point from {each}")
     _check_trainable(study)
+    study = script.asked(study, display)
     source, data, digest = surroundings(study, settings, display)
     study = with_weights(study, display, download=not settings.dry_run)
     study, notes = _rehearsed(study, data, settings)
@@ -175,40 +174,6 @@ def surroundings(
     ray_session.available_locally(settings)
     store.probe(settings.tracking)
     return data_read.read(study, settings, display, before)
-
-
-def adapted(name: str, settings: Settings) -> Study:
-    """The study called `name`, changed as the settings say. Raises BadInput."""
-    try:
-        study = spaces.load(name)
-        study = replace(study, epochs=settings.epochs or study.epochs)
-        changes = {key: parse(text) for key, text in settings.changes.items()}
-        if settings.weights is not None:
-            changes["weights/path"] = check_path(study, settings.weights)
-        if settings.folds is not None:
-            changes["train/folds"] = settings.folds
-            if not spaces.is_ours(study.trainable):
-                raise BadInput(f"--folds is for networks that our loop trains, and {study.name} has a loop of its own")
-        study = study.changed(changes)
-        study = replace(
-            study, sampler=settings.sampler or study.sampler, scheduler=settings.scheduler or study.scheduler
-        )
-        for kind, asked, known in (("sampler", study.sampler, SAMPLERS), ("scheduler", study.scheduler, SCHEDULERS)):
-            if asked not in known:
-                raise BadInput(choices.nearest(kind, asked, sorted(known)))
-        SAMPLERS[study.sampler](study, settings.seed)  # a grid needs a space without real numbers
-    except (spaces.UnknownStudy, SpaceError) as error:
-        raise BadInput(str(error)) from None
-    return study
-
-
-def to_search(study: Study, settings: Settings) -> Study:
-    """`study` with its published settings only if they are to be trained. Raises BadInput if it has none to train."""
-    if not settings.published:
-        return replace(study, published=())
-    if not study.published:
-        raise BadInput(f"--published trains the published settings of a study first, but {study.name} has none")
-    return study
 
 
 def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, list[str]]:

@@ -22,8 +22,9 @@ from search.record.reading import finished, header_of, objective_of, spent
 from search.record.state import State
 from search.record.steering import Steering
 from search.record.trials import replayed
+from search.session.asked import adapted, to_search
 from search.session.mlflow_address import address_of
-from search.session.prepare import adapted, check_confirm, prepare, surroundings, to_search
+from search.session.prepare import check_confirm, prepare, surroundings
 from search.session.weights import check_weights
 from search.settings import ADJUSTED, More, Options, Settings, again, from_environment, masked, recorded
 from search.signals import ending_seconds
@@ -32,7 +33,7 @@ from search.storage.runs import searches
 from search.terminal.console import Display
 from spaces.ranges import from_plain_range
 from spaces.space import SpaceError
-from spaces.study import Study, from_plain, to_plain
+from spaces.study import Study, from_plain, script_of, to_plain
 from trainables.epoch import Epoch
 
 
@@ -166,7 +167,9 @@ def recorded_study(header: Header, *, to_train: bool = True) -> Study:
     wanted `to_train`, nothing is imported: to look at a search runs no code of its author.
     """
     try:
-        return from_plain(header.definition, spaces.load(header.source).trainable if to_train else _none)
+        script = script_of(header.definition, header.source)
+        trainable = script or (spaces.load(header.source).trainable if to_train else _none)
+        return from_plain(header.definition, trainable)
     except (spaces.UnknownStudy, SpaceError) as error:
         raise BadInput(f"{header.name} was a search of {header.source}: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -307,6 +310,9 @@ def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str
     for key in (*same, "reduction_factor"):
         if asked[key] != had[key]:
             yield f"{key} was {had[key]}, asked is {asked[key]}"
+    for name, value in asked.get("script", {}).items():
+        if name != "switches" and had.get("script", {}).get(name) != value:
+            yield f"the script's {name} was {had.get('script', {}).get(name)}, asked is {value}"
     # What "auto" came to was fixed when the search began.
     fixed = {key: value for key, value in had["fixed"].items() if key in asked["fixed"]}
     if asked["fixed"] != fixed:

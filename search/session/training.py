@@ -22,6 +22,7 @@ from search.session.session import Session
 from search.signals import Stop
 from search.storage.checkpoints import Retention, Shelf
 from search.storage.requests import Inbox
+from search.storage.runs import TRIALS
 
 
 def train(session: Session, shelf: Shelf, retention: Retention, surroundings: Surroundings, stop: Stop) -> str:
@@ -66,6 +67,7 @@ def _task(session: Session, shelf: Shelf) -> Task:
         budget=settings.checkpoint_budget,
         timeout=settings.trial_timeout,
         folders=tuple(spaces.users_folders()),
+        homes=session.folder.resolve() / TRIALS,
     )
 
 

@@ -13,7 +13,7 @@ from search.findings.worth import against_the_largest_class
 from search.prepared import Prepared
 from search.record.events import InMLflow, WinnerTested
 from search.record.state import State
-from search.record.trial import Trial
+from search.record.trial import EpochRow, Trial
 from search.settings import masked
 from search.storage import checkpoints, mirror
 from search.terminal.console import Display
@@ -21,7 +21,9 @@ from search.tracking.registry import Winner, registry
 from trainables.classifier import ARCHITECTURE, load_classifier
 from trainables.data import Split
 from trainables.datasets import Source
+from trainables.epoch import Trainable
 from trainables.evaluation import examined
+from trainables.script.script import Script
 
 
 def winner(search: Search) -> Trial:
@@ -89,17 +91,13 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     if best.state is not State.COMPLETE:
         display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
     row = best.best_epoch(search.study.objective)
-    if row.checkpoint is None:
-        display.warn("the winner kept no checkpoint, so it is neither tested nor registered; its settings are recorded")
+    why = _untested(search.study.trainable, row, shelf)
+    if why:
+        kept = "its settings are recorded" if row.checkpoint is None else "its checkpoint is kept"
+        display.warn(f"the winner {why}, so it is neither tested nor registered; {kept}")
         return None
+    assert row.checkpoint is not None
     checkpoint = shelf.fetched(row.checkpoint)
-    ours = (checkpoint / ARCHITECTURE).is_file()
-    if not ours or "val_accuracy" not in row.metrics:
-        assert row.sha256 is not None
-        checkpoints.verified(shelf, row.checkpoint, row.sha256)
-        why = "was yielded without val_accuracy" if ours else "is none of our networks"
-        display.warn(f"the winner {why}, so it is neither tested nor registered; its checkpoint is kept")
-        return None
     if prepared.source.test is None:
         display.say("the data has no test part, so the winner is not tested")
     elif best.tested_at_best(search.study.objective) is None:
@@ -126,6 +124,20 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
         data_digest=header.digest,
         classes=tuple(header.classes),
     )
+
+
+def _untested(trainable: Trainable, row: EpochRow, shelf: checkpoints.Shelf) -> str:
+    """Why the winner, at its best epoch `row`, cannot be tested here; "" if it can. Raises EnvironmentFault."""
+    if row.checkpoint is None:
+        return "kept no checkpoint"
+    ours = (shelf.fetched(row.checkpoint) / ARCHITECTURE).is_file()
+    if ours and "val_accuracy" in row.metrics:
+        return ""
+    assert row.sha256 is not None
+    checkpoints.verified(shelf, row.checkpoint, row.sha256)
+    if isinstance(trainable, Script):
+        return f"is what {trainable.name} kept, which no other can test"
+    return "was yielded without val_accuracy" if ours else "is none of our networks"
 
 
 def publish(prepared: Prepared, model: Winner, place: InMLflow, instead: str) -> InMLflow:

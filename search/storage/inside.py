@@ -27,6 +27,7 @@ OWN = (
     "checkpoints",
     "stacks",
     "requests",
+    "trials",
     "ray",
     "report.html",
     "result.json",

@@ -17,6 +17,14 @@ REPORT = "report.html"
 RESULT = "result.json"
 """What the last process of a search came to, beside its record: the document of `--json`."""
 
+TRIALS = "trials"
+"""Folders of trials that a search keeps, beside its record."""
+
+
+def home_of(trial: int) -> str:
+    """The name of the folder that is kept for a trial, below TRIALS."""
+    return f"trial-{trial:04d}"
+
 
 def searches(runs: Path) -> list[Path]:
     """The folders of the searches in `runs`, in the order in which they were last worked on; mirrors are up to date."""

@@ -20,7 +20,7 @@ def setup(study: Study, header: Header) -> str:
     compared = "compared after epoch " + ", ".join(map(str, header.rungs))
     rows = [
         ("study", f"{header.study}: {header.about}"),
-        ("data", f"{header.dataset} ({header.where}): {header.train_images} train, {header.val_images} validation"),
+        ("data", _data(header)),
         ("budget", _budget(study, header)),
         ("rungs", f"{header.scheduler}: {compared if header.rungs else 'every trial trains to the end'}"),
         ("sampler", f"{header.sampler}, seed {header.seed}, {_first(study, header.published)} first"),
@@ -30,6 +30,12 @@ def setup(study: Study, header: Header) -> str:
         rows.append(("to beat", claim))
     rows += [("resources", _resources(header)), ("mlflow", header.tracking_uri)]
     return "\n".join([*(f"{name:<10} {text}" for name, text in rows), *_hyperparameters(study)])
+
+
+def _data(header: Header) -> str:
+    if not header.dataset:
+        return header.where
+    return f"{header.dataset} ({header.where}): {header.train_images} train, {header.val_images} validation"
 
 
 def _budget(study: Study, header: Header) -> str:
@@ -117,9 +123,11 @@ def _values(summary: dict[str, Any]) -> list[str]:
 
 
 def _places(summary: dict[str, Any]) -> list[str]:
-    """Where all of it is: MLflow, model or weights, report, record."""
+    """Where all of it is: a script's command, MLflow, model or weights, report, record."""
     mlflow, checkpoint = summary["mlflow"], summary["best"]["checkpoint"]
     uri, lines = mlflow["tracking_uri"], []
+    if summary["best"]["command"]:
+        lines.append(f"command  {summary['best']['command']}")
     if mlflow.get("parent_run_id"):
         page = f"/#/experiments/{mlflow['experiment_id']}/runs/{mlflow['parent_run_id']}"
         lines.append(f"MLflow   {uri if uri.startswith('http') else summary['ui'] + '   then '}{page}")

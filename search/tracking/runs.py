@@ -144,6 +144,8 @@ class Runs:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         header = self._projection.header
+        if not header.dataset:  # read by the trainable itself
+            return
         dataset = Dataset(printable(header.dataset), header.digest[:36], "local", printable(header.where))
         for context in ("training", "validation"):
             self._client.log_inputs(self.parent, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])

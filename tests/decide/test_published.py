@@ -22,7 +22,8 @@ from search.decide.search import Search
 from search.errors import BadInput
 from search.record.events import EpochReport, Event
 from search.record.state import State
-from search.session.prepare import adapted, prepare, to_search
+from search.session.asked import adapted, to_search
+from search.session.prepare import prepare
 from search.session.resume import more_by_command
 from search.settings import Settings
 from search.terminal.console import Silent

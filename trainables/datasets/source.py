@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 Part = tuple[Tensor, Tensor]
@@ -84,6 +85,11 @@ class Source:
     groups: Tensor | None = None
     sha256: str = ""
     facts: Facts | None = None
+
+
+def of_its_own() -> Source:
+    """No data set: the trainable reads data of its own, of which nothing is known."""
+    return Source("", "read by the trainable itself", (), lambda: (torch.empty(0), torch.empty(0)), None)
 
 
 def digest(*parts: tuple[Tensor, ...]) -> str:

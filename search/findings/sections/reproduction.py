@@ -59,7 +59,7 @@ def _facts(search: Snapshot) -> list[tuple[str, str]]:
         ("seed", f"{header.seed}; the one of each trial is made from it and the trial's number"),
         ("sampler, scheduler", f"{header.sampler}, {header.scheduler}"),
         ("split", f"{study['val_fraction']:.3g} held out for validation, seed {study.get('split_seed')}"),
-        ("data", f"{header.dataset}: {header.where}"),
+        ("data", f"{header.dataset}: {header.where}" if header.dataset else header.where),
         ("data SHA-256", header.digest),
         ("commit", header.commit),
         ("code SHA-256", header.code),

@@ -1,0 +1,67 @@
+"""The study that a command asks for: one by name or file, or a script, changed as the settings say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import spaces
+from search import settings as choices
+from search.decide.samplers import SAMPLERS
+from search.decide.schedulers import SCHEDULERS
+from search.errors import BadInput
+from search.session import script
+from search.session.weights import check_path
+from search.settings import Settings
+from spaces.objective import Objective
+from spaces.space import SpaceError
+from spaces.study import Study
+from spaces.written import parse
+from trainables.script.script import Script
+
+
+def adapted(name: str, settings: Settings) -> Study:
+    """The study called `name`, changed as the settings say. Raises BadInput."""
+    try:
+        changes = {key: parse(text) for key, text in settings.changes.items()}
+        study = script.study_of(name, settings, changes) if spaces.is_script(name) else _of_ours(name, settings)
+        study = replace(study, epochs=settings.epochs or study.epochs)
+        if settings.weights is not None:
+            changes["weights/path"] = check_path(study, settings.weights)
+        if settings.folds is not None:
+            changes["train/folds"] = settings.folds
+            if not spaces.is_ours(study.trainable) or isinstance(study.trainable, Script):
+                raise BadInput(f"--folds is for networks that our loop trains, and {study.name} has a loop of its own")
+        study = study.changed(changes)
+        study = replace(
+            study, sampler=settings.sampler or study.sampler, scheduler=settings.scheduler or study.scheduler
+        )
+        for kind, asked, known in (("sampler", study.sampler, SAMPLERS), ("scheduler", study.scheduler, SCHEDULERS)):
+            if asked not in known:
+                raise BadInput(choices.nearest(kind, asked, sorted(known)))
+        SAMPLERS[study.sampler](study, settings.seed)  # a grid needs a space without real numbers
+    except (spaces.UnknownStudy, SpaceError) as error:
+        raise BadInput(str(error)) from None
+    return study
+
+
+def _of_ours(name: str, settings: Settings) -> Study:
+    """The study in a file of studies, for which no option of a script is. Raises BadInput."""
+    study = spaces.load(name)
+    if settings.arguments:
+        told = " ".join(settings.arguments)[:60]
+        raise BadInput(f"unexpected extra argument ({told}): a script takes some, but {name} is a study; leave it out")
+    if settings.report or settings.style:
+        raise BadInput(f"--report and --style are for a script, but {name} is a study; leave them out")
+    if settings.metric is None and settings.mode is None:
+        return study
+    had = study.objective
+    return replace(study, objective=Objective(settings.metric or had.metric, settings.mode or had.mode))
+
+
+def to_search(study: Study, settings: Settings) -> Study:
+    """`study` with its published settings only if they are to be trained. Raises BadInput if it has none to train."""
+    if not settings.published:
+        return replace(study, published=())
+    if not study.published:
+        raise BadInput(f"--published trains the published settings of a study first, but {study.name} has none")
+    return study
