@@ -26,9 +26,9 @@ from search.terminal.screen import for_stderr
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
+    from torch import nn
 
     from search.session.reproduce import Reproduction
-    from trainables.classifier import Classifier
 
 SHOWN = 10
 """Trials in the table that a notebook shows of a result."""
@@ -184,30 +184,29 @@ class Result:
         page = self._folder / REPORT
         return page if page.is_file() else None
 
-    def model(self) -> Classifier:
+    def model(self) -> nn.Module:
         """The winner with its best weights, on the CPU and in evaluation mode: images uint8 N×C×H×W to logits.
 
-        Raises SearchFailed if there is no winner or it is no classifier of ours, EnvironmentFault if its checkpoint is
-        missing or is not what was recorded.
+        A network of one's own is what torch.export made of it, so none of its code is run. Raises SearchFailed if there
+        is no winner or none that was exported, EnvironmentFault if its checkpoint is missing or is not what was
+        recorded.
         """
-        from trainables.classifier import ARCHITECTURE, load_classifier
+        from search.findings import winner_model
 
         if self.best is None:
             raise SearchFailed(f"{self.name} has no result yet; it is {self.state}")
         try:
-            checkpoint = checkpoints.winning(checkpoints.shelf(self._folder), self._search.trials)
+            there = winner_model.found(self._folder, self._search.trials)
+            model = there.network() if there else None
         except EnvironmentFault as error:
             if self.state != "running":
                 raise
             raise EnvironmentFault(
                 f"{error}; the search runs on and may have a better one by now: load it again"
             ) from None
-        if checkpoint is None or not (checkpoint / ARCHITECTURE).is_file():
-            raise SearchFailed(f"the winner of {self.name} is no classifier of ours, so its own code must load it")
-        try:
-            return load_classifier(checkpoint)[1]
-        except ValueError as error:  # published weights that are no longer at hand
-            raise EnvironmentFault(str(error)) from None
+        if model is None:
+            raise SearchFailed(f"the winner of {self.name} was not exported, so its own code must load its checkpoint")
+        return model
 
     def reproduce(self, trial: int | None = None) -> Reproduction:
         """Train `trial`, or the winner if it is None, again in this process, and compare it with the record.

@@ -125,7 +125,12 @@ def _load_file(path: Path) -> Study:
 
 def is_ours(trainable: object) -> bool:
     """Whether a trainable is one of this project's, and not a user's."""
-    return (getattr(trainable, "__module__", "") or "").partition(".")[0] in OURS
+    return code_of(trainable).partition(".")[0] in OURS
+
+
+def code_of(trainable: object) -> str:
+    """The module that a trainable is written in; of a network that our loop trains, the module that builds it."""
+    return getattr(getattr(trainable, "build", trainable), "__module__", "") or ""
 
 
 def _make_way(folder: str) -> None:

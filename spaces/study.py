@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 from spaces.objective import Constraint, Objective, constraints_of, objective_of
@@ -11,6 +12,7 @@ from spaces.ranges import Choice, Float, Int, Range, from_plain_range, to_plain_
 from spaces.space import Space, check_name, possible
 from spaces.values import Config, SpaceError, Value, checked, config_from_plain, config_to_plain, copied, is_number
 from trainables.epoch import Trainable
+from trainables.own import Build, OwnNetwork
 from trainables.script.script import Script
 
 __all__ = ["Choice", "Float", "Int", "Objective", "Study"]
@@ -27,9 +29,11 @@ class Published:
     test_accuracy: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """One search problem, as data.
+
+    It names a `trainable`, or a `network`: a function `(config, data)` that builds one, which our loop then trains.
 
     `dataset` is a known data set, or "" if the trainable reads data of its own. `space` holds what is searched, `fixed`
     what is not; both by name, such as `train/lr`. `published` are trained first, as they are: no scheduler stops them,
@@ -47,7 +51,8 @@ class Study:
     Raises SpaceError at birth for whatever cannot be searched.
     """
 
-    trainable: Trainable
+    trainable: Trainable = None  # type: ignore[assignment]  # of a network it is made at birth
+    network: InitVar[Build | None] = None
     dataset: str
     space: Mapping[str, Range]
     epochs: int
@@ -68,7 +73,8 @@ class Study:
     name: str = ""
     about: str = ""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, network: Build | None) -> None:
+        object.__setattr__(self, "trainable", _trainable(self.trainable, network))
         _check_shapes(self)
         fixed = {name: _checked(name, value, f"{name} is fixed at") for name, value in self.fixed.items()}
         object.__setattr__(self, "fixed", fixed)
@@ -208,6 +214,27 @@ def _check_budgets(study: Study) -> None:
         raise SpaceError(f"image_size must be a whole number of pixels, 1 or more, but got {study.image_size!r}")
     if not is_number(study.val_fraction) or not 0 < study.val_fraction < 1:
         raise SpaceError(f"val_fraction must lie between 0 and 1, but got {study.val_fraction}")
+
+
+def _trainable(trainable: Trainable | None, network: Build | None) -> Trainable:
+    """The trainable of a study that was given one of the two. Raises SpaceError if it was not."""
+    if trainable is not None and network is not None:
+        raise SpaceError("a study takes trainable or network, not both: one trains, the other is trained by our loop")
+    if trainable is not None:
+        return trainable
+    if network is None:
+        raise SpaceError("a study needs a trainable (a generator), or a network (a function that builds one)")
+    if not callable(network) or (hasattr(network, "state_dict") and not isinstance(network, type)):
+        raise SpaceError(
+            f"network must be a function (config, data) that builds one, but is a {type(network).__name__}"
+        )
+    try:
+        inspect.signature(network).bind({}, None)
+    except TypeError as error:
+        raise SpaceError(f"network must be a function (config, data) that builds one: {error}") from None
+    except ValueError:  # written in C; its call will tell
+        pass
+    return OwnNetwork(network)
 
 
 PLAIN = (

@@ -79,17 +79,12 @@ class Architecture:
         # By name, because the families import the training loop, which imports this module.
         network = importlib.import_module(f"trainables.{self.family}").network
         arguments = dict(self.arguments)
-        mirror, scaling = bool(arguments.pop("mirror", False)), arguments.pop("scaling", "standard")
-        if scaling not in SCALINGS:
-            raise ValueError(f"unknown model/scaling {scaling!r}; known are {', '.join(SCALINGS)}")
+        around = {name: arguments.pop(name) for name in ("scaling", "mirror") if name in arguments}
         unknown = [name for name in arguments if name not in inspect.signature(network).parameters]
         if unknown:
             raise TypeError(f"the {self.family} has no hyperparameter model/{unknown[0]}")
         body = network(self.shape, len(self.classes), **arguments)
-        channels, fixed = self.shape[0], SCALINGS[scaling]
-        if fixed is not None:
-            mean, std = [fixed[0]] * channels, [fixed[1]] * channels
-        return Classifier(body, mean or [0.0] * channels, std or [1.0] * channels, mirror=mirror)
+        return scaled(body, self.shape[0], mean, std, **around)
 
     @property
     def convolutional(self) -> bool:
@@ -118,6 +113,27 @@ class Architecture:
         (folder / ARCHITECTURE).write_text(json.dumps(asdict(self), indent=1))
         # contiguous: channels_last weights are stored in the plain order, so any reader gets the same file.
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+
+
+def scaled(
+    network: nn.Module,
+    channels: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    *,
+    scaling: str = "standard",
+    mirror: bool = False,
+) -> Classifier:
+    """`network` behind the normalisation called `scaling`; `mean` and `std` are those of the data, per channel.
+
+    Raises ValueError for a scaling that is none of SCALINGS.
+    """
+    if scaling not in SCALINGS:
+        raise ValueError(f"unknown model/scaling {scaling!r}; known are {', '.join(SCALINGS)}")
+    fixed = SCALINGS[scaling]
+    if fixed is not None:
+        mean, std = [fixed[0]] * channels, [fixed[1]] * channels
+    return Classifier(network, mean or [0.0] * channels, std or [1.0] * channels, mirror=bool(mirror))
 
 
 def load_classifier(folder: Path) -> tuple[Architecture, Classifier]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from trainables import randomness
 from trainables.classifier import WEIGHTS
@@ -45,10 +46,10 @@ def save(folder: Path, number: int, random: randomness.States, **parts: Any) -> 
     random generators stood. Raises TypeError for a state that no such file can hold; the message names the place.
     """
     model = plain(parts.pop("model"))
-    weights, others = _weights_of(model)
+    weights, others = weights_of(model)
     tensors: dict[str, Tensor] = {}
-    whole = {"parts": {name: _state_of(part) for name, part in parts.items()}, "random": random, "others": others}
-    document = {"epoch": number, **_packed(whole, tensors, "")["dict"]}
+    states = {name: _state_of(part) for name, part in parts.items()}
+    document = _packed({"epoch": number, "parts": states, "random": random, "others": others}, tensors, "")
     write_tensors(weights, folder / WEIGHTS)
     write_tensors(tensors, folder / TENSORS)
     (folder / STATE).write_text(json.dumps(document))
@@ -60,12 +61,8 @@ def restore(folder: Path, **parts: Any) -> int:
     The default random generators go on from where they stood. Raises ValueError for a checkpoint that has another
     make, or whose parts are others.
     """
-    if not (folder / STATE).is_file():
-        raise ValueError(f"{folder} has no {STATE}: it was not written by Epoch(number, metrics, model=…)")
-    document = json.loads((folder / STATE).read_text())
-    number = int(document.pop("epoch"))
-    whole = _unpacked({"dict": document}, read_tensors(folder / TENSORS))
-    load_weights(plain(parts.pop("model")), folder, whole["others"])
+    whole = _read(folder)
+    _load(plain(parts.pop("model")), folder, whole["others"])
     states: Mapping[str, Any] = whole["parts"]
     for name in sorted({*states, *parts}):
         if (states.get(name) is None) != (parts.get(name) is None):
@@ -73,7 +70,14 @@ def restore(folder: Path, **parts: Any) -> int:
             raise ValueError(f"{has} has the state of a {name}, {lacks} has none; name the same parts in both")
         _put_into(parts.get(name), states.get(name))
     randomness.put_back(whole["random"])
-    return number
+    return int(whole["epoch"])
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    if not (folder / STATE).is_file():
+        raise ValueError(f"{folder} has no {STATE}: it was not written by Epoch(number, metrics, model=…)")
+    whole: dict[str, Any] = _unpacked(json.loads((folder / STATE).read_text()), read_tensors(folder / TENSORS))
+    return whole
 
 
 def plain(model: nn.Module) -> nn.Module:
@@ -85,10 +89,14 @@ def plain(model: nn.Module) -> nn.Module:
     return model
 
 
-def load_weights(model: nn.Module, folder: Path, others: Mapping[str, Any] | None = None) -> None:
-    """Put the weights in `folder` into `model`. Raises ValueError if they are not those of such a network."""
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Put what `folder` has of a network into `model`. Raises ValueError if it is that of another one."""
+    _load(model, folder, _read(folder)["others"])
+
+
+def _load(model: nn.Module, folder: Path, others: Mapping[str, Any]) -> None:
     try:
-        model.load_state_dict({**read_tensors(folder / WEIGHTS), **(others or {})})
+        model.load_state_dict({**read_tensors(folder / WEIGHTS), **others})
     except RuntimeError as error:
         why = " ".join(str(error).split())[:300]
         raise ValueError(f"the weights in {folder} are those of another network ({why})") from None
@@ -127,16 +135,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {**tensors, **{name: tensors[known] for name, known in same.items()}}
 
 
-def _weights_of(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a network's state, and what else its modules keep (`get_extra_state`)."""
-    from torch.nn.parameter import is_lazy
+def weights_of(model: nn.Module, *, lazy: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a network's state, and what else its modules keep (`get_extra_state`).
 
+    Raises TypeError for layers that take their shape from a first call they have not had; `lazy` passes them over.
+    """
     state = model.state_dict()
-    lazy = next((name for name, value in state.items() if is_lazy(value)), None)
-    if lazy is not None:
-        raise TypeError(f"the model's {lazy} is not initialised yet: call the model before it is saved")
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    return tensors, {name: value for name, value in state.items() if name not in tensors}
+    waiting = [name for name, value in tensors.items() if is_lazy(value)]
+    if waiting and not lazy:
+        raise TypeError(f"the model's {waiting[0]} is not initialised yet: call the model before it is saved")
+    others = {name: value for name, value in state.items() if name not in tensors}
+    return {name: value for name, value in tensors.items() if name not in waiting}, others
 
 
 def _state_of(part: Any) -> Any:

@@ -62,7 +62,7 @@ def send_along(trainable: Callable[..., Iterator[Any]]) -> None:
     from ray import cloudpickle
 
     modules = spaces.users_modules()
-    own = sys.modules.get(getattr(trainable, "__module__", ""))
+    own = sys.modules.get(spaces.code_of(trainable))
     if own is not None and own.__name__.partition(".")[0] not in sys.stdlib_module_names:
         modules.append(own)
     for module in modules:

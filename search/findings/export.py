@@ -10,13 +10,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from search.errors import BadInput, EnvironmentFault, StorageFull
+from search.errors import BadInput, StorageFull
+from search.findings import winner_model
 from search.findings.optuna_export import write_study
 from search.findings.snapshot import Snapshot
 from search.findings.summary import summary_of
 from search.findings.tables import Table, curve_table, trial_table
 from search.storage import checkpoints
-from trainables.classifier import ARCHITECTURE, complete
 
 
 def export_search(run: Path, folder: Path) -> list[Path]:
@@ -24,12 +24,13 @@ def export_search(run: Path, folder: Path) -> list[Path]:
 
     `summary.json`; `trials.csv`, one row per trial; `curves.csv`, one row per epoch; `optuna.db`, a study file of
     Optuna's; and, if there is a winner, `config.json` and `model/` with its weights (safetensors) and architecture
-    (JSON). All of them or none: raises BadInput for a folder that cannot be had, StorageFull where there is no room,
-    EnvironmentFault for a damaged record or checkpoint, and leaves nothing behind.
+    (JSON), or, of a network of one's own, weights and graph (`model.pt2`, of torch.export). All of them or none: raises
+    BadInput for a folder that cannot be had, StorageFull where there is no room, EnvironmentFault for a damaged record
+    or checkpoint, and leaves nothing behind.
     """
     search = Snapshot.read(run)
     summary = summary_of(search)
-    checkpoint = checkpoints.winning(checkpoints.shelf(run), search.trials)
+    network = winner_model.found(run, search.trials)
     with _whole(folder) as aside:
         _write_csv(aside / "trials.csv", trial_table(search))
         _write_csv(aside / "curves.csv", curve_table(search))
@@ -37,12 +38,9 @@ def export_search(run: Path, folder: Path) -> list[Path]:
         (aside / "summary.json").write_text(json.dumps(summary, indent=1))
         if summary["best"]:
             (aside / "config.json").write_text(json.dumps(summary["best"]["config"], indent=1))
-        if checkpoint and (checkpoint / ARCHITECTURE).is_file():
+        if network is not None:
             (aside / "model").mkdir()
-            try:
-                complete(checkpoint, aside / "model")
-            except ValueError as error:  # published weights that are no longer at hand
-                raise EnvironmentFault(str(error)) from None
+            network.copy_to(aside / "model")
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 

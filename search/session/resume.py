@@ -156,7 +156,8 @@ def _settings_again(folder: Path, events: Sequence[Event], header: Header, more:
     )
 
 
-def _none(config: Mapping[str, Any], data: Any, *, resume: Path | None = None) -> Iterator[Epoch]:
+def not_run(config: Mapping[str, Any], data: Any, *, resume: Path | None = None) -> Iterator[Epoch]:
+    """The trainable of a study whose code is not run."""
     raise AssertionError("a study that is only looked at cannot be trained")
 
 
@@ -168,7 +169,7 @@ def recorded_study(header: Header, *, to_train: bool = True) -> Study:
     """
     try:
         script = script_of(header.definition, header.source)
-        trainable = script or (spaces.load(header.source).trainable if to_train else _none)
+        trainable = script or (spaces.load(header.source).trainable if to_train else not_run)
         return from_plain(header.definition, trainable)
     except (spaces.UnknownStudy, SpaceError) as error:
         raise BadInput(f"{header.name} was a search of {header.source}: {error}") from None

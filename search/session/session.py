@@ -38,13 +38,14 @@ class Session:
         False if MLflow does not answer, so that nothing could be logged. Raises SearchFailed if there is no winner,
         EnvironmentFault if its checkpoint is bad or MLflow does not take it.
         """
-        from search.session.winner import crown, publish
+        from search.session.winner import crown, key_of, publish, winner
 
-        model = crown(self.prepared, self.search, self.folder.resolve(), self.display)
-        published = last(self.prepared.past, InMLflow)
-        if model is not None and published is not None and published.winner == model.key:
+        best, published = winner(self.search), last(self.prepared.past, InMLflow)
+        key = key_of(self.prepared.header.id, best, self.search.study.objective)
+        if published is not None and published.winner == key:
             self.search.note(published)  # once per process: it tells that nothing is left to do
             return True
+        model = crown(self.prepared, self.search, self.folder.resolve(), self.display)
         if not self.tracker.flush(PATIENCE_SECONDS):
             sync = self.command("sync")
             self.display.warn(f"MLflow does not answer, so no model is registered yet; `{sync}` will do it")

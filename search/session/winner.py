@@ -14,11 +14,13 @@ from search.prepared import Prepared
 from search.record.events import InMLflow, WinnerTested
 from search.record.state import State
 from search.record.trial import EpochRow, Trial
+from search.session.obtained import obtained
 from search.settings import masked
 from search.storage import checkpoints, mirror
 from search.terminal.console import Display
+from search.tracking.forms import Form
 from search.tracking.registry import Winner, registry
-from trainables.classifier import ARCHITECTURE, load_classifier
+from spaces.study import Objective
 from trainables.data import Split
 from trainables.datasets import Source
 from trainables.epoch import Trainable
@@ -48,10 +50,15 @@ def _worth(search: Search, trial: Trial) -> str:
     return f"{objective.metric} {trial.best_value(objective):.4f}"
 
 
-def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -> float | None:
+def key_of(search_id: str, trial: Trial, objective: Objective) -> str:
+    """What names the best epoch of `trial` for good, in MLflow too."""
+    return f"{search_id}/{trial.number}/{trial.best_epoch(objective).number}"
+
+
+def measure_winner(search: Search, trial: Trial, source: Source, folder: Path, form: Form) -> float | None:
     """The test accuracy (0 to 1) of the best epoch of `trial`, recorded; None if the data has no test part.
 
-    `folder` is that of the search.
+    `folder` is that of the search, `form` has the network.
 
     Once it is in the record, the test set stays closed: a search that goes on after a crash reads it there. What the
     winner made of each image is kept beside the record, from the same opening, for those who want to see its mistakes.
@@ -63,10 +70,10 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -
         return known.test_accuracy
     assert row.checkpoint is not None
     assert row.sha256 is not None
-    checkpoint = checkpoints.verified(checkpoints.shelf(folder), row.checkpoint, row.sha256)
+    checkpoints.verified(checkpoints.shelf(folder), row.checkpoint, row.sha256)
     if source.test is None:
         return None
-    _, model = load_classifier(checkpoint)
+    model = form.network()
     split = Split(*source.test())
     metrics, predicted, confidence = examined(model, split)
     kept = predictions.chosen(trial.number, row.number, split, predicted, confidence)
@@ -81,7 +88,7 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path) -
 
 
 def crown(prepared: Prepared, search: Search, folder: Path, display: Display) -> Winner | None:
-    """Measure the winner on the test set; None if it is no classifier of ours, which nobody but its author can measure.
+    """Measure the winner on the test set; None, with a warning, if there is no network that could be measured.
 
     `folder` is that of the search. Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint is
     missing or damaged, StorageFull if there is no room for what it made of the images.
@@ -91,13 +98,17 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     if best.state is not State.COMPLETE:
         display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
     row = best.best_epoch(search.study.objective)
-    why = _untested(search.study.trainable, row, shelf)
+    why = _untested(search.study.trainable, row)
     if why:
         kept = "its settings are recorded" if row.checkpoint is None else "its checkpoint is kept"
         display.warn(f"the winner {why}, so it is neither tested nor registered; {kept}")
         return None
     assert row.checkpoint is not None
-    checkpoint = shelf.fetched(row.checkpoint)
+    assert row.sha256 is not None
+    checkpoint = checkpoints.verified(shelf, row.checkpoint, row.sha256)
+    form = obtained(prepared, search, best, row, checkpoint, display)
+    if form is None:
+        return None
     if prepared.source.test is None:
         display.say("the data has no test part, so the winner is not tested")
     elif best.tested_at_best(search.study.objective) is None:
@@ -105,7 +116,7 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
         display.say(
             f"measuring trial {best.number} on the test set, {'AGAIN, for another winner' if again else 'once'}"
         )
-    accuracy = measure_winner(search, best, prepared.source, folder)
+    accuracy = measure_winner(search, best, prepared.source, folder, form)
     tested = best.tested_at_best(search.study.objective)
     if tested is not None and tested.no_better:
         display.warn(
@@ -115,8 +126,9 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     return Winner(
         study=search.study.name,
         search=header.name,
-        key=f"{header.id}/{best.number}/{row.number}",
+        key=key_of(header.id, best, search.study.objective),
         checkpoint=checkpoint,
+        form=form,
         config={**search.study.fixed, **best.point},
         metrics=row.metrics,
         test_accuracy=accuracy,
@@ -126,18 +138,13 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     )
 
 
-def _untested(trainable: Trainable, row: EpochRow, shelf: checkpoints.Shelf) -> str:
-    """Why the winner, at its best epoch `row`, cannot be tested here; "" if it can. Raises EnvironmentFault."""
+def _untested(trainable: Trainable, row: EpochRow) -> str:
+    """Why the winner, at its best epoch `row`, cannot be tested here; "" if its network may be."""
     if row.checkpoint is None:
         return "kept no checkpoint"
-    ours = (shelf.fetched(row.checkpoint) / ARCHITECTURE).is_file()
-    if ours and "val_accuracy" in row.metrics:
-        return ""
-    assert row.sha256 is not None
-    checkpoints.verified(shelf, row.checkpoint, row.sha256)
     if isinstance(trainable, Script):
         return f"is what {trainable.name} kept, which no other can test"
-    return "was yielded without val_accuracy" if ours else "is none of our networks"
+    return "" if "val_accuracy" in row.metrics else "was yielded without val_accuracy"
 
 
 def publish(prepared: Prepared, model: Winner, place: InMLflow, instead: str) -> InMLflow:

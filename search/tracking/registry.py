@@ -9,27 +9,27 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from search import provenance
 from search.errors import EnvironmentFault
+from search.tracking.forms import Form
 from search.tracking.store import prepare_environment
-from trainables.classifier import complete
 from trainables.data import Split
 from trainables.folds import SERVED
 
 KEY = "search.winner"
-SERVED_BY = ("mlflow", "torch", "torchvision", "pillow", "numpy", "safetensors")
-"""What a served model needs."""
 AGREEMENT = 2
 """So many images may be judged otherwise by the reloaded model: it adds up in another order than training did."""
 
 
+AT_A_TIME = 250
+"""So many images the reloaded model is asked for at a time."""
+
+
 @dataclass(frozen=True)
 class Winner:
-    """What is to be served: the checkpoint of the best epoch, and the numbers it must show again.
+    """What is to be served: the best epoch, in a form that can be logged, and the numbers it must show again.
 
     `key` names search, trial and epoch for good; by it a model that was logged before a crash is found again.
     `no_better` says that it is worth no more than always saying the largest class.
@@ -39,6 +39,7 @@ class Winner:
     search: str
     key: str
     checkpoint: Path
+    form: Form
     config: Mapping[str, Any]
     metrics: Mapping[str, float]
     test_accuracy: float | None
@@ -89,11 +90,14 @@ class Registry:
         EnvironmentFault if the reloaded model does not show the recorded accuracy.
         """
         import mlflow
+        import numpy as np
 
         images = _as_users_have_them(val)
         uri = self._logged(winner, experiment) or self._log(winner, run, experiment, images)
         with _quiet():
-            again = mlflow.pyfunc.load_model(uri).predict(images)
+            served = mlflow.pyfunc.load_model(uri)
+            parts = [images[first : first + AT_A_TIME] for first in range(0, len(images), AT_A_TIME)]
+            again = np.concatenate([served.predict(part) for part in parts])
         right = int((again.argmax(1) == val.labels.numpy()).sum())
         # Of folds the recorded accuracy is that of other networks than the one that is served.
         expected = winner.metrics.get(SERVED, winner.metrics["val_accuracy"]) * len(val)
@@ -127,24 +131,16 @@ class Registry:
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(winner.classes)))]),
         )
         with tempfile.TemporaryDirectory() as folder, _quiet():
-            classifier = Path(folder, "classifier")
-            classifier.mkdir()
-            complete(winner.checkpoint, classifier)
             mlflow.set_experiment(experiment_id=experiment)  # where Model.log puts the model, whatever the run's is
             info = Model.log(
                 artifact_path=None,
                 name="model",
-                flavor=_WithoutPaths,
                 run_id=run,
-                python_model=str(Path(__file__).with_name("served_model.py")),
-                artifacts={"classifier": str(classifier)},
-                code_paths=[str(provenance.ROOT / "trainables")],
                 signature=signature,
                 input_example=images[:2],
-                # Given, because MLflow would start a process and import everything to find out.
-                pip_requirements=[f"{name}=={version(name)}" for name in SERVED_BY],
                 tags={KEY: winner.key},
                 metadata={"classes": list(winner.classes), "study": winner.study, "search": winner.search},
+                **winner.form.arguments(Path(folder)),
             )
         return str(info.model_uri)
 
@@ -195,23 +191,6 @@ class Registry:
             if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                 return None
             raise
-
-
-class _WithoutPaths:
-    """MLflow's pyfunc, whose description of a model says nothing of where on this machine it was made."""
-
-    @staticmethod
-    def save_model(path: str, mlflow_model: Any, **how: Any) -> None:
-        """As `mlflow.pyfunc.save_model`; models are loaded by what lies beside the description."""
-        import mlflow.pyfunc
-
-        mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **how)
-        flavor = mlflow_model.flavors["python_function"]
-        flavor["model_code_path"] = Path(flavor["model_code_path"]).name
-        for artifact in flavor["artifacts"].values():
-            artifact["uri"] = artifact["path"]
-        mlflow_model.artifact_path = "model"
-        mlflow_model.save(str(Path(path, "MLmodel")))
 
 
 def _beats(winner: Winner, champion: Mapping[str, str]) -> bool:

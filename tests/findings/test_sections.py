@@ -189,7 +189,7 @@ def test_the_decisions_of_a_winner_over_the_plane_are_drawn(
     search, trial, source, folder = measured(tmp_path / "s", tiny_study, data, [])
     without = page(tmp_path / "s")
     assert 'id="regions"' not in without
-    measure_winner(search, trial, source, folder)
+    measure_winner(search, trial, source, folder, ours(trial, folder))
     told = text(page(tmp_path / "s"))
     assert "Decision regions" in told
     assert "and test points in the colour of their own" in told
