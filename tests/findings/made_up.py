@@ -18,6 +18,7 @@ from search.record.reader import FILE
 from search.record.record import Record
 from search.record.trial import Trial
 from search.storage import checkpoints
+from search.tracking.forms import Ours
 from spaces.study import Study
 from tests.simulated import Curves, first_event, searching, work
 from trainables.classifier import Architecture
@@ -77,6 +78,11 @@ def measured(folder: Path, study: Study, data: Data, opened: list[int]) -> tuple
     written = checkpoints.shelf(folder).write(0, 1, classifier(folder, data))
     search.report(0, EpochReport(1, {"val_accuracy": 0.5}, 1.0, checkpoint=written.name, sha256=written.sha256))
     return search, trial, source, folder
+
+
+def ours(trial: Trial, folder: Path) -> Ours:
+    """The network in the checkpoint of the one epoch of `trial`."""
+    return Ours(checkpoints.shelf(folder).root / str(trial.epochs[0].checkpoint))
 
 
 def page(folder: Path) -> str:

@@ -16,7 +16,7 @@ from search.findings import predictions
 from search.findings.predictions import Predictions
 from search.session.winner import measure_winner
 from spaces.study import Study
-from tests.findings.made_up import measured, page
+from tests.findings.made_up import measured, ours, page
 from trainables.classifier import Architecture
 from trainables.data import Data, Split
 from trainables.evaluation import evaluate, examined
@@ -92,8 +92,8 @@ def test_measuring_the_winner_leaves_its_answers_behind_from_one_opening(
 ) -> None:
     opened: list[int] = []
     search, trial, source, folder = measured(tmp_path / "s", tiny_study, tiny_data, opened)
-    accuracy = measure_winner(search, trial, source, folder)
-    assert measure_winner(search, trial, source, folder) == accuracy
+    accuracy = measure_winner(search, trial, source, folder, ours(trial, folder))
+    assert measure_winner(search, trial, source, folder, ours(trial, folder)) == accuracy
     kept = predictions.read(tmp_path / "s")
     assert kept is not None
     assert (kept.trial, kept.epoch, kept.accuracy) == (0, 1, accuracy)
@@ -112,5 +112,5 @@ def test_a_full_disk_while_measuring_leaves_the_test_set_unmeasured(
 
     monkeypatch.setattr(np, "savez_compressed", full)
     with pytest.raises(StorageFull):
-        measure_winner(search, trial, source, folder)
+        measure_winner(search, trial, source, folder, ours(trial, folder))
     assert not trial.tested

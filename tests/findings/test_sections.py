@@ -15,7 +15,7 @@ from search.findings.snapshot import Snapshot
 from search.record.state import State
 from search.session.winner import measure_winner
 from spaces.study import Published, Study
-from tests.findings.made_up import left_behind, measured, page, searched, text
+from tests.findings.made_up import left_behind, measured, ours, page, searched, text
 from trainables.data import Data, Split
 
 
