@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spaces.objective import Constraint, Objective, constraints_of, objective_of
 from spaces.ranges import Choice, Float, Int, Range, from_plain_range, to_plain_range, with_when
@@ -14,6 +14,9 @@ from spaces.values import Config, SpaceError, Value, checked, config_from_plain,
 from trainables.epoch import Trainable
 from trainables.own import Build, OwnNetwork
 from trainables.script.script import Script
+
+if TYPE_CHECKING:
+    from trainables.data import Data
 
 __all__ = ["Choice", "Float", "Int", "Objective", "Study"]
 
@@ -33,7 +36,8 @@ class Published:
 class Study:
     """One search problem, as data.
 
-    It names a `trainable`, or a `network`: a function `(config, data)` that builds one, which our loop then trains.
+    It names a `trainable`, or a `network`: a function `(config, data)` that builds one, which our loop then trains; and
+    a `dataset`, or `data`: a function that reads data of the user's own (`trainables.own_data`).
 
     `dataset` is a known data set, or "" if the trainable reads data of its own. `space` holds what is searched, `fixed`
     what is not; both by name, such as `train/lr`. `published` are trained first, as they are: no scheduler stops them,
@@ -53,7 +57,8 @@ class Study:
 
     trainable: Trainable = None  # type: ignore[assignment]  # of a network it is made at birth
     network: InitVar[Build | None] = None
-    dataset: str
+    dataset: str = ""
+    data: Callable[[], Data] | None = None
     space: Mapping[str, Range]
     epochs: int
     fixed: Mapping[str, Value] = field(default_factory=dict)
@@ -75,6 +80,7 @@ class Study:
 
     def __post_init__(self, network: Build | None) -> None:
         object.__setattr__(self, "trainable", _trainable(self.trainable, network))
+        object.__setattr__(self, "dataset", _dataset(self.dataset, self.data, self.trainable))
         _check_shapes(self)
         fixed = {name: _checked(name, value, f"{name} is fixed at") for name, value in self.fixed.items()}
         object.__setattr__(self, "fixed", fixed)
@@ -216,6 +222,18 @@ def _check_budgets(study: Study) -> None:
         raise SpaceError(f"val_fraction must lie between 0 and 1, but got {study.val_fraction}")
 
 
+def _dataset(name: str, data: Callable[[], Data] | None, trainable: Trainable) -> str:
+    """What the data are called: a known data set, or the function that reads a user's own; "" for none at all.
+
+    Raises SpaceError where our loop would have nothing to train on.
+    """
+    if data is not None and not callable(data):
+        raise SpaceError(f"data must be a function that returns data_of(…), but is a {type(data).__name__}")
+    if data is None and not name and isinstance(trainable, OwnNetwork):
+        raise SpaceError("a network needs a dataset (the name of one), or data (a function that returns data_of(…))")
+    return name if data is None else str(getattr(data, "__name__", "data"))
+
+
 def _trainable(trainable: Trainable | None, network: Build | None) -> Trainable:
     """The trainable of a study that was given one of the two. Raises SpaceError if it was not."""
     if trainable is not None and network is not None:
@@ -275,13 +293,18 @@ def to_plain(study: Study) -> dict[str, Any]:
         ],
         **({"script": study.trainable.to_plain()} if isinstance(study.trainable, Script) else {}),
     }
-    return {**plain, "constraint": dict(study.constraint)} if study.constraint else plain
+    # Left out where there is none, so that records of other studies stay as they were.
+    more = {"constraint": dict(study.constraint), "own_data": study.data is not None}
+    return {**plain, **{name: value for name, value in more.items() if value}}
 
 
-def from_plain(stored: Mapping[str, Any], trainable: Trainable) -> Study:
-    """The study that `to_plain` wrote, with `trainable` to train it. Raises SpaceError."""
+def from_plain(stored: Mapping[str, Any], trainable: Trainable, data: Callable[[], Data] | None = None) -> Study:
+    """The study that `to_plain` wrote, with `trainable`, and `data` if it read its own. Raises SpaceError."""
+    stored = dict(stored)
+    own_data = stored.pop("own_data", False)
     return Study(
         trainable=trainable,
+        data=data if own_data else None,
         **{
             **{name: each for name, each in stored.items() if name != "script"},
             "objective": Objective(**stored["objective"]),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,7 +31,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """What a trainable may see: the train and validation parts, never the test part.
+    """What a trainable may see: the train and validation parts.
+
+    The test part of data of one's own is what `test` gives when it is called, once, for the winner; no worker has it.
 
     `mean` and `std` have one value per channel, in the units of the images (grey levels from 0 to 255, or those of the
     points), computed on the train part alone.
@@ -42,6 +44,7 @@ class Data:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    test: Callable[[], Split] | None = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from spaces.study import Study
 from trainables import datasets
 from trainables.cache import cache_folder
 from trainables.data import Data, nothing, part, parted
+from trainables.own_data import read_by
 
 
 def read(
@@ -28,6 +29,8 @@ def read(
             raise BadInput(f"{study.name} reads its data itself, so --data {settings.data} leads nowhere; leave it out")
         return datasets.of_its_own(), nothing(), ""
     try:
+        if study.data is not None:
+            return read_by(study.data, instead_of=settings.data)
         if before is not None and before.stand_in:
             source = datasets.stand_in(study.dataset)
         else:

@@ -34,6 +34,8 @@ from search.terminal.console import Display
 from spaces.ranges import from_plain_range
 from spaces.space import SpaceError
 from spaces.study import Study, from_plain, script_of, to_plain
+from trainables import datasets
+from trainables.data import Data
 from trainables.epoch import Epoch
 
 
@@ -156,6 +158,11 @@ def _settings_again(folder: Path, events: Sequence[Event], header: Header, more:
     )
 
 
+def not_read() -> Data:
+    """The data of a study that reads its own, and whose code is not run."""
+    raise datasets.DataError("the study reads its own data, and this command does not run its code; `resume` does")
+
+
 def not_run(config: Mapping[str, Any], data: Any, *, resume: Path | None = None) -> Iterator[Epoch]:
     """The trainable of a study whose code is not run."""
     raise AssertionError("a study that is only looked at cannot be trained")
@@ -169,8 +176,12 @@ def recorded_study(header: Header, *, to_train: bool = True) -> Study:
     """
     try:
         script = script_of(header.definition, header.source)
-        trainable = script or (spaces.load(header.source).trainable if to_train else not_run)
-        return from_plain(header.definition, trainable)
+        if script is not None:
+            return from_plain(header.definition, script)
+        if not to_train:
+            return from_plain(header.definition, not_run, not_read)
+        code = spaces.load(header.source)
+        return from_plain(header.definition, code.trainable, code.data)
     except (spaces.UnknownStudy, SpaceError) as error:
         raise BadInput(f"{header.name} was a search of {header.source}: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,9 @@ from trainables.classifier import complete, load_classifier
 
 
 class Form(Protocol):
-    """A winner that can be asked and logged."""
+    """A winner that can be asked and logged; whether the logged model takes pictures of `any_size`."""
+
+    any_size: ClassVar[bool]
 
     def network(self) -> nn.Module:
         """Images as the data has them, `(N, C, H, W)`, to logits; on the CPU and in evaluation mode."""
@@ -30,6 +32,7 @@ class Form(Protocol):
 class Ours:
     """A network of this project in a checkpoint: MLflow gets its weights and the code of `trainables`."""
 
+    any_size: ClassVar[bool] = True
     checkpoint: Path
 
     def network(self) -> nn.Module:
@@ -54,6 +57,7 @@ class Ours:
 class Graph:
     """A network of a user's own as torch.export has it, in the file `path`: nobody's code is needed to run it."""
 
+    any_size: ClassVar[bool] = False
     path: Path
 
     def network(self) -> nn.Module:
@@ -70,6 +74,7 @@ class Graph:
 class WithCode:
     """A network that cannot be exported: MLflow gets it as a pickle, with the files of its author's `code`."""
 
+    any_size: ClassVar[bool] = False
     module: nn.Module
     code: Sequence[Path]
 

@@ -124,8 +124,9 @@ class Registry:
         from mlflow.models.signature import ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        # Pictures may have any size, points have none.
-        shape = images.shape[1:] if images.dtype != np.uint8 else (-1, -1, *images.shape[3:])
+        # Pictures may have any size, points have none, and a graph has its own.
+        any_size = winner.form.any_size and images.dtype == np.uint8
+        shape = (-1, -1, *images.shape[3:]) if any_size else images.shape[1:]
         signature = ModelSignature(
             inputs=Schema([TensorSpec(images.dtype, (-1, *shape))]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(winner.classes)))]),
