@@ -33,7 +33,8 @@ class Split:
 class Data:
     """What a trainable may see: the train and validation parts.
 
-    The test part of data of one's own is what `test` gives when it is called, once, for the winner; no worker has it.
+    The test part of data of one's own, images and labels, is what `test` gives when it is called, once, for the winner;
+    no worker has it.
 
     `mean` and `std` have one value per channel, in the units of the images (grey levels from 0 to 255, or those of the
     points), computed on the train part alone.
@@ -44,7 +45,7 @@ class Data:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    test: Callable[[], Split] | None = field(default=None, repr=False, compare=False)
+    test: Callable[[], tuple[Tensor, Tensor]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:

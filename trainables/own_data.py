@@ -27,9 +27,13 @@ def data_of(train: Part, val: Part, *, classes: Sequence[str], test: Part | Call
     shapes = {name: tuple(part.images.shape[1:]) for name, part in parts.items()}
     if shapes["train"] != shapes["val"] or parts["train"].images.dtype != parts["val"].images.dtype:
         raise DataError(f"train and val must hold images of one kind, but hold {shapes['train']} and {shapes['val']}")
-    opened = None if test is None else lambda: split_of(test() if callable(test) else test, "test", classes)
+
+    def opened() -> tuple[Tensor, Tensor]:
+        split = split_of(test() if callable(test) else test, "test", classes)
+        return split.images, split.labels
+
     mean, std = statistics(parts["train"].images)
-    return Data(parts["train"], parts["val"], tuple(map(str, classes)), mean, std, opened)
+    return Data(parts["train"], parts["val"], tuple(map(str, classes)), mean, std, None if test is None else opened)
 
 
 def split_of(part: Part, name: str, classes: Sequence[str]) -> Split:
@@ -67,16 +71,11 @@ def read_by(load: Callable[[], Data], *, instead_of: Path | None = None) -> tupl
     if not isinstance(data, Data):
         raise DataError(f"{load.__name__}() must return data_of(train, val, classes=…), not a {type(data).__name__}")
 
-    def opened() -> tuple[Tensor, Tensor]:
-        assert data.test is not None
-        split = data.test()
-        return split.images, split.labels
-
     def train() -> tuple[Tensor, Tensor]:
         return data.train.images, data.train.labels
 
     where = f"{load.__name__}() of the study"
-    source = Source(load.__name__, where, data.classes, train, None if data.test is None else opened)
+    source = Source(load.__name__, where, data.classes, train, data.test)
     digests = [digest((split.images, split.labels)) for split in (data.train, data.val)]
     return source, data, hashlib.sha256("".join(digests).encode()).hexdigest()
 

@@ -74,7 +74,11 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path, f
     if source.test is None:
         return None
     model = form.network()
-    split = Split(*source.test())
+    try:
+        split = Split(*source.test())
+    except Exception as error:  # a user's own code may read it; whatever it does, the search itself has succeeded
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        raise EnvironmentFault(f"the test part cannot be read ({why}); mend that, then resume") from error
     metrics, predicted, confidence = examined(model, split)
     kept = predictions.chosen(trial.number, row.number, split, predicted, confidence)
     # Before the event, because once that is written nothing may open the test set again.
