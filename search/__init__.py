@@ -17,6 +17,12 @@ __all__ = ["Result", "load", "run"]
 def __getattr__(name: str) -> Any:
     # At first use: the command line and the workers import this package too, and need none of it.
     if name in __all__:
+        from search import unsupported
+
+        if unsupported.why():
+            from search.errors import EnvironmentFault
+
+            raise EnvironmentFault(unsupported.why())
         from search import api
 
         return getattr(api, name)

@@ -12,6 +12,11 @@ if __name__ == "__main__" and sys.path[0] not in ("", ROOT) and sys.path[0] == o
     sys.path.append(sys.path.pop(0))
 
 # ruff: noqa: E402
+from search import unsupported
+
+if unsupported.why():
+    print(f"error: {unsupported.why()}", file=sys.stderr)
+    sys.exit(3)
 from search.cli.clock import BEGAN as BEGAN
 from search.cli.group import main
 

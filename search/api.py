@@ -68,6 +68,7 @@ def run(
     warm_start: str | Sequence[str] = (),
     audit: float = 0.0,
     until_settled: bool = False,
+    fresh_workers: bool = False,
     published: bool = False,
     image_size: int | None = None,
     skip_broken: bool = False,

@@ -127,6 +127,12 @@ class Options(Adjustable):
         default=0.0,
         metavar="SHARE",
     )
+    fresh_workers: bool = option(
+        "--fresh-workers",
+        bool,
+        "A new process for each trial, for code that keeps state in its modules; costs seconds each.",
+        default=False,
+    )
     until_settled: bool = option(
         "--until-settled", bool, "End when going on would gain less than a seed decides.", default=False
     )

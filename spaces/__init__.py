@@ -9,8 +9,10 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -24,9 +26,9 @@ OURS = ("search", "spaces", "trainables")
 
 _NOT_STUDIES = {"__init__", "objective", "ranges", "script", "space", "study", "values", "written"}
 _PLACES: list[str] = []
-"""The folder of the study file that was loaded last, and the working folder at that time."""
+"""Where the study file that was loaded last may import from: its folder, the working folder then, `src` in these."""
 _ADDED: set[str] = set()
-"""This folder, if it was for that file that it got into `sys.path`."""
+"""Those of these folders that got into `sys.path` for that file."""
 _BROUGHT: set[str] = set()
 """The names of the modules that this file has brought: itself, and those that it imported from `_PLACES`."""
 
@@ -46,13 +48,13 @@ def describe(name: str) -> str:
     return doc.partition("\n")[0]
 
 
-def load(name: str) -> Study:
-    """The study called `name`, or the one in the file whose path `name` is.
+def load(name: str, places: Sequence[str] = ()) -> Study:
+    """The study called `name`, or the one in the file whose path `name` is, which may import from `places` too.
 
     Raises UnknownStudy if there is none, SpaceError (a ValueError) for one that cannot be searched.
     """
     if is_file(name):
-        return _load_file(Path(name))
+        return _load_file(Path(name), places)
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -92,30 +94,38 @@ def users_folders() -> list[str]:
     return list(_PLACES)
 
 
-def _load_file(path: Path) -> Study:
+def _load_file(path: Path, places: Sequence[str]) -> Study:
     from spaces.study import Study
 
     if not path.is_file():
         raise UnknownStudy(f"no study file {str(path)!r}; give a name ({', '.join(names())}) or the path of a .py file")
     full = str(path.resolve())
-    # Named by its path, so that a study called json.py is not taken for the json of everybody else, nor that for it.
-    spec = importlib.util.spec_from_file_location(full, full)
+    root, name = _root_and_name(Path(full))
+    _make_way(root, places)
+    if not _free(name, root):
+        name = full
+    spec = importlib.util.spec_from_file_location(name, full)
     if spec is None or spec.loader is None:
         raise UnknownStudy(f"{path} is no .py file, so it is no study")
     module = importlib.util.module_from_spec(spec)
-    _make_way(str(path.resolve().parent))
     before = set(sys.modules)
-    sys.modules[full] = module  # dataclasses look for it there
     try:
+        if spec.parent and name != full:
+            importlib.import_module(spec.parent)
+        sys.modules[name] = module  # dataclasses look for it there
         spec.loader.exec_module(module)
     except SyntaxError as error:
         file = path if error.filename in (full, None) else error.filename
         raise UnknownStudy(f"{file}, line {error.lineno}: {error.msg}") from None
     except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == full]
-        raise UnknownStudy(f"{path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {error}") from error
+        mend = ""
+        if isinstance(error, ModuleNotFoundError):
+            mend = "; put it beside the study or into src/ there, name its folder in PYTHONPATH, or install it"
+        what = f"{type(error).__name__}: {error}{mend}"
+        raise UnknownStudy(f"{path}, line {lines[-1] if lines else '?'}: {what}") from error
     finally:
-        _BROUGHT.update({full}, _in_places() - before)
+        _BROUGHT.update({name}, _in_places() - before)
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         found = "" if study is None else f", but a STUDY that is {type(study).__name__}"
@@ -133,19 +143,46 @@ def code_of(trainable: object) -> str:
     return getattr(getattr(trainable, "build", trainable), "__module__", "") or ""
 
 
-def _make_way(folder: str) -> None:
-    """Forget the modules of the study file before, and let those in `folder` be imported."""
+def _root_and_name(path: Path) -> tuple[str, str]:
+    """From which folder a study file is imported, and by which name: of one in a package, with the package's."""
+    folder, parts = path.parent, [path.stem.replace(".", "-")]  # a.b.py is no module b of a package a
+    while (folder / "__init__.py").is_file() and folder != folder.parent:
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return str(folder), ".".join(parts)
+
+
+def _free(name: str, root: str) -> bool:
+    """Whether a study imported from `root` may have this name: nobody else who imports it then gets the study.
+
+    One called json.py may not. It is named by its path, so other processes cannot import what it defines.
+    """
+    top = name.partition(".")[0]
+    if not all(part.isidentifier() for part in name.split(".")) or top in {*sys.stdlib_module_names, *OURS}:
+        return False
+    try:
+        known = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    where = [] if known is None else [known.origin or "", *(known.submodule_search_locations or ())]
+    return known is None or any(Path(each).is_relative_to(root) for each in where if each)
+
+
+def _make_way(folder: str, places: Sequence[str] = ()) -> None:
+    """Forget the modules of the study file before, and let those in `folder` and `places` be imported."""
     for name in _BROUGHT:
         sys.modules.pop(name, None)
     _BROUGHT.clear()
     sys.path[:] = [entry for entry in sys.path if entry not in _ADDED]
     _ADDED.clear()
-    _PLACES[:] = dict.fromkeys([folder, str(Path.cwd())])
+    bases = [folder, str(Path.cwd()), *places]
+    _PLACES[:] = dict.fromkeys([*bases, *(src for base in bases if os.path.isdir(src := os.path.join(base, "src")))])
     importlib.invalidate_caches()
     # At the end: a study called queue.py must not be what Python's own modules get where they import queue.
-    if folder not in sys.path:
-        sys.path.append(folder)
-        _ADDED.add(folder)
+    for place in _PLACES:
+        if place not in sys.path and (place == folder or place in places or place.endswith("src")):
+            sys.path.append(place)
+            _ADDED.add(place)
 
 
 def _in_places() -> set[str]:

@@ -72,7 +72,7 @@ def test_imports_point_from_search_to_spaces_to_trainables(file):
 
 
 ROOMS = (
-    ("errors",),
+    ("errors", "unsupported"),
     ("options", "printable", "provenance", "report", "signals"),
     ("settings",),
     ("record",),

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from search.cli.options import DEBUG, JSON, RUNS
 from search.cli.output import echo
-from search.errors import EnvironmentFault, SearchFailed
+from search.errors import BadInput, EnvironmentFault, SearchFailed
 from search.printable import one_line
+
+if TYPE_CHECKING:
+    from search.findings.snapshot import Snapshot
+
+UNWANTED = ("failed", "diverged", "out of memory", "timed out", "infeasible")
+"""Ends of which `show` says why."""
 
 
 @click.command(name="list")
@@ -45,9 +52,11 @@ def list_searches(runs: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option("--trial", type=click.IntRange(0), metavar="N", help="This trial alone, in full.")
+@click.option("--log", is_flag=True, help="With --trial: print what it printed.")
 @RUNS
 @JSON
-def show(name: str, runs: Path, as_json: bool) -> None:
+def show(name: str, trial: int | None, log: bool, runs: Path, as_json: bool) -> None:
     """Show a search: its trials, the best first, and its winner."""
     from search.findings import comparison, text
     from search.findings.snapshot import Snapshot
@@ -57,6 +66,11 @@ def show(name: str, runs: Path, as_json: bool) -> None:
     from search.terminal import messages
 
     search = Snapshot.read(find_search(name, runs))
+    if log and trial is None:
+        raise BadInput("--log prints the log of one trial; say which with --trial N")
+    if trial is not None:
+        _show_trial(search, trial, log=log, as_json=as_json)
+        return
     summary = {**summary_of(search), "leaderboard": leaderboard(search)}
     if as_json:
         echo(json.dumps(summary, indent=1))
@@ -64,13 +78,44 @@ def show(name: str, runs: Path, as_json: bool) -> None:
     echo(f"{summary['name']}: {summary['state']}, {summary['epochs']} epochs in {summary['wall_s']:.0f} s")
     for row in summary["leaderboard"]:
         value = f"{row['value']:.4f}" if row["value"] is not None else "      "
-        point = " ".join(f"{key.split('/', 1)[1]}={text.short(item)}" for key, item in row["point"].items())
+        names = text.without_section(row["point"])
+        point = " ".join(f"{names[key]}={text.short(item)}" for key, item in row["point"].items())
         echo(f"  trial {row['trial']:3d}  {row['state']:<13} {row['epochs']:2d} epochs  {value}  {point}")
+        if row["state"] in UNWANTED and row["why"]:
+            echo(f"             {one_line(row['why'])[:200]}")
     groups = comparison.compare(search.space, search.trials) if search.header.sampler == "grid" else []
     if groups:
         echo(comparison.table(groups, search.objective.metric))
     if summary["best"]:
         echo(messages.result(summary))
+
+
+def _show_trial(search: Snapshot, number: int, *, log: bool, as_json: bool) -> None:
+    """Print trial `number` of `search`, or its `log` alone. Raises BadInput if there is none."""
+    from search.findings import one_trial, text
+
+    try:
+        told = one_trial.build(search, number)
+    except KeyError:
+        raise BadInput(f"--trial {number}: {search.header.name} has trials 0 to {len(search.trials) - 1}") from None
+    if as_json:
+        echo(json.dumps(told, indent=1))
+    elif log:
+        if not told["log"]:
+            echo(f"trial {number} printed nothing", err=True)
+        echo(told["log"])
+    else:
+        echo(f"trial {number}: {told['state']}{', ' if told['why'] else ''}{told['why']}")
+        echo(f"from {told['origin']}, {len(told['epochs'])} of {told['budget']} epochs, {told['attempts']} attempts")
+        for each in told["config"]:
+            echo(f"  {each['name']} = {text.short(each['value'])}{'' if each['searched'] else '  (fixed)'}")
+        for row in told["epochs"]:
+            metrics = "  ".join(f"{name} {text.short(value)}" for name, value in row["metrics"].items())
+            echo(f"  epoch {row['epoch']:3d}  {row['seconds']:.2f} s  {metrics}")
+        if told["traceback"]:
+            echo(told["traceback"])
+        if told["log"]:
+            echo(f"it printed {len(told['log'].splitlines()) - 1} lines; --log shows them")
 
 
 @click.command()

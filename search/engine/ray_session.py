@@ -28,6 +28,8 @@ from search.signals import Interrupted, uninterrupted
 
 LEAVE_SECONDS = 5.0
 WORKER_ENVIRONMENT = {
+    # A user's working folder is that of trials, or what they read by a relative path would not be there.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # A stopped trial's thread ends at its next report; a slow checkpoint must not make Tune take the worker for dead.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
     # PyTorch's allocator gives freed blocks back more readily, which matters where trials share a GPU.

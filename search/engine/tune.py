@@ -62,7 +62,7 @@ def _tuner(tuning: _Tuning, folder: Path) -> tune.Tuner:
             search_alg=_Suggest(tuning),
             scheduler=_Decide(tuning),
             num_samples=-1,
-            reuse_actors=True,
+            reuse_actors=not task.fresh,
         ),
         run_config=tune.RunConfig(
             name="ray",

@@ -18,7 +18,9 @@ from types import ModuleType
 from typing import Any
 
 import spaces
+from search.engine import left_behind
 from search.engine.shared_data import get_data_once
+from search.engine.users_code import UsersCode
 from search.errors import BadInput, EnvironmentFault
 from search.record.state import FINISHED_EARLY, State
 from search.storage import checkpoints, inside
@@ -37,10 +39,11 @@ class Task:
     Each has `cpus`, and `gpus` unless its place has none. `stacks` is the folder for stack traces.
     `budget` bounds the bytes of all checkpoints, None for no limit; `timeout` the seconds without a report, None for
     what the watchdog allows. In `folders` may be what a user's code imports while it runs; what it has imported before
-    is sent along. In `homes` each trial of a script has a folder of its own.
+    is sent along. In `homes` each trial of a script has a folder of its own. Each trial gets a `fresh` worker process
+    if that is wanted.
     """
 
-    trainable: Callable[..., Iterator[Any]]
+    trainable: Callable[..., Iterator[Any]] | UsersCode
     data: tuple[Any, ...]
     shelf: Shelf
     stacks: Path
@@ -50,14 +53,19 @@ class Task:
     timeout: float | None = None
     folders: tuple[str, ...] = ()
     homes: Path | None = None
+    fresh: bool = False
+
+    def resolved(self) -> Callable[..., Iterator[Any]]:
+        """The trainable in this process. Raises what the import of a user's code raises."""
+        return self.trainable.trainable() if isinstance(self.trainable, UsersCode) else self.trainable
 
 
-def send_along(trainable: Callable[..., Iterator[Any]]) -> None:
+def send_along(trainable: Callable[..., Iterator[Any]] | UsersCode) -> None:
     """Let a trainable from a user's own file travel with its code, and that of modules beside it, which no worker has.
 
     One of ours needs none of that. Raises BadInput if it holds on to something that cannot be sent.
     """
-    if spaces.is_ours(trainable):
+    if isinstance(trainable, UsersCode) or spaces.is_ours(trainable):
         return
     from ray import cloudpickle
 
@@ -125,7 +133,9 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"unfit": f"node {place['node']} {missing}"}
         return
     stacks = stack_file(task.stacks, config["trial"], config["attempt"])
+    run = task.stacks.parent
     with _stack_dump(stacks, 0.9 * config["silence"]) as heard, contextlib.ExitStack() as stack:
+        stack.enter_context(left_behind.kept(run, config["trial"], config["attempt"]))
         try:
             resume = stack.enter_context(task.shelf.lent(config["resume"])) if config.get("resume") else None
             for epoch, seconds in _epochs(task, config, data, resume):
@@ -138,8 +148,8 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 }
                 heard()
             yield {"end": State.COMPLETE, "why": FINISHED_EARLY}
-        except Exception as error:
-            yield _end_by(error, place["node"])
+        except (Exception, SystemExit) as error:
+            yield _end_by(error, place["node"], left_behind.last_line(run, config["trial"]))
 
 
 def _prepare_process(task: Task, gpus: float) -> None:
@@ -148,7 +158,6 @@ def _prepare_process(task: Task, gpus: float) -> None:
 
     from trainables.device import keep_to
 
-    import_compiler_for(task.trainable)
     sys.path += [folder for folder in task.folders if folder not in sys.path]
     torch.set_num_threads(max(1, int(task.cpus)))
     if 0 < gpus < 1:
@@ -184,10 +193,12 @@ def _epochs(task: Task, config: Mapping[str, Any], data: Any, resume: Path | Non
     from trainables.started import started
 
     due = {1, config["done"] + 1}  # who cannot go on begins again
-    if isinstance(task.trainable, Script):  # what it kept may be of an epoch before the one that it had said
+    trainable = _trainable(task, config["trial"])
+    if isinstance(trainable, Script):  # what it kept may be of an epoch before the one that it had said
         due = set(range(1, config["done"] + 2))
+    import_compiler_for(trainable)
     start = time.perf_counter()
-    for epoch in started(_trainable(task, config["trial"]), config["config"], data, resume=resume):
+    for epoch in started(trainable, config["config"], data, resume=resume):
         seconds = time.perf_counter() - start
         if not isinstance(epoch, Epoch):
             raise TypeError(f"the trainable yielded a {type(epoch).__name__}, but must yield {EPOCH}")
@@ -207,7 +218,7 @@ def _trainable(task: Task, trial: int) -> Callable[..., Iterator[Any]]:
     Raises EnvironmentFault where a link is in the way.
     """
     if not isinstance(task.trainable, Script) or task.homes is None:
-        return task.trainable
+        return task.resolved()
     task.homes.mkdir(exist_ok=True)
     name = home_of(trial)
     if not inside.is_own(task.homes, name):
@@ -215,8 +226,8 @@ def _trainable(task: Task, trial: int) -> Callable[..., Iterator[Any]]:
     return task.trainable.at(task.homes / name)
 
 
-def _end_by(error: Exception, node: str) -> dict[str, Any]:
-    """What to report of a trial that ended by `error`, which is being handled.
+def _end_by(error: Exception | SystemExit, node: str, said: str) -> dict[str, Any]:
+    """What to report of a trial that ended by `error`, which is being handled, and last `said` that.
 
     Raises it where the device's context is broken for good; Ray starts a fresh process.
     """
@@ -240,7 +251,20 @@ def _end_by(error: Exception, node: str) -> dict[str, Any]:
         raise error
     if checkpoints.is_full(error):
         return {"storage_full": _last_line(error)}
-    return {"end": State.FAILED, "why": _last_line(error), "traceback": traceback.format_exc()}
+    return {"end": State.FAILED, "why": _why(error, said), "traceback": traceback.format_exc()}
+
+
+def _why(error: Exception | SystemExit, said: str) -> str:
+    """Why a trial failed, in one line, and how to mend what Python's own words do not tell."""
+    line = _last_line(error)
+    if isinstance(error, SystemExit):
+        what = error.code if isinstance(error.code, str) else f"{said} (exit code {error.code or 0})"
+        return f"the trainable called sys.exit: {what}"[:500]
+    if isinstance(error, ValueError) and "signal only works in main thread" in line:
+        return f"{line}; a trial runs in a thread of its worker, so leave out signal handlers there"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{line}; put it beside the study or into src/ there, name its folder in PYTHONPATH, or install it"
+    return line
 
 
 def stack_file(folder: Path, trial: int, attempt: int) -> Path:

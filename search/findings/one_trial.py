@@ -11,11 +11,10 @@ from search.errors import EnvironmentFault
 from search.findings.snapshot import Snapshot
 from search.record.events import Decided, EpochReport, Kind
 from search.storage import inside
+from search.storage.runs import log_there
 
 MOST_BYTES = 200_000
 """So much of the end of a log or of stacks is shown."""
-LEFT = {"log": "logs", "stacks": "stacks"}
-"""What a trial may leave in the folder of its search, and in which folder there."""
 
 
 def build(search: Snapshot, number: int) -> dict[str, Any]:
@@ -51,7 +50,8 @@ def build(search: Snapshot, number: int) -> dict[str, Any]:
             for event in search.events
             if event.trial == number and event.kind == Kind.DECIDED
         ],
-        **{what: left_behind(search.folder / folder, number) for what, folder in LEFT.items()},
+        "log": _ended_with(log_there(search.folder, number)),
+        "stacks": left_behind(search.folder / "stacks", number),
     }
 
 
@@ -77,19 +77,22 @@ def curves(search: Snapshot, number: int) -> dict[str, list[tuple[int, float]]]:
 
 def left_behind(folder: Path, number: int) -> str:
     """The end of the files of trial `number` in `folder`, one after the other; no link is followed."""
-    texts = []
     if folder.is_symlink() or not folder.is_dir():
         return ""
-    for file in sorted(folder.glob(f"trial-{number:04d}*")):
-        try:
-            descriptor = inside.plain_file(file, os.O_RDONLY)
-        except (OSError, EnvironmentFault):
-            continue
-        with open(descriptor, "rb") as opened:
-            length = os.fstat(descriptor).st_size
-            opened.seek(max(0, length - MOST_BYTES))
-            text = opened.read(MOST_BYTES).decode(errors="replace")
-        if text:
-            cut = f" (the last {MOST_BYTES:,} of {length:,} bytes)" if length > MOST_BYTES else ""
-            texts.append(f"{file.name}{cut}\n{text}")
-    return "\n".join(texts)
+    return "\n".join(filter(None, (_ended_with(file) for file in sorted(folder.glob(f"trial-{number:04d}*")))))
+
+
+def _ended_with(file: Path | None) -> str:
+    """The end of `file`, below its name; "" if it is empty, or cannot be read."""
+    try:
+        descriptor = inside.plain_file(file, os.O_RDONLY) if file is not None else None
+    except (OSError, EnvironmentFault):
+        return ""
+    if file is None or descriptor is None:
+        return ""
+    with open(descriptor, "rb") as opened:
+        length = os.fstat(descriptor).st_size
+        opened.seek(max(0, length - MOST_BYTES))
+        text = opened.read(MOST_BYTES).decode(errors="replace")
+    cut = f" (the last {MOST_BYTES:,} of {length:,} bytes)" if length > MOST_BYTES else ""
+    return f"{file.name}{cut}\n{text}" if text else ""

@@ -58,7 +58,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     study, taken = warmed(study, settings.warm_start, settings.runs)
     for each in taken:
         display.say(f"start point from {each}")
-    _check_trainable(study)
+    _check_trainable(study, from_file=spaces.is_file(name))
     study = script.asked(study, display)
     source, data, digest = surroundings(study, settings, display)
     study = with_weights(study, display, download=not settings.dry_run)
@@ -220,7 +220,7 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, lis
     return replace(study, fixed={**same, **study.fixed}), [*notes]
 
 
-def _check_trainable(study: Study) -> None:
+def _check_trainable(study: Study, *, from_file: bool) -> None:
     try:
         going_on = {"resume": None} if takes_resume(study.trainable) else {}
         inspect.signature(study.trainable).bind({}, None, **going_on)
@@ -231,7 +231,8 @@ def _check_trainable(study: Study) -> None:
         ) from None
     except ValueError:  # written in C; its call will tell
         pass
-    send_along(study.trainable)
+    if not from_file:  # whose code travels as files
+        send_along(study.trainable)
 
 
 def _check_device(name: str, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from search.decide import confirmation
 from search.engine.engine import Engine
 from search.engine.shared_data import put_data
 from search.engine.surroundings import Surroundings
+from search.engine.users_code import UsersCode
 from search.engine.worker import Task
 from search.errors import ClusterLost, EnvironmentFault
 from search.record.events import Steered
@@ -23,6 +25,7 @@ from search.signals import Stop
 from search.storage.checkpoints import Retention, Shelf
 from search.storage.requests import Inbox
 from search.storage.runs import TRIALS
+from trainables.script.script import Script
 
 
 def train(session: Session, shelf: Shelf, retention: Retention, surroundings: Surroundings, stop: Stop) -> str:
@@ -56,9 +59,11 @@ def train(session: Session, shelf: Shelf, retention: Retention, surroundings: Su
 
 
 def _task(session: Session, shelf: Shelf) -> Task:
-    settings = session.prepared.settings
+    settings, source = session.prepared.settings, session.prepared.header.source
+    trainable = session.prepared.study.trainable
+    ours = isinstance(trainable, Script) or (inspect.isfunction(trainable) and spaces.is_ours(trainable))
     return Task(
-        session.prepared.study.trainable,
+        UsersCode.of_study(source) if spaces.is_file(source) and not ours else trainable,
         put_data(session.prepared.data),
         shelf,
         session.folder.resolve() / "stacks",
@@ -68,6 +73,7 @@ def _task(session: Session, shelf: Shelf) -> Task:
         timeout=settings.trial_timeout,
         folders=tuple(spaces.users_folders()),
         homes=session.folder.resolve() / TRIALS,
+        fresh=settings.fresh_workers,
     )
 
 

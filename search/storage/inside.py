@@ -28,6 +28,7 @@ OWN = (
     "stacks",
     "requests",
     "trials",
+    "logs",
     "ray",
     "report.html",
     "result.json",

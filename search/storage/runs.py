@@ -19,11 +19,26 @@ RESULT = "result.json"
 
 TRIALS = "trials"
 """Folders of trials that a search keeps, beside its record."""
+LOGS = "logs"
+"""Here lies what trials printed, a file each."""
 
 
 def home_of(trial: int) -> str:
     """The name of the folder that is kept for a trial, below TRIALS."""
     return f"trial-{trial:04d}"
+
+
+def log_file(folder: Path, trial: int) -> Path:
+    """Where the log of `trial` is, in the `folder` of its search."""
+    return folder / LOGS / f"{home_of(trial)}.log"
+
+
+def log_there(folder: Path, trial: int) -> Path | None:
+    """The log of `trial`, or of the script that it was; None if there is none, or a link in its place."""
+    for file in (log_file(folder, trial), folder / TRIALS / home_of(trial) / "log.txt"):
+        if file.is_file() and not any(each.is_symlink() for each in (file, file.parent, file.parent.parent)):
+            return file
+    return None
 
 
 def searches(runs: Path) -> list[Path]:

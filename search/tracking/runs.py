@@ -12,6 +12,7 @@ from typing import Any
 
 from search.printable import printable
 from search.record.events import Event, Kind
+from search.storage.runs import log_there
 from search.tracking.projection import Projection, Update, milliseconds
 from search.tracking.store import connect
 
@@ -27,11 +28,11 @@ class Runs:
 
     `events` are those of the record so far, the first included. Runs that MLflow has of this search are adopted. If
     they tell of more than the record does, it was cut back after damage: then they are deleted, and written anew, as
-    with `anew`.
+    with `anew`. In the `folder` of the search are the logs of trials, which become artifacts.
     """
 
-    def __init__(self, uri: str, events: Sequence[Event], *, anew: bool = False) -> None:
-        self._client, self._uri, self._first = connect(uri), uri, events[0]
+    def __init__(self, uri: str, events: Sequence[Event], *, anew: bool = False, folder: Path | None = None) -> None:
+        self._client, self._uri, self._first, self._folder = connect(uri), uri, events[0], folder
         self._projection = Projection(self._first)
         self.experiment_id = self._experiment(self._projection.header.experiment)
         self.parent, cursor = self._open_parent()
@@ -57,12 +58,26 @@ class Runs:
         self._projection.take(events)
         for number, update in sorted(self._projection.children.items()):
             self._write(self._child(number), update)
+        for event in events:
+            if event.kind == Kind.ENDED and event.trial is not None:
+                self._send_log(event.trial)
         if events[0].kind == Kind.SEARCH:
             self._log_inputs()
         self._write(self.parent, self._projection.parent(events[-1]))
         self._projection.written()
         self.cursor = events[-1].id
         self._doubtful = False
+
+    def _send_log(self, number: int) -> None:
+        """Make what trial `number` printed an artifact of its run; without it, all else is written all the same."""
+        file = log_there(self._folder, number) if self._folder is not None else None
+        if file is None:
+            return
+        try:
+            self._client.log_artifact(self._child(number), str(file))
+        except Exception as error:  # a store of artifacts of its own, that may be away
+            why = " ".join(str(error).split())[:200]
+            self._projection.notes.setdefault("logs", f"MLflow did not take the log {file.name} ({why}); it is kept")
 
     def rewrite(self, events: Sequence[Event]) -> None:
         """Write all of `events` once more, and delete what an unanswered call has doubled."""

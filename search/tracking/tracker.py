@@ -83,7 +83,7 @@ class Tracker:
         while not self._ending.is_set():
             try:
                 if self._runs is None:
-                    self._runs = Runs(self._uri, list(record.events()))
+                    self._runs = Runs(self._uri, list(record.events()), folder=self._path.parent)
                 events = list(record.events(after=self._runs.cursor))
                 if events:
                     self._runs.write(events)

@@ -167,7 +167,6 @@ TRAINABLES = {
     "no_function": "train = 'train_mlp'\n",
     "called": "def train(config, data, *, resume=None):\n    yield\ntrain = train({}, None)\n",
     "wants_more": "def train(config, data, *, resume=None):\n    return iter([config['model/width']])\n",
-    "holds_a_lock": "def train(config, data, *, resume=None):\n    with LOCK:\n        yield\n",
 }
 
 
@@ -375,8 +374,6 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "trainable that was called": ("{files}/called.py", 2, r"<generator object .* is not a callable object"),
     "trainable that wants what is not searched": (
         "{files}/wants_more.py", 2, r"wants_more cannot run with train/lr=0.1.*: KeyError: 'model/width'"),
-    "trainable that cannot be sent": (
-        "{files}/holds_a_lock.py", 2, r"cannot be sent to the workers \(TypeError: .*'_thread\.lock' object\); let it"),
     # Searches that are not there
     "show of nothing": ("show digits_mlp-1", 2, r"no search 'digits_mlp-1': runs holds none"),
     "best of nothing": ("best digits_mlp-1", 2, r"no search 'digits_mlp-1': runs holds none"),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
+import importlib
+import os
 import re
 import shutil
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,8 +25,10 @@ from search.engine.worker import Task, reports, stack_file
 from search.record.state import State
 from search.storage import checkpoints
 from search.storage.checkpoints import Shelf
+from search.storage.runs import log_file
 from trainables.data import Data
-from trainables.epoch import Diverged, Epoch
+from trainables.epoch import Diverged, Epoch, Infeasible
+from trainables.trial import folder
 
 Report = dict[str, Any]
 Run = Callable[..., list[Report]]
@@ -218,10 +226,103 @@ def test_a_device_that_is_broken_ends_the_process(run: Run) -> None:
         run(ending(torch.AcceleratorError("made up")))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)], ids=repr)
-def test_what_ends_a_process_is_not_taken_for_the_end_of_a_trial(error: BaseException, run: Run) -> None:
-    with pytest.raises(type(error)):
-        run(ending(error))
+def test_what_ends_a_process_is_not_taken_for_the_end_of_a_trial(run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(ending(KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (lambda: sys.exit("no data here"), "the trainable called sys.exit: no data here"),
+        (
+            lambda: argparse.ArgumentParser("mine").parse_args(["--lr"]),
+            "mine: error: unrecognized arguments: --lr (exit",
+        ),
+        (lambda: sys.exit(3), "(exit code 3)"),
+        (
+            lambda: importlib.import_module("no_such_module"),
+            "No module named 'no_such_module'; put it beside the study",
+        ),
+        (lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL), "so leave out signal handlers there"),
+    ],
+    ids=["sys.exit", "argparse", "exit code", "import", "signal handler"],
+)
+def test_an_exit_an_import_error_or_a_signal_handler_is_one_failure_with_its_text(
+    body: Callable[[], Any], why: str, run: Run
+) -> None:
+    def trainable(config: Mapping[str, Any], data: Data) -> Iterator[Epoch]:
+        body()
+        yield epoch(1)
+
+    found: list[Report] = []
+    thread = threading.Thread(target=lambda: found.extend(run(trainable)))  # as in a worker
+    thread.start()
+    thread.join()
+    (report,) = found
+    assert report["end"] is State.FAILED
+    assert why in report["why"]
+    assert "\n" not in report["why"]
+
+
+def test_an_infeasible_setting_is_no_failure(run: Run) -> None:
+    last = run(ending(Infeasible("3e7 parameters are too many")))[-1]
+    assert last == {"end": State.INFEASIBLE, "why": "3e7 parameters are too many"}
+
+
+# What a trial leaves behind
+
+
+def test_what_a_trial_prints_in_any_way_is_in_its_log_and_nobody_elses(run: Run, tmp_path: Path) -> None:
+    def trainable(config: Mapping[str, Any], data: Data) -> Iterator[Epoch]:
+        print("printed")
+        sys.stderr.write("\r 50%|#####     | as tqdm does")
+        os.system("echo from a child")
+        os.write(2, b"from below\n")
+        yield epoch(1)
+        print("after the epoch")
+
+    run(trainable)
+    print("afterwards")
+    log = log_file(tmp_path, 3).read_text()
+    for text in ("--- attempt 2 ---", "printed", "as tqdm does", "from a child", "from below"):
+        assert text in log, text
+    assert "after the epoch" in log
+    assert "afterwards" not in log
+
+
+def test_a_later_attempt_adds_to_the_log_and_a_silent_trial_has_none(run: Run, tmp_path: Path) -> None:
+    def trainable(config: Mapping[str, Any], data: Data) -> Iterator[Epoch]:
+        print(f"attempt {config['train/seed']}")
+        yield epoch(1)
+
+    run(trainable, attempt=1)
+    run(trainable, attempt=2)
+    assert log_file(tmp_path, 3).read_text() == "attempt 7\n--- attempt 2 ---\nattempt 7\n"
+    run(ending(None), trial=4, attempt=1)
+    assert not log_file(tmp_path, 4).exists()
+
+
+def test_a_log_that_is_a_link_is_not_written_to(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "trial-0003.log").symlink_to(tmp_path / "elsewhere")
+
+    def trainable(config: Mapping[str, Any], data: Data) -> Iterator[Epoch]:
+        print("printed")
+        yield epoch(1)
+
+    assert run(trainable)[-1]["end"] is State.COMPLETE
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_trial_has_a_folder_that_is_kept(run: Run, tmp_path: Path) -> None:
+    def trainable(config: Mapping[str, Any], data: Data) -> Iterator[Epoch]:
+        (folder() / "notes.txt").write_text("mine")
+        yield epoch(1)
+
+    run(trainable)
+    assert (tmp_path / "trials" / "trial-0003" / "notes.txt").read_text() == "mine"
+    assert not folder().is_relative_to(tmp_path / "trials")
 
 
 def test_a_full_disk_while_a_checkpoint_is_written_is_reported_as_that(
