@@ -150,10 +150,10 @@ class Settings(OfOneCommand, Options):
     data: Path | None = None
     epochs: int | None = option("--epochs", int, "Full budget of a trial.", least=1, most=LARGEST)
     sampler: str | None = option(
-        "--sampler", str, "What proposes: tpe, random, or grid; the study's (tpe, as a rule) if left out."
+        "--sampler", str, "What proposes: tpe, freeze_thaw, random, grid; the study's (as a rule tpe) if left out."
     )
     scheduler: str | None = option(
-        "--scheduler", str, "What stops the weak: asha or none; the study's (asha, as a rule) if left out."
+        "--scheduler", str, "What stops or pauses: asha, freeze_thaw, none; the study's (as a rule asha) if left out."
     )
     folds: int | None = option(
         "--folds",

@@ -209,7 +209,8 @@ def _train(search: Search, curves: Curves, trial: Trial, epoch: int) -> bool:
             return False
     name = f"trial-{trial.number:04d}/attempt-{trial.attempt}/epoch-{epoch:04d}"
     saved = {"checkpoint": name, "sha256": "00", "bytes": 1}
-    return search.report(trial.number, EpochReport(epoch, curves.metrics(config, epoch), 1.0, **saved, **PLACE))
+    report = EpochReport(epoch, curves.metrics(config, epoch), 1.0, **saved, **PLACE)
+    return search.report(trial.number, report) or search.goes_on_at_once(trial.number)
 
 
 def decisions(events: Sequence[Event]) -> list[str]:

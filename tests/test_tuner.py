@@ -66,7 +66,7 @@ class Scripted:
         self.asked += 1
         return Job(self.asked - 1, self.points[self.asked - 1]) if self.asked <= len(self.points) else None
 
-    def report(self, trial: int, epoch: int, value: float) -> bool:
+    def report(self, trial: int, epoch: int, value: float, seconds: float) -> bool:
         self.heard.append((trial, epoch, value))
         return epoch < self.ends.get(trial, 10**6)
 
@@ -168,7 +168,7 @@ def test_a_trial_that_goes_on_from_a_checkpoint_trains_only_what_is_left(table: 
             return [Job(0, self.points[0]), Job(0, self.points[0], 5), None][min(self.asked, 3) - 1]
 
     tuner = Pausing([table.point(0)], ends={0: 5})
-    tuner.report = lambda trial, epoch, value: tuner.heard.append((trial, epoch, value)) or epoch != 5  # type: ignore[method-assign]
+    tuner.report = lambda trial, epoch, value, _: tuner.heard.append((trial, epoch, value)) or epoch != 5  # type: ignore[method-assign]
     course = simulate(tuner, table, workers=1, seconds=1e9)
     assert [epoch for _, epoch, _ in tuner.heard] == list(range(1, EPOCHS + 1))
     assert course.seconds[-1] == pytest.approx(table.seconds[0, -1], abs=0.5)

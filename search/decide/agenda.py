@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from search.decide import settled
+from search.decide.prospects import Judge
 from search.record.events import Asked, Confirming
 from search.record.steering import Steering
 from search.record.trial import ADDED, CONFIRMATION, PROPOSED, PUBLISHED, REPEAT, SEED, START, Trial, setting_of
@@ -15,6 +16,7 @@ from spaces.study import Study, config_of
 
 if TYPE_CHECKING:  # which brings Optuna with it
     from search.decide.samplers.sampler import Sampler
+    from search.decide.schedulers.scheduler import Scheduler
 
 
 def trial_config(study: Study, seed: int, trial: Trial) -> dict[str, Any]:
@@ -35,6 +37,11 @@ def asked(trials: Trials) -> int:
 def most(study: Study, rules: Options) -> int:
     """How many trials of the search proper there may be."""
     return rules.trials or study.trials
+
+
+def may_begin(trials: Trials, study: Study, rules: Options) -> bool:
+    """Whether there may be more trials of the search proper."""
+    return asked(trials) < most(study, rules)
 
 
 def given_are_left(trials: Trials, study: Study, rules: Options) -> bool:
@@ -62,6 +69,16 @@ def next_one(trials: Trials, study: Study, rules: Options, sampler: Sampler, ste
         return Asked(config_of(repeated.point), f"{REPEAT} {repeated.number}")
     proposed = sampler.propose(len(trials))
     return None if proposed is None else Asked(config_of(proposed), PROPOSED)
+
+
+def to_continue(trials: Trials, study: Study, rules: Options, sampler: Sampler, scheduler: Scheduler) -> int | None:
+    """The paused trial with which a free worker goes on; None if there is none, or a new one is to begin instead."""
+    paused = [trial.number for trial in trials.paused()]
+    if not paused or trials.confirming is not None or trials.settled or given_are_left(trials, study, rules):
+        return None
+    assert isinstance(sampler, Judge)
+    number, new = len(trials), may_begin(trials, study, rules)
+    return scheduler.to_continue(paused, lambda: sampler.prospects(number), may_begin=new)
 
 
 def to_confirm(trials: Trials, study: Study, rules: Options) -> Confirming | None:

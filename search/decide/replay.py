@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.decide.search import Search
-from search.record.events import Ended, Entry, EpochReport, Event, Kind, Lost, Repeated, Restarted, Steered
+from search.record.events import (
+    Continued,
+    Ended,
+    Entry,
+    EpochReport,
+    Event,
+    Kind,
+    Lost,
+    Repeated,
+    Restarted,
+    Steered,
+)
 from search.record.reading import header_of
 from search.record.state import FINISHED_EARLY, State
 from search.record.steering import Request
@@ -17,6 +28,7 @@ DECIDED = (
     Kind.EPOCH,
     Kind.REPEATED,
     Kind.DECIDED,
+    Kind.CONTINUED,
     Kind.ENDED,
     Kind.SETTLED,
     Kind.CONFIRMING,
@@ -91,6 +103,11 @@ def _tell(search: Search, event: Event) -> None:
         # Of its metrics it keeps only whether they were those known.
         metrics = search.trials[number].epochs[again.epoch - 1].metrics if again.same else {}
         search.report(number, EpochReport(again.epoch, metrics, 0.0, again.checkpoint, again.sha256, again.bytes))
+    elif event.kind == Kind.CONTINUED:
+        if Continued.of(event).at_once:
+            search.goes_on_at_once(number)
+        else:
+            search.let_go_on()
     elif event.kind == Kind.LOST:
         lost = Lost.of(event)
         search.lost(number, lost.state, lost.why)

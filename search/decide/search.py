@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from search.decide import agenda, settled, steering
 from search.decide.ends import by_its_epoch, by_its_return
+from search.decide.prospects import Judge, cannot_judge
 from search.decide.samplers import SAMPLERS
 from search.decide.samplers.sampler import Sampler
 from search.decide.schedulers import SCHEDULERS
 from search.decide.schedulers.scheduler import Scheduler
+from search.decide.spared import why_spared
 from search.decide.streak import Streak
 from search.errors import EnvironmentFault
 from search.record.events import (
     Body,
+    Continued,
     Decided,
     Ended,
     Entry,
@@ -32,8 +34,6 @@ from search.record.header import Header
 from search.record.state import State
 from search.record.steering import Request, Steering
 from search.record.trial import (
-    AUDIT,
-    START,
     EpochRow,
     Trial,
 )
@@ -69,6 +69,8 @@ class Search:
     as their control, are trained again in full, each from so many fresh seeds (`confirm_seeds`), as trials that no
     scheduler stops and no sampler hears of.
 
+    A scheduler that pauses trials lets them go on when a worker is free: `again` and `goes_on_at_once` tell which.
+
     Where the scheduler would stop a trial, one whose point was given goes on all the same, and so does the share
     `audit` (0 to 1) of the others, drawn by seed and number.
 
@@ -100,16 +102,23 @@ class Search:
     def of(cls, header: Header, study: Study, record: Events, *, past: Sequence[Event] = ()) -> Search:
         """The search of `study` that `header` describes, with sampler and scheduler made afresh.
 
-        Raises EnvironmentFault if there are none of these names.
+        Raises EnvironmentFault if there are none of these names, or they do not go together.
         """
         for kind, name, known in (("sampler", header.sampler, SAMPLERS), ("scheduler", header.scheduler, SCHEDULERS)):
             if name not in known:
                 raise EnvironmentFault(nearest(kind, name, sorted(known)))
         sampler, scheduler = SAMPLERS[header.sampler](study, header.seed), SCHEDULERS[header.scheduler](study)
+        if scheduler.pauses and not isinstance(sampler, Judge):
+            raise EnvironmentFault(cannot_judge(header.sampler, header.scheduler, SAMPLERS))
         return cls(study, record, sampler, scheduler, header, past=past)
 
     def again(self) -> Trial | None:
-        """A trial that waits for another worker, or None; `restart` then tells from where it goes on."""
+        """A trial that waits for another worker, or None; `restart` then tells from where it goes on.
+
+        It lost the one that it had, or it was paused and is to go on now.
+        """
+        if not self._waiting:
+            self.let_go_on()
         return self.trials[self._waiting.pop(0)] if self._waiting and not self._rests() else None
 
     def _rests(self) -> bool:
@@ -124,6 +133,25 @@ class Search:
         end = [] if told.trial is None else [steering.end_of(told).entry(told.trial)]
         self._write(told.entry(), *end)
         return told
+
+    def let_go_on(self) -> None:
+        """Let a paused trial wait for a worker, if the scheduler says that one is to go on before a new one begins."""
+        number = self._to_continue()
+        if number is not None:
+            self._append(number, Continued(at_once=False))
+
+    def goes_on_at_once(self, number: int) -> bool:
+        """Whether trial `number`, if it has just been paused, is the one to go on; then it keeps its worker."""
+        if self.trials[number].state is not State.PAUSED or self._waiting or self._to_continue() != number:
+            return False
+        self._append(number, Continued(at_once=True))
+        return True
+
+    def _to_continue(self) -> int | None:
+        """The paused trial with which a free worker goes on; None if there is none."""
+        if not self.scheduler.pauses or self._rests() or self.steering.next:
+            return None
+        return agenda.to_continue(self.trials, self.study, self.rules, self.sampler, self.scheduler)
 
     def ask(self) -> Trial | None:
         """A new trial, or None if none is to be started: enough are, or the sampler has nothing left to try.
@@ -147,7 +175,7 @@ class Search:
     def _ask(self) -> Trial | None:
         """A new trial of the search proper."""
         number = len(self.trials)
-        if agenda.asked(self.trials) >= agenda.most(self.study, self.rules) or self._settled():
+        if not agenda.may_begin(self.trials, self.study, self.rules) or self._settled():
             return None
         asked = agenda.next_one(self.trials, self.study, self.rules, self.sampler, self.steering)
         if asked is None:
@@ -182,7 +210,7 @@ class Search:
         return agenda.trial_config(self.study, self.rules.seed, trial)
 
     def report(self, number: int, report: EpochReport) -> bool:
-        """Take in an epoch of trial `number` and say whether it goes on; where it does not, it has ended.
+        """Take in an epoch of trial `number` and say whether it goes on; where it does not, it is paused or has ended.
 
         An epoch that is known (a trial repeats some after a restart) changes no value and no decision, only where its
         checkpoint is; the trial goes on.
@@ -201,7 +229,7 @@ class Search:
             return False
         decided, stopped = (None, None) if trial.exempt else self._decide(trial, report)
         self._append(number, *(each for each in (report, decided, stopped) if each is not None))
-        return stopped is None
+        return stopped is None and trial.state is State.RUNNING
 
     def _decide(self, trial: Trial, report: EpochReport) -> tuple[Decided | None, Ended | None]:
         """What the scheduler says of `trial` at a rung, None elsewhere, and its end if it is stopped there."""
@@ -210,26 +238,16 @@ class Search:
             return None, None
         best = objective.best([*trial.values(objective), report.metrics[objective.metric]])
         decision = self.scheduler.decide(trial.number, trial.stands_for(epoch, self.scheduler.rungs, objective), best)
-        spared = None if decision.go_on else self._spared(trial)
+        spared = None if decision.go_on else why_spared(trial, report, self.rules, paused=decision.pause)
         goes_on = decision.go_on or spared is not None
+        paused = decision.pause and not goes_on
         decided = stopped = None
         if decision.rung is not None:
-            decided = Decided(epoch, best, decision.rung, decision.cutoff, goes_on, spared)
-        if not goes_on:
+            decided = Decided(epoch, best, decision.rung, decision.cutoff, goes_on, spared, paused or None)
+        if not goes_on and not paused:
             why = f"{best:.4f} after {epoch} epochs, {decision.cutoff:.4f} was needed"
             stopped = Ended(State.STOPPED, why)
         return decided, stopped
-
-    def _spared(self, trial: Trial) -> str | None:
-        """Why a trial that the scheduler would stop goes on all the same, or None if it does not.
-
-        Points that were given are known to be good elsewhere, and a first epoch is little against that; and a share of
-        the others, drawn by their numbers, shows what stopping costs.
-        """
-        if trial.given:
-            return START
-        chance = random.Random(f"{self.rules.seed}/{trial.number}/audit").random()
-        return AUDIT if chance < self.rules.audit else None
 
     def end(self, number: int, state: State, why: str, traceback: str = "") -> None:
         """Trial `number` ended in `state` for another reason than the scheduler's; nothing if it has ended already."""
@@ -280,6 +298,8 @@ class Search:
         """Take in an event that is in the record already."""
         self.trials.apply(event)
         self.steering.apply(event)
+        if event.kind == Kind.LOST or (event.kind == Kind.CONTINUED and not Continued.of(event).at_once):
+            self._waiting.append(self._number(event))
         if event.kind == Kind.ASKED:
             trial = self.trials[event.trial]
             self.streak.went_on()
@@ -288,15 +308,17 @@ class Search:
         elif event.kind == Kind.EPOCH:
             trial = self.trials[event.trial]
             if not trial.exempt:
-                self.sampler.heard(trial.number, trial.best_so_far(self.study.objective))
+                seconds = trial.epochs[-1].seconds
+                self.sampler.heard(trial.number, trial.best_so_far(self.study.objective), seconds)
         elif event.kind == Kind.ENDED:
             trial = self.trials[event.trial]
             self._waiting = [number for number in self._waiting if number != event.trial]
             self.streak.ended(trial.state, trial.why)
             if not trial.exempt:
                 self._tell_the_end(trial)
-        elif event.kind == Kind.LOST:
-            self._waiting.append(self._number(event))
+        elif event.kind in (Kind.DECIDED, Kind.CONTINUED) and isinstance(self.sampler, Judge):
+            number = self._number(event)
+            self.sampler.put_aside(number, aside=self.trials[number].state is State.PAUSED)
         elif event.kind == Kind.CONFIRMING:
             self._waiting = [number for number in self._waiting if self.trials[number].confirms is not None]
         elif event.kind == Kind.STEERED:

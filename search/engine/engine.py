@@ -202,6 +202,8 @@ class Engine:
         if metric not in told.metrics:
             self._warn_once(f"not every epoch has the metric {metric}; trials are compared at those that have it")
         go_on = self.search.report(number, told)
+        if not go_on and not self.driver.should_stop() and not self._occupancy.overfull(attempt):
+            go_on = self.search.goes_on_at_once(number)
         if go_on and self.search.steering.paused:
             self.search.lost(number, State.PREEMPTED, f"paused by {self.search.steering.paused}")
             return False

@@ -75,7 +75,7 @@ def write_study(path: Path, events: Sequence[Event], *, running: bool) -> None:
 
 def _ended(state: State, values: Sequence[float]) -> tuple[TrialState, Sequence[float]]:
     """What Optuna calls the end `state` of a trial, and which of its `values` up to each epoch it hears of."""
-    kept = values if state in (State.COMPLETE, State.STOPPED, State.TIMED_OUT, State.PREEMPTED) else ()
+    kept = values if state in (State.COMPLETE, State.STOPPED, State.PAUSED, State.TIMED_OUT, State.PREEMPTED) else ()
     if state is State.COMPLETE and values:
         return TrialState.COMPLETE, kept
     if state in (State.FAILED, State.COMPLETE) or (state is State.PREEMPTED and not values):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from search.decide.confirmation import time_to_begin
+from search.decide.prospects import Prospects
 from search.decide.schedulers.scheduler import Scheduler
 from search.decide.search import Search
 from search.forecast.points import key
@@ -212,7 +213,8 @@ class _Simulation:
         """Report the next epoch of trial `number`, and tell whether the trial goes on."""
         metrics = {self._search.study.objective.metric: self._value(number)}
         epoch = len(self._search.trials[number].epochs) + 1
-        return self._search.report(number, EpochReport(epoch, metrics, seconds))
+        report = EpochReport(epoch, metrics, seconds, checkpoint="kept")
+        return self._search.report(number, report) or self._search.goes_on_at_once(number)
 
     def _epoch(self, number: int) -> float:
         """The seconds of the next epoch of trial `number`."""
@@ -245,8 +247,18 @@ class _Simulation:
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """See `Sampler.started`."""
 
-    def heard(self, number: int, values: Sequence[float]) -> None:
+    def heard(self, number: int, values: Sequence[float], seconds: float = 0.0) -> None:
         """See `Sampler.heard`."""
 
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """See `Sampler.ended`."""
+
+    def put_aside(self, number: int, *, aside: bool) -> None:
+        """See `Judge.put_aside`."""
+
+    def prospects(self, number: int) -> Prospects:
+        """See `Judge.prospects`: the better a paused trial is, the sooner it goes on; a new one is in the middle."""
+        objective = self._search.study.objective
+        worth = {t.number: self._sign * t.best_value(objective) for t in self._search.trials.paused()}
+        spread = {n: math.exp(max(-50.0, min(50.0, value))) for n, value in worth.items()}
+        return Prospects(1.0, spread, {n: 0.1 * value for n, value in spread.items()})

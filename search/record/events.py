@@ -10,6 +10,7 @@
 | `epoch`      | yes   | `EpochReport`: a worker has finished an epoch |
 | `repeated`   | yes   | `Repeated`: an epoch that was known came again after a restart |
 | `decided`    | yes   | `Decided`: what the scheduler said |
+| `continued`  | yes   | `Continued`: a paused trial goes on |
 | `ended`      | yes   | `Ended` |
 | `confirming` |       | `Confirming`: the search proper is over; what of it still runs is left |
 | `settled`    |       | `Settled`: going on would gain less than a seed decides |
@@ -43,6 +44,7 @@ class Kind(StrEnum):
     EPOCH = "epoch"
     REPEATED = "repeated"
     DECIDED = "decided"
+    CONTINUED = "continued"
     ENDED = "ended"
     CONFIRMING = "confirming"
     SETTLED = "settled"
@@ -187,17 +189,27 @@ class Repeated(Body):
 class Decided(Body):
     """At `rung` (an epoch) the scheduler compared `value`, the best so far, with `cutoff`; None if it had no rivals.
 
-    `spared` is why the trial goes on that it would have stopped.
+    `spared` is why the trial goes on that it would have stopped. With `pause` the trial is put aside, and goes on if it
+    is `continued`.
     """
 
     kind = Kind.DECIDED
-    optional = ("spared",)
+    optional = ("spared", "pause")
     epoch: int
     value: float
     rung: int
     cutoff: float | None
     go_on: bool
     spared: str | None = None
+    pause: bool | None = None
+
+
+@dataclass(frozen=True)
+class Continued(Body):
+    """A paused trial goes on: `at_once` in the worker that it still has, else as soon as another is given to it."""
+
+    kind = Kind.CONTINUED
+    at_once: bool
 
 
 @dataclass(frozen=True)

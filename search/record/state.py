@@ -9,6 +9,8 @@ class State(StrEnum):
     """How a trial stands, or ended."""
 
     RUNNING = "running"
+    PAUSED = "paused"
+    """The scheduler has put it aside, with its last checkpoint; it may go on at any time."""
     COMPLETE = "complete"
     """Reached the full budget, or came to an end of its own before (`FINISHED_EARLY`)."""
     STOPPED = "stopped"

@@ -26,6 +26,9 @@ CONFIRMATION = "confirmation of trial"
 AUDIT = "audit"
 """Why a trial goes on that the scheduler would stop, unless its point was given: to show what stopping costs."""
 
+UNSAVED = "no checkpoint"
+"""Why a trial goes on that would be paused: it keeps nothing from which it could go on later."""
+
 REPEAT = "repeat of trial"
 """How the origin of a trial begins that trains a setting again during the search, to tell what a seed decides."""
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from search.record.events import (
     Asked,
     Confirming,
+    Decided,
     Ended,
     EpochReport,
     Event,
@@ -113,6 +114,15 @@ class Trials:
     def _restarted(self, event: Event) -> None:
         self[event.trial].attempt = Restarted.of(event).attempt
 
+    def _decided(self, event: Event) -> None:
+        if (decided := Decided.of(event)).pause:
+            trial = self[event.trial]
+            trial.state, trial.why = State.PAUSED, f"put aside after epoch {decided.epoch}; it may go on"
+
+    def _continued(self, event: Event) -> None:
+        trial = self[event.trial]
+        trial.state, trial.why = State.RUNNING, ""
+
     def _ended(self, event: Event) -> None:
         trial, body = self[event.trial], Ended.of(event)
         trial.state, trial.why, trial.ended, trial.traceback = body.state, body.why, event.at, body.traceback or ""
@@ -155,6 +165,8 @@ class Trials:
         Kind.RESTARTED: _restarted,
         Kind.EPOCH: _epoch,
         Kind.REPEATED: _repeated,
+        Kind.DECIDED: _decided,
+        Kind.CONTINUED: _continued,
         Kind.ENDED: _ended,
         Kind.CONFIRMING: _began_to_confirm,
         Kind.SETTLED: _was_settled,
@@ -173,11 +185,15 @@ class Trials:
         return len(self._trials)
 
     def running(self) -> list[Trial]:
-        """The trials that have not ended, by number."""
+        """The trials that have, or wait for, a worker, by number."""
         return [trial for trial in self.going() if trial.state is State.RUNNING]
 
+    def paused(self) -> list[Trial]:
+        """The trials that the scheduler has put aside, by number."""
+        return [trial for trial in self.going() if trial.state is State.PAUSED]
+
     def going(self) -> list[Trial]:
-        """The trials that have not ended for good, by number: those that run, and those that were interrupted."""
+        """The trials that have not ended for good, by number: those that run, are paused, or were interrupted."""
         return list(self._going.values())
 
     @property

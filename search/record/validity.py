@@ -36,6 +36,7 @@ OF_A_TRIAL = (
     Kind.EPOCH,
     Kind.REPEATED,
     Kind.DECIDED,
+    Kind.CONTINUED,
     Kind.ENDED,
     Kind.TESTED,
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import spaces
 from search import settings as choices
+from search.decide.prospects import Judge, cannot_judge
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.errors import BadInput
@@ -38,7 +39,9 @@ def adapted(name: str, settings: Settings) -> Study:
         for kind, asked, known in (("sampler", study.sampler, SAMPLERS), ("scheduler", study.scheduler, SCHEDULERS)):
             if asked not in known:
                 raise BadInput(choices.nearest(kind, asked, sorted(known)))
-        SAMPLERS[study.sampler](study, settings.seed)  # a grid needs a space without real numbers
+        sampler = SAMPLERS[study.sampler](study, settings.seed)  # a grid needs a space without real numbers
+        if SCHEDULERS[study.scheduler](study).pauses and not isinstance(sampler, Judge):
+            raise BadInput(cannot_judge(study.sampler, study.scheduler, SAMPLERS))
     except (spaces.UnknownStudy, SpaceError) as error:
         raise BadInput(str(error)) from None
     return study

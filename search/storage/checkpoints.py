@@ -283,7 +283,8 @@ def newest(shelf: Shelf, trial: Trial) -> tuple[EpochRow | None, str]:
 class Retention:
     """Keeps best and last two checkpoints of each live trial and the best of the best trial, and removes the rest.
 
-    Of each setting that was confirmed, the best of its best run is kept too.
+    Of a paused trial it keeps the best and the last one: there may be hundreds. Of each setting that was confirmed, the
+    best of its best run is kept too.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -323,7 +324,8 @@ def needed(trials: Trials) -> Iterable[str]:
     confirmed = [each.best for each in trials.confirmed() if each.complete]
     for trial in ([ended] if ended else []) + confirmed + live:
         # Two, so that a damaged one costs one epoch and not the trial.
-        rows = trial.epochs[-2:] if trial.state in (State.RUNNING, State.INTERRUPTED) else []
+        last = {State.RUNNING: 2, State.INTERRUPTED: 2, State.PAUSED: 1}.get(trial.state, 0)
+        rows = trial.epochs[len(trial.epochs) - min(last, len(trial.epochs)) :]
         if trial.has_value(trials.objective):
             rows = [*rows, trial.best_epoch(trials.objective)]
         yield from (row.checkpoint for row in rows if row.checkpoint)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
     from search.decide.search import Search
 
 REFRESH_SECONDS = 0.25
+GOING = (State.RUNNING, State.PAUSED)
+"""Trials of which no line is printed yet, because they may still come to something else."""
 READING_SECONDS = 5.0
 
 
@@ -46,7 +48,7 @@ class Lines(Silent):
     def begin(self, search: Search, deadline: float | None) -> None:
         """See `Display`."""
         self._search, self._deadline = search, deadline
-        self._shown = {trial.number for trial in search.trials if trial.state is not State.RUNNING}
+        self._shown = {trial.number for trial in search.trials if trial.state not in GOING}
 
     def tick(self) -> None:
         """See `Display`."""
@@ -58,7 +60,7 @@ class Lines(Silent):
             self.say(confirming(plan))
         self._confirming = plan
         for trial in search.trials:
-            if trial.state is not State.RUNNING and trial.number not in self._shown:
+            if trial.state not in GOING and trial.number not in self._shown:
                 self._shown.add(trial.number)
                 self._spoke = time.monotonic()
                 best = search.trials.best()

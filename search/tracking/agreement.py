@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from search.record.events import Event
-from search.record.reading import header_of, objective_of
+from search.record.reading import finished, header_of, objective_of
 from search.record.trial import Trial
 from search.record.trials import replayed
-from search.tracking.projection import STATUS
+from search.tracking.projection import status_of
 from search.tracking.runs import runs_of
 from search.tracking.shown import metric_key
 
@@ -37,13 +37,14 @@ def disagreements(client: Any, events: Sequence[Event]) -> list[str]:
         if number >= len(trials) or len(found) != 1:
             lines.append(f"trial {number} has {len(found)} runs")
         else:
-            lines += _differences(client, trials[number], found[0])
+            lines += _differences(client, trials[number], found[0], over=finished(events) is not None)
     return lines
 
 
-def _differences(client: Any, trial: Trial, run: Any) -> Iterator[str]:
-    if run.info.status != STATUS[trial.state]:
-        yield f"trial {trial.number} is {run.info.status} instead of {STATUS[trial.state]}"
+def _differences(client: Any, trial: Trial, run: Any, *, over: bool) -> Iterator[str]:
+    status = status_of(trial.state, over=over)
+    if run.info.status != status:
+        yield f"trial {trial.number} is {run.info.status} instead of {status}"
     for name in trial.epochs[-1].metrics if trial.epochs else ():
         shown = sorted((m.step, repr(m.value)) for m in client.get_metric_history(run.info.run_id, metric_key(name)))
         # As text, because NaN is not equal to itself.

@@ -20,6 +20,7 @@ from search.tracking.shown import LONGEST_PARAM, LONGEST_TAG, metric_key, value_
 
 STATUS = {
     State.RUNNING: "RUNNING",
+    State.PAUSED: "SCHEDULED",
     State.COMPLETE: "FINISHED",
     State.STOPPED: "KILLED",
     State.INTERRUPTED: "KILLED",
@@ -30,7 +31,7 @@ STATUS = {
     State.OUT_OF_MEMORY: "FAILED",
     State.FAILED: "FAILED",
 }
-"""MLflow's status of a trial."""
+"""MLflow's status of a trial, while its search runs; see `status_of`."""
 
 WHY_LENGTH = 5000
 """So much of a reason becomes a tag; MLflow takes at most 8,000 characters."""
@@ -50,6 +51,11 @@ class Update:
     metrics: list[Point] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     status: tuple[str, int] | None = None
+
+
+def status_of(state: State, *, over: bool) -> str:
+    """MLflow's status of a trial in `state`; one that is paused when its search is `over` was left, and is no plan."""
+    return "KILLED" if over and state is State.PAUSED else STATUS[state]
 
 
 class Projection:
@@ -113,6 +119,7 @@ class Projection:
         self.header = self.header.changed(event.body)
         self._parent.status = ("RUNNING", milliseconds(event.at))
         self._parent.tags["search.state"] = "running"
+        self._tell_paused(event, over=False)
 
     def _steered(self, event: Event) -> None:
         told = Steered.of(event)
@@ -162,10 +169,15 @@ class Projection:
         ending, best = Finished.of(event), self.trials.best()
         status = {"done": "FINISHED", "failed": "FAILED"}.get(ending.state, "KILLED")
         self._parent.status = (status, milliseconds(event.at))
+        self._tell_paused(event, over=True)
         self._parent.tags |= {"search.state": ending.state, "search.why": printable(ending.why)[:WHY_LENGTH]}
         if best is not None:  # tags, because a search that goes on may find another, and params cannot change
             config = {**dict.fromkeys(self.header.space, "-"), **self.header.full_config(best.point)}
             self._parent.tags |= {f"best/{name}": value_text(str(value), LONGEST_TAG) for name, value in config.items()}
+
+    def _tell_paused(self, event: Event, *, over: bool) -> None:
+        for trial in self.trials.paused():
+            self._child(trial.number).status = (status_of(trial.state, over=over), milliseconds(event.at))
 
     _TELL: ClassVar[Mapping[Kind, Callable[[Projection, Event], None]]] = {
         Kind.SEARCH: _began,

@@ -108,7 +108,7 @@ class Runs:
 
         if update.status is not None:
             status, stamp = update.status
-            if status == "RUNNING":
+            if status in ("RUNNING", "SCHEDULED"):
                 self._client.update_run(run, status)
             else:
                 self._client.set_terminated(run, status, stamp)

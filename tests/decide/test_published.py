@@ -214,8 +214,8 @@ def test_a_study_names_its_sampler_and_scheduler_and_an_option_goes_before_it() 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"sampler": "gird"}, r"unknown sampler 'gird'; known are grid, random, tpe; did you mean grid"),
-        ({"scheduler": "ahsa"}, r"unknown scheduler 'ahsa'; known are asha, none; did you mean asha"),
+        ({"sampler": "gird"}, r"unknown sampler 'gird'; known are freeze_thaw, grid, random, tpe; did you mean grid"),
+        ({"scheduler": "ahsa"}, r"unknown scheduler 'ahsa'; known are asha, freeze_thaw, none; did you mean asha"),
         ({"sampler": "grid"}, r"a grid needs values to try, but model/dropout is 0 … 0\.5; give it a Choice"),
     ],
     ids=str,

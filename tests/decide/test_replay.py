@@ -31,8 +31,15 @@ def recorded(study: Study, *, ends: float, losses: float, seed: int, **changes: 
     seed=st.integers(0, 10**6),
     order=st.integers(0, 10**6),
     workers=st.integers(1, 5),
-    sampler=st.sampled_from(["random", "random", "random", "tpe"]),
-    scheduler=st.sampled_from(["asha", "asha", "none"]),
+    rules=st.sampled_from(
+        [
+            ("random", "asha"),
+            ("random", "none"),
+            ("tpe", "asha"),
+            ("freeze_thaw", "asha"),
+            ("freeze_thaw", "freeze_thaw"),
+        ]
+    ),
     ends=st.sampled_from([0.0, 0.05, 0.3]),
     losses=st.sampled_from([0.0, 0.1, 0.6]),
     sessions=st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=3),
@@ -41,20 +48,21 @@ def test_any_record_can_be_derived_from_itself(
     seed: int,
     order: int,
     workers: int,
-    sampler: str,
-    scheduler: str,
+    rules: tuple[str, str],
     ends: float,
     losses: float,
     sessions: Sequence[tuple[int, bool]],
     tiny_study: Study,
 ) -> None:
     record, curves = Memory(), Curves(seed, ends, losses)
-    search = begun(tiny_study, record, sampler=sampler, scheduler=scheduler, trials=6)
+    sampler, scheduler = rules
+    trials = 12 if "freeze_thaw" in rules else 6  # of which it models the last
+    search = begun(tiny_study, record, sampler=sampler, scheduler=scheduler, trials=trials)
     for number, (steps, said) in enumerate(sessions):
         work(search, curves, workers=workers, order=order + number, steps=steps)
         if said:  # stopped, not killed
             search.note(Finished("interrupted", "made up", 1.0))
-        search = resumed(tiny_study, record, list(record.events), trials=6 + number)
+        search = resumed(tiny_study, record, list(record.events), trials=trials + number)
     work(search, curves, workers=workers, order=order)
     assert differences(record.events, tiny_study) == []
 

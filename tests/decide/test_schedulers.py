@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from search.decide.schedulers import SCHEDULERS
 from search.decide.schedulers.asha import Asha
 from search.decide.schedulers.scheduler import Decision, Scheduler
-from spaces.study import Objective, Study
+from spaces.study import Float, Objective, Study
 from trainables.mlp import train_mlp
 
 Report = tuple[int, int, float]
@@ -31,7 +31,7 @@ def asha(*, mode: str = "max", epochs: int = 9, first_rung: int = 1, factor: int
         Study(
             trainable=train_mlp,
             dataset="digits",
-            space={},
+            space={"train/lr": Float(1e-4, 1.0)},
             objective=Objective(mode=mode),
             epochs=epochs,
             first_rung=first_rung,
@@ -192,9 +192,11 @@ def test_every_scheduler_compares_at_its_rungs_only(name: str, told: list[Report
 
 @every_scheduler
 @given(curve=st.lists(values, min_size=1, max_size=9))
-def test_every_scheduler_lets_a_lone_trial_go_on(name: str, curve: list[float], tiny_study: Study) -> None:
+def test_every_scheduler_lets_a_lone_trial_go_on_or_pauses_it(name: str, curve: list[float], tiny_study: Study) -> None:
     scheduler = SCHEDULERS[name](tiny_study)
-    assert all(scheduler.decide(0, epoch, value).go_on for epoch, value in enumerate(curve, start=1))
+    told = [scheduler.decide(0, epoch, value) for epoch, value in enumerate(curve, start=1)]
+    assert all(decision.go_on != decision.pause for decision in told)
+    assert scheduler.pauses == any(decision.pause for decision in told)
 
 
 @every_scheduler

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from search.decide.schedulers import SCHEDULERS
-from search.decide.schedulers.scheduler import Decision
+from search.decide.schedulers.scheduler import Decision, Scheduler
 from search.forecast.plan import plan, text
 from search.forecast.probe import LATE
 from search.forecast.simulation import Course, Scenario, Seconds, simulate
@@ -71,7 +71,7 @@ def test_without_a_scheduler_the_epochs_are_known(tiny_study: Study) -> None:
     assert {(c.trials, c.epochs) for c in told(tiny_study, "none")} == {(12, 12 * tiny_study.epochs)}
 
 
-class StopsAll:
+class StopsAll(Scheduler):
     rungs = (1,)
 
     def decide(self, trial: int, epoch: int, value: float) -> Decision:

@@ -29,7 +29,7 @@ class Grid:
         """See `Sampler.started`."""
         self._tried.add(identity(point))
 
-    def heard(self, number: int, values: Sequence[float]) -> None:
+    def heard(self, number: int, values: Sequence[float], seconds: float = 0.0) -> None:
         """See `Sampler.heard`."""
 
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:

@@ -156,7 +156,7 @@ class OptunaSampler:
         self._trials[number] = _Evidence(dict(point))
         self._tried.add(identity(point))
 
-    def heard(self, number: int, values: Sequence[float]) -> None:
+    def heard(self, number: int, values: Sequence[float], seconds: float = 0.0) -> None:
         """See `Sampler.heard`."""
         self._trials[number].values = values
 

@@ -23,8 +23,11 @@ class Sampler(Protocol):
     def started(self, number: int, point: Mapping[str, Value]) -> None:
         """Trial `number` tries `point`, whoever proposed it."""
 
-    def heard(self, number: int, values: Sequence[float]) -> None:
-        """Trial `number`, which goes on, has been worth `values` so far: the best up to each of its epochs."""
+    def heard(self, number: int, values: Sequence[float], seconds: float = 0.0) -> None:
+        """Trial `number`, which goes on, has been worth `values` so far: the best up to each of its epochs.
+
+        The last of them took `seconds`.
+        """
 
     def ended(self, number: int, state: State, values: Sequence[float]) -> None:
         """Trial `number` ended in `state`; `values` are what it was worth up to each of its epochs."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from search.decide.schedulers.scheduler import Decision
+from search.decide.schedulers.scheduler import Decision, Scheduler
 from spaces.study import Study
 
 
-class Asha:
+class Asha(Scheduler):
     """Asynchronous successive halving, stopping variant (Li et al. 2020, MLSys, algorithm 2; rungs as in section 3.1).
 
     The study's `first_rung` is the paper's r, `reduction_factor` its eta, `epochs` its R; there is one bracket (s = 0),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from search.decide.schedulers.scheduler import Decision
+from search.decide.schedulers.scheduler import Decision, Scheduler
 from spaces.study import Study
 
 
-class NoStopping:
+class NoStopping(Scheduler):
     """Every trial gets its full budget; only a value that is not finite ends one."""
 
     rungs: tuple[int, ...] = ()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from search.decide.prospects import Prospects
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do with a trial after an epoch. `rung` and `cutoff` are None where no rung was reached.
+    """What to do with a trial after an epoch: go on, stop, or `pause`. `rung` and `cutoff` are None between rungs.
 
-    `cutoff` is the value that had to be reached to go on; None at a rung without rivals.
+    `cutoff` is the value that had to be reached to go on; None at a rung without rivals. A trial that is paused does
+    not `go_on` now; it leaves its worker and keeps its checkpoint.
     """
 
     go_on: bool
     rung: int | None = None
     cutoff: float | None = None
+    pause: bool = False
 
 
 class Scheduler(Protocol):
@@ -24,5 +29,15 @@ class Scheduler(Protocol):
     rungs: tuple[int, ...]
     """Epochs at which trials are compared."""
 
+    pauses: bool = False
+    """Whether it pauses trials. Then it may ask the sampler for `Prospects`, so the sampler must be a `Judge`."""
+
     def decide(self, trial: int, epoch: int, value: float) -> Decision:
         """Take in that `trial` is worth `value` after `epoch` epochs (from 1), and say whether it goes on."""
+
+    def to_continue(self, paused: Sequence[int], prospects: Callable[[], Prospects], *, may_begin: bool) -> int | None:
+        """Which of the `paused` trials (one or more) a free worker goes on with; None for none of them.
+
+        `prospects` asks the sampler; `may_begin` says whether a new trial may begin instead.
+        """
+        return None

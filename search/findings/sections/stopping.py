@@ -24,7 +24,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Saving:
-    """Epochs of the search proper: `trained`, of the `whole` that full budgets are, and `saved` by stopping.
+    """Epochs of the search proper: `trained`, of the `whole` that full budgets are, and `saved` by stopping or pausing.
 
     The `other` ones are missing for another reason. `mean` is the seconds of an epoch, `stopped` counts trials.
     """
@@ -81,7 +81,7 @@ def _rung(search: Snapshot, epoch: int) -> Rung:
     there = [trial for trial in search.trials if len(trial.epochs) >= epoch and not trial.exempt]
     # One that has more epochs went on, however it ended; one that stands at the rung may be told to still.
     on = sum(len(trial.epochs) > epoch for trial in there)
-    undecided = (State.RUNNING, State.INTERRUPTED)
+    undecided = (State.RUNNING, State.PAUSED, State.INTERRUPTED)
     waiting = sum(len(trial.epochs) == epoch and trial.state in undecided for trial in there)
     return Rung(epoch, len(there), on, waiting)
 
@@ -92,7 +92,7 @@ def _saving(search: Snapshot) -> Saving | None:
     if not trained:
         return None
     whole = sum(search.budget(trial) for trial in searched)
-    stopped = [trial for trial in searched if trial.state is State.STOPPED]
+    stopped = [trial for trial in searched if trial.state in (State.STOPPED, State.PAUSED)]
     saved = sum(max(0, search.budget(trial) - len(trial.epochs)) for trial in stopped)
     mean = statistics.fmean(row.seconds for trial in searched for row in trial.epochs)
     return Saving(trained, whole, saved, whole - trained - saved, mean, len(stopped))

@@ -63,9 +63,13 @@ class Ours:
 
     def ask(self) -> Job | None:
         """See `Tuner.ask`."""
-        trial = self.search.ask()
-        return None if trial is None else Job(trial.number, trial.point)
+        waiting = self.search.again()
+        if waiting is not None:
+            self.search.restart(waiting, waiting.epochs[-1])
+        trial = waiting or self.search.ask()
+        return None if trial is None else Job(trial.number, trial.point, len(trial.epochs))
 
-    def report(self, trial: int, epoch: int, value: float) -> bool:
+    def report(self, trial: int, epoch: int, value: float, seconds: float) -> bool:
         """See `Tuner.report`."""
-        return self.search.report(trial, EpochReport(epoch, {"val_accuracy": value}, 0.0))
+        report = EpochReport(epoch, {"val_accuracy": value}, seconds, checkpoint="kept")
+        return self.search.report(trial, report) or self.search.goes_on_at_once(trial)

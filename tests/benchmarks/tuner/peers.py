@@ -36,7 +36,7 @@ class RandomSearch:
         self._trials += 1
         return Job(self._trials - 1, _drawn(self._space, np.random.default_rng([self._seed, self._trials])))
 
-    def report(self, trial: int, epoch: int, value: float) -> bool:
+    def report(self, trial: int, epoch: int, value: float, seconds: float) -> bool:
         """See `Tuner.report`."""
         return True
 
@@ -64,7 +64,7 @@ class FirstRungThenTopK:
         self._points.append(_drawn(self._space, np.random.default_rng([self._seed, len(self._points)])))
         return Job(len(self._points) - 1, self._points[-1])
 
-    def report(self, trial: int, epoch: int, value: float) -> bool:
+    def report(self, trial: int, epoch: int, value: float, seconds: float) -> bool:
         """See `Tuner.report`."""
         if epoch != FIRST_RUNG or trial in self._chosen:
             return True
@@ -95,7 +95,7 @@ class Optuna:
         self._trials[trial.number] = trial
         return Job(trial.number, trial.params)
 
-    def report(self, trial: int, epoch: int, value: float) -> bool:
+    def report(self, trial: int, epoch: int, value: float, seconds: float) -> bool:
         """See `Tuner.report`."""
         asked = self._trials[trial]
         asked.report(value, epoch)
@@ -138,7 +138,7 @@ class RayTune:
         self._scheduler.on_trial_add(None, trial)
         return Job(number, {self._names[short]: value for short, value in point.items()})
 
-    def report(self, trial: int, epoch: int, value: float) -> bool:
+    def report(self, trial: int, epoch: int, value: float, seconds: float) -> bool:
         """See `Tuner.report`."""
         known = self._trials[trial]
         result = {METRIC: value, "training_iteration": epoch}
@@ -189,7 +189,7 @@ class SyneTune:
         self._scheduler.on_trial_add(trial)
         return Job(trial.trial_id, config)
 
-    def report(self, trial: int, epoch: int, value: float) -> bool:
+    def report(self, trial: int, epoch: int, value: float, seconds: float) -> bool:
         """See `Tuner.report`."""
         known = self._trials[trial]
         if self._scheduler.on_trial_result(known, {METRIC: value, "epoch": epoch}) == "CONTINUE":

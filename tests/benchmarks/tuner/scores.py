@@ -18,6 +18,7 @@ def scores(
     tables: Sequence[Table],
     courses: Mapping[str, Mapping[tuple[int, int], Course]],
     budgets: Sequence[float],
+    peers: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """One entry per method; `courses` are its searches by (number of the task, seed), the same ones for all methods.
 
@@ -27,6 +28,9 @@ def scores(
     was reported, in full trainings; a search that never got there counts with the longest budget, and
     `reached_top1` is the share that did. Intervals (95 %) are percentiles of a bootstrap over tasks, and over seeds
     within them. `thinking_s` is the processor time of the method in a search.
+
+    `against_best_peer` compares at each budget with that of `peers` (methods, too) of the least mean regret there:
+    `ratio` of the mean regrets, and mean `difference` in the same searches; None where all peers are this method.
     """
     runs = sorted(next(iter(courses.values())))
     names = list(courses)
@@ -66,9 +70,30 @@ def scores(
             "time_to_top1_interval": _interval(np.median(times[i][picks], axis=1)),
             "reached_top1": float((times[i] < horizon).mean()),
             "trials": float(np.mean([courses[name][run].asks for run in runs])),
+            "against_best_peer": {
+                f"{budget:g}": _against(names, regrets[:, :, b], picks, i, rivals)
+                for b, budget in enumerate(budgets)
+                if (rivals := [n for n, other in enumerate(names) if other in peers and n != i])
+            }
+            or None,
             "thinking_s": float(np.mean([courses[name][run].thinking for run in runs])),
         }
     return found
+
+
+def _against(
+    names: Sequence[str], regrets: np.ndarray, picks: np.ndarray, method: int, rivals: Sequence[int]
+) -> dict[str, Any]:
+    """How `method` compares with the best of `rivals`; `regrets` is methods × runs."""
+    best = min(rivals, key=lambda rival: regrets[rival].mean())
+    own, other = regrets[method][picks].mean(axis=1), regrets[best][picks].mean(axis=1)
+    return {
+        "peer": names[best],
+        "ratio": float(regrets[method].mean() / regrets[best].mean()),
+        "ratio_interval": _interval(own / other),
+        "difference": float((regrets[method] - regrets[best]).mean()),
+        "difference_interval": _interval(own - other),
+    }
 
 
 def _regret(table: Table, value: float) -> float:

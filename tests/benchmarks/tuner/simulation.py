@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from spaces.space import Value
+from tests.benchmarks.tuner.answers import Answers, Recorded, Training
 from tests.benchmarks.tuner.table import Table
 
 
@@ -30,14 +31,18 @@ class Tuner(Protocol):
     def ask(self) -> Job | None:
         """What a free worker does, or None while there is nothing to do; it is asked again after the next report."""
 
-    def report(self, trial: int, epoch: int, value: float) -> bool:
-        """Take in what `trial` is worth after `epoch`, and say whether it goes on; not after the last epoch."""
+    def report(self, trial: int, epoch: int, value: float, seconds: float) -> bool:
+        """Take in what `trial` is worth after `epoch`, which took `seconds`, and say whether it goes on.
+
+        Not after the last epoch. A trial that does not go on may be given out again by `ask`, from that epoch.
+        """
 
 
 @dataclass(frozen=True)
 class Course:
     """How the best value so far grew: it is `values[i]` from `seconds[i]` on.
 
+    With noise they are the true values of what looked best.
     With the numbers of epochs trained and of jobs given out, and the processor seconds that the tuner took.
     """
 
@@ -54,23 +59,31 @@ class Course:
 
     def reached(self, value: float) -> float:
         """When `value` was first reached; infinity if it never was."""
-        index = int(np.searchsorted(self.values, value))
-        return float(self.seconds[index]) if index < len(self.values) else float("inf")
+        there = np.flatnonzero(self.values >= value)  # with noise the values go down, too
+        return float(self.seconds[there[0]]) if len(there) else float("inf")
 
 
-def simulate(tuner: Tuner, table: Table, *, workers: int, seconds: float) -> Course:
+def simulate(
+    tuner: Tuner,
+    table: Table,
+    *,
+    workers: int,
+    seconds: float,
+    answers: Answers | None = None,
+    resume_cost: float = 0.0,
+) -> Course:
     """Let `tuner` search `table` with so many workers for so many simulated seconds.
 
     The tuner is one process, as drivers are: while it thinks, all that want something of it wait, for as long as it
-    takes the processor here. A new trial trains the nearest configuration that this search has not trained yet: a
-    second training of the same row would repeat its curve to the last digit, which no two trainings do.
+    takes the processor here. Trainings are those of `answers`, by default rows of the table. To go on with a trial that
+    had left its worker takes `resume_cost` of one of its epochs.
     """
+    answers = answers or Recorded(table)
     order = itertools.count()
-    events: list[tuple[float, int, Job, int, int]] = []  # when, tie, job, row, epoch that ends then
+    events: list[tuple[float, int, Job, int]] = []  # when, tie, job, epoch that ends then
     idle, now, driver = workers, 0.0, 0.0
     best, times, values = float("-inf"), [], []
-    rows: dict[int, int] = {}
-    taken: set[int] = set()
+    trainings: dict[int, Training] = {}
     epochs = asks = 0
     thinking = 0.0
 
@@ -89,31 +102,29 @@ def simulate(tuner: Tuner, table: Table, *, workers: int, seconds: float) -> Cou
             if job is None:
                 break
             asks, idle = asks + 1, idle - 1
-            row = rows.get(job.trial)
-            if row is None:
-                row = table.nearest(job.point, taken)
-                if row is None:
+            if job.trial not in trainings:
+                training = answers.training(job.point)
+                if training is None:
                     return Course(np.array(times), np.array(values), epochs, asks, thinking)
-                rows[job.trial] = row
-                taken.add(row)
-            done = table.seconds[row, job.done - 1] if job.done else 0.0
-            end = driver + table.seconds[row, job.done] - done
-            heapq.heappush(events, (end, next(order), job, row, job.done + 1))
+                trainings[job.trial] = training
+            training = trainings[job.trial]
+            again = resume_cost * training.seconds[-1] / table.epochs if job.done else 0.0
+            heapq.heappush(events, (driver + again + training.of(job.done + 1), next(order), job, job.done + 1))
         if not events:
             break
-        now, _, job, row, epoch = heapq.heappop(events)
+        now, _, job, epoch = heapq.heappop(events)
         if now > seconds:
             break
         epochs += 1
-        value = float(table.accuracy[row, epoch - 1])
+        training = trainings[job.trial]
+        value = float(training.reported[epoch - 1])
         if value > best:
             best = value
             times.append(now)
-            values.append(value)
-        goes_on = think(lambda: tuner.report(job.trial, epoch, value))  # noqa: B023 - called at once
+            values.append(float(training.true[epoch - 1]))
+        goes_on = think(lambda: tuner.report(job.trial, epoch, value, training.of(epoch)))  # noqa: B023 - called at once
         if goes_on and epoch < table.epochs:
-            end = driver + table.seconds[row, epoch] - table.seconds[row, epoch - 1]
-            heapq.heappush(events, (end, next(order), job, row, epoch + 1))
+            heapq.heappush(events, (driver + training.of(epoch + 1), next(order), job, epoch + 1))
         else:
             idle += 1
     return Course(np.array(times), np.array(values), epochs, asks, thinking)

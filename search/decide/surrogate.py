@@ -1,0 +1,212 @@
+"""A Gaussian process over settings and epochs: what trials will come to, and how sure that is.
+
+A process over learning curves that may be frozen and thawed is the idea of Swersky, Snoek and Adams 2014 ("Freeze-thaw
+Bayesian optimization", arXiv 1406.3896). Here the kernel is a plain sum (`_covariance`), and epochs count by their
+logarithm, so that curves need no form of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.special import ndtr
+
+Array = NDArray[np.float64]
+
+MEAN, SLOPE = 4.0, 1.0
+"""Variances of what all trials share, at epoch 1 and with time; wide, so that they are learned from the values."""
+TIME_SCALE = 0.35
+"""How far apart, as a share of the logarithm of all epochs, two values of one curve still tell much of one another."""
+FIT_POINTS = 120
+"""The kernel's numbers are fitted on so many values at most, drawn evenly: the time for it grows with the cube."""
+FIT_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The numbers of the covariance, all as logarithms; values have the mean 0 and the deviation 1.
+
+    `lengths` are those of each hyperparameter, in coordinates from 0 to 1. The others are variances: of what a setting
+    comes to (`worth`), of how it gets there (`course`), of a trial beyond its setting, as another seed would have it
+    (`trial`), and of single values (`noise`).
+    """
+
+    lengths: Array
+    worth: float = float(np.log(0.6))
+    course: float = float(np.log(0.2))
+    trial: float = float(np.log(0.1))
+    noise: float = float(np.log(0.01))
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Values of trials: of each its coordinates (`rows`), the time, the number of its trial, and what it was worth.
+
+    The time is 0 at epoch 1 and 1 at the full budget, and even in the logarithm of epochs.
+    """
+
+    rows: Array
+    time: Array
+    trial: NDArray[np.int64]
+    worth: Array
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def __getitem__(self, chosen: NDArray[np.int64]) -> Observed:
+        return Observed(self.rows[chosen], self.time[chosen], self.trial[chosen], self.worth[chosen])  # type: ignore[index]
+
+
+def untrained(hyperparameters: int) -> Kernel:
+    """What is believed before there is a value."""
+    return Kernel(np.full(hyperparameters, np.log(0.5)))
+
+
+def fitted(seen: Observed, owner: NDArray[np.int64], start: Kernel, chance: np.random.Generator) -> Kernel:
+    """The kernel's numbers that explain what was `seen` best (maximum a posteriori), searched for from `start` on.
+
+    A short random search: the numbers need not be exact, and its time is known. `owner` is the hyperparameter of each
+    coordinate.
+    """
+    if len(seen) > FIT_POINTS:
+        seen = seen[np.sort(chance.choice(len(seen), FIT_POINTS, replace=False))]
+    prior = untrained(len(start.lengths))
+    apart = np.stack([_squares(seen.rows[:, owner == h], seen.rows[:, owner == h]) for h in range(len(start.lengths))])
+    best, score, step = start, _misfit(start, prior, seen, apart), 0.6
+    for _ in range(FIT_STEPS):
+        tried = _moved(best, step, chance)
+        misfit = _misfit(tried, prior, seen, apart)
+        if misfit < score:
+            best, score, step = tried, misfit, min(1.3 * step, 1.0)
+        else:
+            step = max(0.93 * step, 0.15)
+    return best
+
+
+def _moved(kernel: Kernel, step: float, chance: np.random.Generator) -> Kernel:
+    """Each number with one chance in two elsewhere."""
+    lengths = kernel.lengths + step * chance.normal(size=kernel.lengths.shape) * (
+        chance.random(kernel.lengths.shape) < 0.5
+    )
+    others = ("worth", "course", "trial", "noise")
+    moved = step * chance.normal(size=len(others)) * (chance.random(len(others)) < 0.5)
+    return replace(
+        kernel, lengths=lengths, **{name: getattr(kernel, name) + by for name, by in zip(others, moved, strict=True)}
+    )
+
+
+def _misfit(kernel: Kernel, prior: Kernel, seen: Observed, apart: Array) -> float:
+    """Minus the log of the posterior density, up to a constant; `apart` are squared distances by hyperparameter."""
+    away = (((kernel.lengths - prior.lengths) / 0.7) ** 2).sum()
+    away += sum((getattr(kernel, name) - getattr(prior, name)) ** 2 for name in ("worth", "course", "trial", "noise"))
+    squares = np.tensordot(np.exp(-2 * kernel.lengths), apart, axes=1) if len(apart) else np.zeros((len(seen),) * 2)
+    matrix = _covariance(kernel, squares, seen.time, seen.time, seen.trial[:, None] == seen.trial)
+    matrix[np.diag_indices_from(matrix)] += np.exp(kernel.noise)
+    try:
+        lower = cholesky(matrix, lower=True, check_finite=False)
+    except LinAlgError:
+        return float("inf")
+    z = solve_triangular(lower, seen.worth, lower=True, check_finite=False)
+    return float(0.5 * (z @ z) + np.log(np.diag(lower)).sum() + 0.5 * away)
+
+
+def _covariance(kernel: Kernel, squares: Array, time: Array, other: Array, same: NDArray[np.bool_]) -> Array:
+    """Of two values whose settings are so far apart (`squares`), at their times, of the `same` trial or not."""
+    beside = np.exp(-0.5 * ((time[:, None] - other) / TIME_SCALE) ** 2)
+    matrix = np.exp(kernel.worth) * _matern(squares) + np.exp(kernel.course) * _matern(squares / 4) * beside
+    return matrix + MEAN + SLOPE * np.outer(time, other) + np.exp(kernel.trial) * same
+
+
+def _variance(kernel: Kernel, time: Array) -> Array:
+    """`_covariance` of each value with itself."""
+    return np.exp(kernel.worth) + np.exp(kernel.course) + MEAN + SLOPE * time**2 + np.exp(kernel.trial)
+
+
+def _matern(squares: Array) -> Array:
+    """Matérn's kernel with smoothness 5/2."""
+    s = np.sqrt(5 * squares)
+    return (1 + s + s * s / 3) * np.exp(-s)
+
+
+def _squares(rows: Array, others: Array) -> Array:
+    """Squared distances."""
+    return np.maximum((rows * rows).sum(1)[:, None] + (others * others).sum(1) - 2 * rows @ others.T, 0.0)
+
+
+class Posterior:
+    """What is believed of all settings after `seen`, with the numbers of `kernel`.
+
+    Trials in flight are told in `flying` (rows, times and numbers; their worth is not looked at): each is taken to come
+    to what is expected of it, so that the next proposal does not repeat it (kriging believer, Ginsbourger et al. 2010).
+    """
+
+    def __init__(self, kernel: Kernel, owner: NDArray[np.int64], seen: Observed, flying: Observed) -> None:
+        self._kernel, self._lengths = kernel, np.exp(kernel.lengths)[owner]
+        matrix = self._between(seen, seen)
+        matrix[np.diag_indices_from(matrix)] += np.exp(kernel.noise) + 1e-8
+        worth = seen.worth
+        if len(flying):
+            across, among = self._between(flying, seen), self._between(flying, flying)
+            among[np.diag_indices_from(among)] += np.exp(kernel.noise) + 1e-8
+            expected = across @ cho_solve(cho_factor(matrix, lower=True, check_finite=False), worth, check_finite=False)
+            matrix = np.block([[matrix, across.T], [across, among]])
+            worth = np.concatenate([worth, expected])
+            seen = Observed(
+                *(np.concatenate([getattr(seen, n), getattr(flying, n)]) for n in ("rows", "time", "trial", "worth"))
+            )
+        self._seen = seen
+        self._lower = cholesky(matrix, lower=True, check_finite=False)
+        self._solved = solve_triangular(self._lower, worth, lower=True, check_finite=False)
+
+    def at(self, rows: Array, time: Array, trial: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Mean and standard deviation there, without noise; a trial that nobody has seen has a number below 0."""
+        asked = Observed(rows, time, trial, time)
+        v = solve_triangular(self._lower, self._between(asked, self._seen).T, lower=True, check_finite=False)
+        variance = np.maximum(_variance(self._kernel, time) - (v * v).sum(0), 1e-6)
+        return v.T @ self._solved, np.sqrt(variance)
+
+    def _between(self, some: Observed, others: Observed) -> Array:
+        squares = _squares(some.rows / self._lengths, others.rows / self._lengths)
+        return _covariance(self._kernel, squares, some.time, others.time, some.trial[:, None] == others.trial)
+
+
+def expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """By how much each exceeds `best` on average, where it does (Mockus 1975; Jones et al. 1998)."""
+    z = (mean - best) / deviation
+    return deviation * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+
+
+class Cost:
+    """Seconds of an epoch, by setting: their logarithm is a parabola in each coordinate (ridge regression)."""
+
+    FEWEST = 3
+
+    def __init__(self, rows: Array, seconds: Array) -> None:
+        self._weights: Array | None = None
+        if len(seconds) < self.FEWEST or not (seconds > 0).any():
+            return
+        logs = np.log(np.maximum(seconds, 1e-3 * float(np.median(seconds[seconds > 0]))))
+        self._middle, self._low, self._high = float(logs.mean()), float(logs.min()) - 0.5, float(logs.max()) + 0.5
+        terms, width = self._terms(rows), rows.shape[1]
+        ridge = np.diag(np.concatenate([[1e-3], np.full(width, 0.3), np.full(width, 1.0)]))
+        weights = np.linalg.solve(terms.T @ terms + ridge, terms.T @ (logs - self._middle))
+        self._weights = weights.astype(np.float64)
+
+    @property
+    def known(self) -> bool:
+        """Whether enough trials have told their seconds."""
+        return self._weights is not None
+
+    def of(self, rows: Array) -> Array:
+        """In seconds; all 1 while too little is known. Half an order of magnitude beyond what was seen at most."""
+        if self._weights is None:
+            return np.ones(len(rows))
+        return np.exp(np.clip(self._terms(rows) @ self._weights + self._middle, self._low, self._high))
+
+    @staticmethod
+    def _terms(rows: Array) -> Array:
+        centred = 2 * rows - 1
+        return np.concatenate([np.ones((len(rows), 1)), centred, centred**2], axis=1)
