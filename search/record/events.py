@@ -26,33 +26,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from enum import StrEnum
 from typing import Any, ClassVar, Self
 
+from search.record.kind import Kind as Kind
 from search.record.state import State
 from spaces.values import Value, config_from_plain, config_to_plain
-
-
-class Kind(StrEnum):
-    """What happened."""
-
-    SEARCH = "search"
-    RESUMED = "resumed"
-    ASKED = "asked"
-    LOST = "lost"
-    RESTARTED = "restarted"
-    EPOCH = "epoch"
-    REPEATED = "repeated"
-    DECIDED = "decided"
-    CONTINUED = "continued"
-    ENDED = "ended"
-    CONFIRMING = "confirming"
-    SETTLED = "settled"
-    STEERED = "steered"
-    TESTED = "tested"
-    PUBLISHED = "published"
-    FINISHED = "finished"
-
 
 BEGINNINGS = (Kind.SEARCH, Kind.RESUMED)
 """With one of these each process begins that works on the search."""
