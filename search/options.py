@@ -18,13 +18,16 @@ SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def seconds(text: str | float, flag: str = "--time-budget") -> float:
-    """Read a duration: 90, 90s, 10m, 1.5h or 1d, or a number of seconds. Raises BadInput."""
+    """Read a duration: 90s, 10m, 1.5h or 1d, or a number of seconds. Raises BadInput, also for text without a unit."""
     if isinstance(text, (int, float)) and not isinstance(text, bool) and 0 < text < math.inf:
         return float(text)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text) if isinstance(text, str) else None
     if match is None or not 0 < float(match[1]) < math.inf:
         raise BadInput(f"{flag} must be a time such as 90s, 10m or 2h, but got {text!r}")
-    return float(match[1]) * UNITS[match[2] or "s"]
+    if not match[2]:
+        number = match[1]
+        raise BadInput(f"{flag} {number} has no unit; give {number}s, {number}m or {number}h")
+    return float(match[1]) * UNITS[match[2]]
 
 
 def size(text: str | int, flag: str = "--checkpoint-budget") -> int:

@@ -1,4 +1,4 @@
-"""Commands for a cluster: `submit`, `status`, `logs`, `stop`."""
+"""Commands for a cluster: `submit`, `status`, `logs`, `stop`; the last three are for searches here, too."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from search.cli import local
 from search.cli.clock import on_signals
 from search.cli.options import DEBUG, JSON, RUNS, settings_of
 from search.cli.output import echo
@@ -132,9 +133,13 @@ def _follow(jobs: Any, name: str, job: str, *, as_json: bool) -> None:
 @click.command()
 @click.argument("name", required=False)
 @ADDRESS
+@RUNS
 @JSON
-def status(name: str | None, address: str | None, as_json: bool) -> None:
-    """List the searches that were submitted to a cluster, or tell of the one called NAME."""
+def status(name: str | None, address: str | None, runs: Path, as_json: bool) -> None:
+    """Tell of the searches that were submitted to a cluster; without an address of those in the runs folder."""
+    if not address:
+        local.status(name, runs, as_json=as_json)
+        return
     jobs = _jobs(address)
     rows = [jobs.get(name)] if name else jobs.list()
     if as_json:
@@ -149,8 +154,12 @@ def status(name: str | None, address: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @ADDRESS
-def logs(name: str, address: str | None) -> None:
-    """Follow what a submitted search writes, and end as it ends."""
+@RUNS
+def logs(name: str, address: str | None, runs: Path) -> None:
+    """Follow what a submitted search writes, and end as it ends; without an address, what happens in one here."""
+    if not address:
+        local.follow(name, runs)
+        return
     jobs = _jobs(address)
     _follow(jobs, name, jobs.get(name)["job"], as_json=False)
 
@@ -158,8 +167,12 @@ def logs(name: str, address: str | None) -> None:
 @click.command()
 @click.argument("name")
 @ADDRESS
-def stop(name: str, address: str | None) -> None:
-    """End a submitted search so that it can be resumed, and wait until it has ended."""
+@RUNS
+def stop(name: str, address: str | None, runs: Path) -> None:
+    """End a search so that it can be resumed, and wait until it has ended: a submitted one, or one that runs here."""
+    if not address:
+        local.stop(name, runs)
+        return
     jobs = _jobs(address)
     ended = jobs.stop(jobs.get(name)["job"])
     echo(f"{name} " + ("was stopped; submit it again under this name to go on" if ended else "was over already"))

@@ -19,6 +19,28 @@ PHOTOS = "photos"
 """The study of data of which no study is said."""
 
 
+def version() -> str:
+    """Which version this is, and of what checkout."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    from search.provenance import commit
+
+    try:
+        number = installed("search")
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        number = "not installed"
+    at = commit()
+    return f"search {number}" + (f" ({at[:12]}{'+' if at.endswith('+') else ''})" if at else "")
+
+
+def tell_version(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    """Print the version, and nothing else."""
+    if wanted:
+        echo(version())
+        context.exit()
+
+
 class Commands(click.Group):
     """Every command that is not a verb is the name of a study, or the path of a study file."""
 
@@ -55,8 +77,12 @@ def _of_photos(args: list[str]) -> list[str]:
 
 
 @click.group(
-    cls=Commands, invoke_without_command=True, epilog=run.EXAMPLES, context_settings={"max_content_width": 120}
+    cls=Commands,
+    invoke_without_command=True,
+    epilog=run.EXAMPLES,
+    context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
 )
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=tell_version, help="Say which.")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Find a well-tuned image classifier: python -m search STUDY."""

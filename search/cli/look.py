@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +20,35 @@ if TYPE_CHECKING:
 
 UNWANTED = ("failed", "diverged", "out of memory", "timed out", "infeasible")
 """Ends of which `show` says why."""
+
+HEADS = ("NAME", "STATE", "BEST", "TEST", "PROGRESS", "TOOK", "STUDY", "DATA", "STARTED", "TRIALS")
+
+
+def _listed(summary: dict[str, Any]) -> tuple[str, ...]:
+    """A search as a line of the list of all."""
+    from search.findings.text import clock
+
+    best, data = summary["best"], summary["dataset"]
+    tested = best["test_accuracy"] if best else None
+    progress = summary["progress"]
+    return (
+        summary["name"],
+        summary["state"],
+        f"{best[best['metric']]:.4f}" if best else "–",
+        "–" if tested is None else f"{tested:.4f}",
+        f"{progress['ended']} of {progress['trials']}",
+        clock(summary["wall_s"]),
+        summary["study"],
+        f"STAND-IN for {data}" if summary["stand_in"] else data,
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(summary["started_at"])),
+        ", ".join(f"{count} {state}" for state, count in summary["trials"].items()) or "none yet",
+    )
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """`rows` as lines whose columns stand under one another."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 @click.command(name="list")
@@ -40,14 +71,9 @@ def list_searches(runs: Path, as_json: bool) -> None:
         return
     if not summaries:
         echo(f"no searches in {shown(runs)}; start one with python -m search STUDY", err=True)
-    for each in summaries:
-        best = each["best"]
-        accuracy = (
-            f"{best['metric'].replace('val_accuracy', 'val')} {best[best['metric']]:.4f}" if best else "no result"
-        )
-        test = f"test {best['test_accuracy']:.4f}" if best and best["test_accuracy"] is not None else ""
-        counts = ", ".join(f"{count} {state}" for state, count in each["trials"].items())
-        echo(f"{each['name']:<24} {each['state']:<12} {accuracy:<12} {test:<12} {counts}")
+        return
+    for line in aligned([HEADS, *map(_listed, summaries)]):
+        echo(line)
 
 
 @click.command()

@@ -8,7 +8,7 @@ from search.findings.text import clock
 from search.record.state import State
 from search.record.trials import Trials
 
-GOING = (State.RUNNING, State.INTERRUPTED)
+GOING = (State.RUNNING, State.PAUSED, State.INTERRUPTED)
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,23 @@ class Progress:
         return f"{self.ended} of {self.trials} trials in {clock(self.spent_s)}"
 
 
-def progress(trials: Trials, asked: int, spent_s: float, budget_s: float | None) -> Progress:
-    """How far a search is of which so many trials were `asked`; confirmations count as soon as they are planned."""
+def progress(
+    trials: Trials, asked: int, spent_s: float, budget_s: float | None, *, trained: int | None = None
+) -> Progress:
+    """How far a search is of which so many trials were `asked`; confirmations count as soon as they are planned.
+
+    In `spent_s` seconds so many epochs were `trained`, all that there are if that is None.
+    """
     due = len(trials.due(trials.confirming)) if trials.confirming else 0
     wanted = max(asked, len(trials) - trials.confirmations) + trials.confirmations + due
     ended = [trial for trial in trials if trial.state not in GOING]
     left = None
-    if ended and trials.epochs:
+    trained = trials.epochs if trained is None else trained
+    if ended and trained:
         each = sum(len(trial.epochs) for trial in ended) / len(ended)
         had = sum(len(trial.epochs) for trial in trials if trial.state in GOING)
         epochs = max(0.0, (wanted - len(ended)) * each - had)
-        left = epochs * spent_s / trials.epochs
+        left = epochs * spent_s / trained
     if budget_s is not None:
         rest = max(0.0, budget_s - spent_s)
         left = rest if left is None else min(left, rest)

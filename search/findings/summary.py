@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.decide.agenda import own_seed
+from search.findings.progress import progress
 from search.findings.snapshot import Snapshot
 from search.record.events import BEGINNINGS, EpochReport, InMLflow, Kind
 from search.record.reading import finished, last, spent
@@ -27,8 +28,9 @@ def summarize(folder: Path) -> dict[str, Any]:
 def summary_of(search: Snapshot) -> dict[str, Any]:
     """`search` as a JSON document.
 
-    `trials` counts them by end state; `training_s` sums seconds in training steps and validation, and `utilisation` is
-    their share of cores times `wall_s`; `first_trial_s` passed from the command to the first trial's first epoch.
+    `trials` counts them by end state; `progress` tells how many have `ended` of how many there will be; `training_s`
+    sums seconds in training steps and validation, and `utilisation` is their share of cores times `wall_s`;
+    `first_trial_s` passed from the command to the first trial's first epoch.
     `audit` and `confirmation` are those of `audit.document` and `confirmed.document`.
     """
     folder, events, header, trials = search.folder, search.events, search.header, search.trials
@@ -38,6 +40,7 @@ def summary_of(search: Snapshot) -> dict[str, Any]:
     seconds = sum(row.seconds for trial in trials for row in trial.epochs)
     wall = ending.wall_s if ending else round(spent(events), 1)
     available = header.process.cores * wall
+    far = progress(trials, header.trials, wall, header.time_budget)
     return {
         "name": header.name,
         "study": header.study,
@@ -47,6 +50,8 @@ def summary_of(search: Snapshot) -> dict[str, Any]:
         "stand_in": header.stand_in,
         "seed": header.seed,
         "trials": trials.counts(),
+        "progress": {"ended": far.ended, "trials": far.trials, "share": round(far.share, 4)},
+        "started_at": header.started_at or events[0].at,
         "epochs": trials.epochs,
         "wall_s": wall,
         "training_s": round(seconds, 1),

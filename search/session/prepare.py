@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 import tempfile
@@ -197,7 +198,8 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, lis
             try:
                 epochs = started(study.trainable, {**config, "train/device": "cpu"}, data)
             except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
-                raise BadInput(f"{study.name} cannot run with {_short(point)}: {error}") from None
+                hint = _misspelt(study, settings)
+                raise BadInput(f"{hint}{study.name} cannot run with {_short(point)}: {error}") from None
             except Exception as error:  # whatever a user's code does; of many kinds the text alone says nothing
                 raise BadInput(
                     f"{study.name} cannot run with {_short(point)}: {type(error).__name__}: {error}"
@@ -218,6 +220,13 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, lis
         }
     same = {key: values.pop() for key, values in resolved.items() if len(values) == 1 and key not in study.ranges}
     return replace(study, fixed={**same, **study.fixed}), [*notes]
+
+
+def _misspelt(study: Study, settings: Settings) -> str:
+    """What may be meant by names that --set gave and nobody else knows, "" if there are none."""
+    known = [name for name in (*study.ranges, *study.fixed) if name not in settings.changes]
+    near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.8) for name in settings.changes}
+    return "".join(f"--set {name}: did you mean {found[0]}? " for name, found in near.items() if found)
 
 
 def _check_trainable(study: Study, *, from_file: bool) -> None:

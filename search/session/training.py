@@ -38,7 +38,7 @@ def train(session: Session, shelf: Shelf, retention: Retention, surroundings: Su
     folder, display = session.folder.resolve(), session.display
     driver = _Driver(session, stop)
     engine = Engine(session.search, _task(session, shelf), retention, surroundings, driver)
-    display.begin(session.search, stop.deadline)
+    display.begin(session.search, lambda: None if stop.deadline is None else stop.left())
     # What Tune keeps of an earlier process is never read, and would be found in the way.
     shutil.rmtree(folder / "ray", ignore_errors=True)
     try:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from search.printable import printable
 
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
     from search.decide.search import Search
+
+
+Left = Callable[[], float | None]
+"""Tells the seconds that are left."""
 
 
 class Display(Protocol):
@@ -24,8 +29,8 @@ class Display(Protocol):
     def reading(self, done: int, of: int) -> None:
         """So many of the data's pictures are read; none of none: no more will be."""
 
-    def begin(self, search: Search, deadline: float | None) -> None:
-        """Trials begin; `deadline` on the monotonic clock."""
+    def begin(self, search: Search, left: Left) -> None:
+        """Trials begin; `left` tells the seconds until they must end, None without a limit of time."""
 
     def tick(self) -> None:
         """Something may have changed."""
@@ -47,7 +52,7 @@ class Silent:
     def reading(self, done: int, of: int) -> None:
         """Nothing."""
 
-    def begin(self, search: Search, deadline: float | None) -> None:
+    def begin(self, search: Search, left: Left) -> None:
         """Nothing."""
 
     def tick(self) -> None:

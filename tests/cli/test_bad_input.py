@@ -247,6 +247,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "no epochs": (f"{DIGITS} --epochs 0", 2, r"--epochs must be at least 1, but got 0"),
     "none at a time": (f"{DIGITS} --concurrent 0", 2, r"--concurrent must be at least 1, but got 0"),
     "no time": (f"{DIGITS} --time-budget 0", 2, r"--time-budget must be a time such as 90s, 10m or 2h, but got '0'"),
+    "time without a unit": (f"{DIGITS} --time-budget 5", 2, r"--time-budget 5 has no unit; give 5s, 5m or 5h"),
     "no seconds": (f"{DIGITS} --time-budget 0.0s", 2, r"--time-budget must be a time .* but got '0.0s'"),
     "time as a word": (f"{DIGITS} --time-budget soon", 2, r"--time-budget must be a time .* but got 'soon'"),
     "negative time": (f"{DIGITS} --time-budget -5m", 2, r"--time-budget must be a time .* but got '-5m'"),

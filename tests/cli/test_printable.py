@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from search.cli import group, look
+from search.findings.progress import progress
 from search.printable import fenced, markdown, one_line, printable
 from search.record.events import Finished
 from search.record.reader import FILE, read
 from search.record.record import Record
-from search.terminal import screen
+from search.terminal import drawing
+from search.terminal.screen import Lines
 from search.tracking.runs import Runs
 from search.tracking.store import connect
 from spaces.study import Study
@@ -98,15 +100,15 @@ def test_what_a_verb_prints_of_a_search_moves_no_cursor(verb: str, hostile: Path
 def test_the_screen_and_the_lines_of_a_running_search_show_names_as_they_are(
     tiny_study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named = replace(tiny_study, name="tiny", about=f"[link=javascript:x]it[/link] [/nope]{HOSTILE}")
+    named = replace(tiny_study, name=f"[link=javascript:x]it[/link] [/nope]{HOSTILE}")
     _, search = kept(tmp_path / "runs", named, steps=30, end=None)
     console = Console(width=160, file=io.StringIO(), force_terminal=True, color_system=None)
-    console.print(screen.screen(search, None))
+    console.print(drawing.screen(search, progress(search.trials, 9, 1.0, None), 120))
     drawn = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "tiny: [link=javascript:x]it[/link] [/nope]\\x1b]0;mine\\x07\\x9b2J" in drawn
+    assert "[link=javascript:x]it[/link] [/nope]\\x1b]0;mine\\x07\\x9b2J" in drawn
     assert "\x1b" not in drawn
-    screen.Lines().say(HOSTILE)
-    screen.Lines().warn(HOSTILE)
+    Lines().say(HOSTILE)
+    Lines().warn(HOSTILE)
     assert capsys.readouterr().err == "\\x1b]0;mine\\x07\\x9b2J\nwarning: \\x1b]0;mine\\x07\\x9b2J\n"
 
 

@@ -38,8 +38,8 @@ from search.session.resume import recalled, something_left
 from search.settings import More, Settings
 from search.storage import checkpoints
 from search.terminal.console import Silent
+from search.terminal.drawing import confirming, rung_counts
 from search.terminal.messages import result
-from search.terminal.screen import confirming, rung_counts
 from search.tracking.agreement import disagreements
 from search.tracking.runs import Runs
 from search.tracking.store import connect

@@ -27,8 +27,8 @@ from search.session.prepare import prepare
 from search.session.resume import more_by_command
 from search.settings import Settings
 from search.terminal.console import Silent
+from search.terminal.drawing import ending, rung_counts
 from search.terminal.messages import setup
-from search.terminal.screen import ending, rung_counts
 from spaces.space import SpaceError, Value
 from spaces.study import Choice, Int, Published, Study
 from tests.simulated import Curves, Memory, begun, decisions, first_event, resumed, work

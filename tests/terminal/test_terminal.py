@@ -2,8 +2,6 @@
 
 import io
 import math
-import re
-import time
 
 import pytest
 from rich.console import Console
@@ -12,12 +10,14 @@ from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
 from search.findings import text
+from search.findings.progress import progress
 from search.findings.summary import summarize
 from search.record.events import EpochReport
 from search.record.record import Record
 from search.record.state import State
+from search.record.steering import Request
 from search.settings import Settings
-from search.terminal import messages, screen
+from search.terminal import drawing, messages, screen
 from tests.simulated import kept, note
 
 
@@ -42,19 +42,50 @@ def search(tiny_study, tmp_path):
     made.record.close()
 
 
-def drawn(search, deadline=None):
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(screen.screen(search, deadline))
+def drawn(search, *, width=120, spent=60.0, budget=None):
+    console = Console(width=width, record=True, file=io.StringIO())
+    far = progress(search.trials, 9, spent, budget)
+    console.print(drawing.screen(search, far, width))
     return console.export_text()
 
 
-def test_the_screen_shows_best_running_and_counts(search):
-    text = drawn(search, time.monotonic() + 75)
+def test_the_screen_shows_how_far_the_search_is_its_best_its_running_trials_and_counts(search):
+    text = drawn(search, budget=240.0)
     best = 0.5 + search.study.epochs / 100
     assert f"best {best:.4f} (trial 0)" in text
     assert "1 running, 1 complete, 1 diverged" in text
-    assert re.search(r"1:1[45] left", text)
+    assert "2 of 9 trials, 25 % of the time, about 3:00 left" in text
     assert "0.2500" in text
+    assert text.count("tiny") == 1
+
+
+def test_without_a_limit_of_time_what_is_left_follows_from_the_epochs_so_far(search):
+    # Two trials have ended after five epochs on average; seven more are to come, of which one has had an epoch.
+    assert "2 of 9 trials in 1:00, about 3:05 left" in " ".join(drawn(search).split())
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_what_varies_has_columns_of_its_own_the_learning_rate_first_and_no_line_is_too_long(search, width):
+    text = drawn(search, width=width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    head = next(line for line in text.splitlines() if "curve" in line)
+    assert head.split()[6] == "lr"
+    assert ("optimizer" in head) == (width == 200)
+
+
+def test_the_scale_of_the_curves_is_set_by_the_first_trials_and_moves_with_the_best_only(search):
+    before = drawing.scale(list(search.trials), search)
+    for number in range(3, 8):
+        search.ask()
+        search.report(number, EpochReport(1, {"val_accuracy": 0.01 * number}, 1.0))
+    assert drawing.scale(list(search.trials), search)[1] == before[1]
+    first = drawing.scale(list(search.trials)[:4], search)
+    assert drawing.scale(list(search.trials), search) == first
+
+
+def test_a_search_that_somebody_paused_says_so(search):
+    search.steer(Request("pause", who="ana@here"))
+    assert "PAUSED by ana@here" in drawn(search)
 
 
 def test_a_value_that_is_no_number_is_drawn_as_a_cross():
@@ -63,7 +94,7 @@ def test_a_value_that_is_no_number_is_drawn_as_a_cross():
 
 def test_lines_tell_each_end_once_and_none_of_an_earlier_process(search, capsys):
     lines = screen.Lines()
-    lines.begin(search, None)
+    lines.begin(search, lambda: None)
     lines.tick()
     for _ in range(2):
         search.ask()
