@@ -159,10 +159,12 @@ def test_every_command_is_one_of_ours_with_its_options(text):
     if not words:
         return
     _, command, words = cli.resolve_command(click.Context(cli), words)
-    given, _, _ = command.make_parser(click.Context(command, **command.context_settings)).parse_args(list(words))
+    given, _, _ = command.make_parser(
+        click.Context(command, **{**cli.context_settings, **command.context_settings})
+    ).parse_args(list(words))
     if command.name == "submit":  # what it does not know itself is for the search
         search = cli.commands["run"]
-        search.make_parser(click.Context(search)).parse_args(list(given["arguments"]))
+        search.make_parser(click.Context(search, **cli.context_settings)).parse_args(list(given["arguments"]))
 
 
 def test_every_study_is_named_and_no_other():
