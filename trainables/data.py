@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,21 +12,31 @@ from trainables import splits
 
 
 @dataclass(frozen=True)
+class Mapped:
+    """Where images lie in a file, as they are: uint8 from byte `offset` on. Other processes can map them from there."""
+
+    path: str
+    offset: int
+
+
+@dataclass(frozen=True)
 class Split:
     """One part of a data set: images `(N, C, H, W)`, labels `(N,)` int64 in `0..classes-1`.
 
-    Images are uint8; points in a plane or space are float32 `(N, features, 1, 1)`.
+    Images are uint8; points in a plane or space are float32 `(N, features, 1, 1)`. `file` says where they are mapped
+    from, None if they lie in memory.
     """
 
     images: Tensor
     labels: Tensor
+    file: Mapped | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device) -> Split:
         """The same images on `device`; no copy where they are there already."""
-        return Split(self.images.to(device), self.labels.to(device))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,8 @@ class Data:
     no worker has it.
 
     `mean` and `std` have one value per channel, in the units of the images (grey levels from 0 to 255, or those of the
-    points), computed on the train part alone.
+    points), computed on the train part alone. `groups` `(N,)` int64 says which of the N training images must stay
+    together when they are parted again; None if none must.
     """
 
     train: Split
@@ -46,6 +57,7 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     test: Callable[[], tuple[Tensor, Tensor]] | None = field(default=None, repr=False, compare=False)
+    groups: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -55,7 +67,7 @@ class Data:
 
     def to(self, device: torch.device) -> Data:
         """The same data on `device`."""
-        return Data(self.train.to(device), self.val.to(device), self.classes, self.mean, self.std)
+        return replace(self, train=self.train.to(device), val=self.val.to(device))
 
 
 def nothing() -> Data:
@@ -85,15 +97,21 @@ def part(
     )
     mask = torch.zeros(len(labels), dtype=torch.bool)
     mask[held_out] = True
-    return parted((images[~mask], labels[~mask]), (images[mask], labels[mask]), classes)
+    data = parted((images[~mask], labels[~mask]), (images[mask], labels[mask]), classes)
+    return data if groups is None else replace(data, groups=groups[~mask])
 
 
 def parted(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes: Sequence[str]) -> Data:
     """Data whose train and validation part, images and labels each, are given. Raises ValueError if one is empty."""
     if not len(train[1]) or not len(val[1]):
         raise ValueError(f"train and validation part need images, but have {len(train[1])} and {len(val[1])}")
-    mean, std = statistics(train[0])
-    return Data(Split(*train), Split(*val), tuple(classes), mean, std)
+    return of_splits(Split(*train), Split(*val), classes)
+
+
+def of_splits(train: Split, val: Split, classes: Sequence[str]) -> Data:
+    """Data of these parts, with the statistics of the train part."""
+    mean, std = statistics(train.images)
+    return Data(train, val, tuple(classes), mean, std)
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -104,10 +122,19 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if images.is_floating_point():
         values = images.double().transpose(0, 1).flatten(1)
         return tuple(values.mean(1).tolist()), tuple(std or 1.0 for std in values.std(1, correction=0).tolist())
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for some in images.split(4096):
+        for channel in range(images.shape[1]):
+            counts[channel] += torch.bincount(some[:, channel].flatten(), minlength=256)
+    return deviations(counts)
+
+
+def deviations(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The same of channels in which each of 256 grey levels occurs so often: `counts` `(C, 256)`."""
     means, stds = [], []
     levels = torch.arange(256, dtype=torch.float64)
-    for channel in range(images.shape[1]):
-        counts = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+    for of_channel in counts:
+        counts = of_channel.double()
         mean = (counts * levels).sum() / counts.sum()
         variance = (counts * (levels - mean) ** 2).sum() / counts.sum()
         means.append(mean.item())

@@ -63,7 +63,7 @@ class _Photographs:
             yield mixers[number % len(mixers)](inputs, labels) if mixers else (inputs, labels)
 
     def _folds(self, count: int, seed: int) -> list[Fold]:
-        return fold_rows(self._data.train.labels, len(self._data.val), count, seed)
+        return fold_rows(self._data.train.labels, len(self._data.val), count, seed, self._data.groups)
 
 
 class Featured(_Photographs):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import torch
@@ -48,6 +50,25 @@ class Supply(Protocol):
         """The same data in `count` ways, each part once for validation, and last all of it for training."""
 
 
+WHOLE = 10**9
+"""Bytes of images that are shuffled and augmented at once; of more there would be no room for two."""
+PIECE = 64 * 2**20
+"""Bytes that are gathered at a time of a train part with more."""
+
+
+def gathered(images: Tensor, pieces: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each of `pieces`, which are rows, with its images; a thread gathers the next piece ahead."""
+    if len(pieces) == 1:
+        yield pieces[0], images[pieces[0]]
+        return
+    with ThreadPoolExecutor(1) as ahead:
+        coming = [ahead.submit(images.__getitem__, pieces[0])]
+        for number, rows in enumerate(pieces):
+            if number + 1 < len(pieces):
+                coming.append(ahead.submit(images.__getitem__, pieces[number + 1]))
+            yield rows, coming.pop(0).result()
+
+
 class Images:
     """The images of `data` as they are; `flip` mirrors them at random, `shift` moves them by up to that many pixels."""
 
@@ -65,16 +86,22 @@ class Images:
         """Images tell the network nothing but `mean` and `std`."""
 
     def batches(self, size: int, generator: torch.Generator, *, balanced: bool) -> Iterator[Batch]:
-        """Slices of the train part, which is shuffled and augmented whole."""
+        """Slices of the train part, which is shuffled and augmented whole, or in pieces if it is too large for that."""
         train = self._data.train
         order = drawn(train.labels, generator, balanced=balanced)
-        images = train.images[order]
-        if self._flip:
-            images = flipped(images, generator)
-        if self._shift:
-            images = shifted(images, self._shift, generator)
-        pairs = zip(images.split(size), train.labels[order].split(size), strict=True)
-        yield from itertools.islice(pairs, len(order) // size)
+        at_once = len(order)
+        if train.images.nbytes > WHOLE:
+            at_once = max(1, PIECE // (train.images[0].nbytes * size)) * size
+        left = len(order) // size
+        for rows, images in gathered(train.images, order.split(at_once)):
+            if self._flip:
+                images = flipped(images, generator)
+            if self._shift:
+                images = shifted(images, self._shift, generator)
+            pairs = zip(images.split(size), train.labels[rows].split(size), strict=True)
+            for pair in itertools.islice(pairs, left):
+                yield pair
+                left -= 1
 
     def folds(self, count: int, seed: int) -> Sequence[Images]:
         """See `Supply.folds`."""
@@ -86,7 +113,7 @@ class Images:
             data = Data(first, second, self._data.classes, *statistics(first.images))
             return Images(data, flip=self._flip, shift=self._shift)
 
-        return [chosen(fold) for fold in fold_rows(train.labels, len(val), count, seed)]
+        return [chosen(fold) for fold in fold_rows(train.labels, len(val), count, seed, self._data.groups)]
 
 
 def drawn(labels: Tensor, generator: torch.Generator, *, balanced: bool) -> Tensor:
@@ -101,20 +128,47 @@ Fold = tuple[Tensor, Tensor]
 """The rows to train on, and those to judge by."""
 
 
-def fold_rows(train_labels: Tensor, held_out: int, count: int, seed: int) -> list[Fold]:
+def fold_rows(train_labels: Tensor, held_out: int, count: int, seed: int, groups: Tensor | None = None) -> list[Fold]:
     """`count` folds of a set whose first rows have `train_labels` and whose last `held_out` are the validation part.
 
     That part is the first fold; the rest is dealt out, class by class, into the others. So each row is judged once.
-    Behind the folds comes one that trains on all rows, and is judged by the validation part that it has seen.
+    Behind the folds comes one that trains on all rows, and is judged by the validation part that it has seen. Rows of
+    one of `groups` `(N,)`, of the train part, are dealt into one fold.
     """
-    hands: list[list[int]] = [[] for _ in range(count - 1)]
-    dealt = 0
-    for label in train_labels.unique().tolist():
-        rows = (train_labels == label).nonzero().flatten().tolist()
-        random.Random(f"{seed}/{label}").shuffle(rows)
-        for row in rows:
-            hands[dealt % len(hands)].append(row)
-            dealt += 1
+    if groups is None:
+        hands = _dealt(train_labels, count - 1, seed)
+    else:
+        hands = _dealt_in_groups(train_labels, groups, count - 1, seed)
     every = torch.arange(len(train_labels) + held_out)
     parts = [every[len(train_labels) :], *(torch.tensor(sorted(hand)) for hand in hands)]
     return [*((every[~torch.isin(every, part)], part) for part in parts), (every, parts[0])]
+
+
+def _dealt(labels: Tensor, count: int, seed: int) -> list[list[int]]:
+    hands: list[list[int]] = [[] for _ in range(count)]
+    dealt = 0
+    for label in labels.unique().tolist():
+        rows = (labels == label).nonzero().flatten().tolist()
+        random.Random(f"{seed}/{label}").shuffle(rows)
+        for row in rows:
+            hands[dealt % count].append(row)
+            dealt += 1
+    return hands
+
+
+def _dealt_in_groups(labels: Tensor, groups: Tensor, count: int, seed: int) -> list[list[int]]:
+    """The same in whole groups, the largest first: each to the hand with the fewest rows of its first row's class."""
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(row)
+    order = sorted(members)
+    random.Random(f"{seed}/groups").shuffle(order)
+    order.sort(key=lambda group: -len(members[group]))
+    hands: list[list[int]] = [[] for _ in range(count)]
+    of_class = [Counter[int]() for _ in hands]
+    for group in order:
+        label = int(labels[members[group][0]])
+        hand = min(range(count), key=lambda each: (of_class[each][label], len(hands[each])))
+        hands[hand] += members[group]
+        of_class[hand].update(labels[members[group]].tolist())
+    return hands

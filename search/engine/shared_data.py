@@ -1,4 +1,7 @@
-"""The data set in Ray's object store: put there by the driver, mapped by all workers of a node without a copy."""
+"""The data set as all workers of a node share it: in Ray's object store, or in files that each of them maps.
+
+Nothing of it is copied. Only on the machine of this process can files be mapped that lie in its user's cache.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,19 @@ _FETCHED: dict[str, Any] = {}
 """The data set of the search this process works for, by its object's id."""
 
 
-def put_data(data: Any) -> tuple[Any, ...]:
+def put_data(data: Any, *, here: bool = False) -> tuple[Any, ...]:
     """Put train and validation part into Ray's object store, from which the workers of a node map them uncopied.
 
+    Of parts that are mapped from files only the place is put there, if all workers run `here`, on this machine.
     Returns the reference in a tuple: a bare one among the arguments of a task Ray would replace by what it refers to.
     """
     import ray
 
-    stored = {"classes": data.classes, "mean": data.mean, "std": data.std}
+    stored = {"classes": data.classes, "mean": data.mean, "std": data.std, "groups": data.groups}
     for name, split in (("train", data.train), ("val", data.val)):
-        stored[f"x_{name}"], stored[f"y_{name}"] = split.images.numpy(), split.labels.numpy()
+        stored[f"y_{name}"] = split.labels.numpy()
+        mapped = here and split.file is not None
+        stored[f"x_{name}"] = (split.file, tuple(split.images.shape)) if mapped else split.images.numpy()
     return (ray.put(stored),)
 
 
@@ -32,13 +38,18 @@ def get_data(data: tuple[Any, ...]) -> Any:
     stored = ray.get(data[0])
 
     def tensor(array: Any) -> torch.Tensor:
+        if isinstance(array, tuple):
+            import numpy as np
+
+            file, shape = array
+            array = np.memmap(file.path, np.uint8, "r", file.offset, shape)
         # Ray's arrays are read-only, which torch tells once and does not heed; `trainables.read_only` does.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return torch.from_numpy(array)
 
     train, val = (Split(tensor(stored[f"x_{part}"]), tensor(stored[f"y_{part}"])) for part in ("train", "val"))
-    return Data(train, val, stored["classes"], stored["mean"], stored["std"])
+    return Data(train, val, stored["classes"], stored["mean"], stored["std"], groups=stored["groups"])
 
 
 def get_data_once(data: tuple[Any, ...]) -> Any:

@@ -11,7 +11,7 @@ from search.terminal.console import Display
 from spaces.study import Study
 from trainables import datasets
 from trainables.cache import cache_folder
-from trainables.data import Data, nothing, part, parted
+from trainables.data import Data, nothing
 from trainables.own_data import read_by
 
 
@@ -47,7 +47,7 @@ def read(
                 "SEARCH_DATA_DIR"
             )
         split = source.split if before is None else before.split
-        data, digest = _parted(source, study, split)
+        data, digest = datasets.parts(source, split, val_fraction=study.val_fraction, seed=study.split_seed)
     except datasets.DataError as error:
         raise BadInput(str(error)) from None
     finally:
@@ -86,26 +86,6 @@ def _reading(study: Study, settings: Settings, display: Display, before: Header 
         group_by=before.group_by,
         progress=display.reading,
     )
-
-
-def _parted(source: datasets.Source, study: Study, split: str) -> tuple[Data, str]:
-    """The parts, and the digest of all that they follow from. Raises DataError."""
-    train = source.train()
-    if split == "own":
-        if source.val is None:
-            raise datasets.DataError(
-                f"{source.where} has no validation part of its own, as it had when the search began"
-            )
-        val = source.val()
-        return parted(train, val, source.classes), source.sha256 or datasets.digest(train, val)
-    groups = source.groups if split == "by groups" else None
-    try:
-        data = part(
-            *train, source.classes, val_fraction=study.val_fraction, seed=study.split_seed, kind=split, groups=groups
-        )
-    except ValueError as error:
-        raise datasets.DataError(f"{source.where}: {error}") from None
-    return data, datasets.digest(train) if groups is None else datasets.digest(train, (groups,))
 
 
 def _tell(source: datasets.Source, study: Study, display: Display, *, anew: bool) -> None:

@@ -64,7 +64,7 @@ def _task(session: Session, shelf: Shelf) -> Task:
     ours = isinstance(trainable, Script) or (inspect.isfunction(trainable) and spaces.is_ours(trainable))
     return Task(
         UsersCode.of_study(source) if spaces.is_file(source) and not ours else trainable,
-        put_data(session.prepared.data),
+        put_data(session.prepared.data, here=not settings.ray_address),
         shelf,
         session.folder.resolve() / "stacks",
         cpus=settings.cpus,

@@ -107,3 +107,13 @@ def test_folds_cost_their_number_and_one_more(tiny_data: Data) -> None:
 def test_a_network_of_convolutions_can_be_validated_in_folds_too(tiny_data: Data) -> None:
     config = {**PLAIN, "model/depth": 1, "model/width": 4, "train/folds": 2, "train/flip": True}
     assert len([*train_cnn(config, tiny_data)]) == 3
+
+
+@given(groups=st.lists(st.integers(0, 15), min_size=8, max_size=80), count=st.integers(2, 5), seed=st.integers(0, 99))
+def test_what_belongs_together_is_in_one_fold(groups: list[int], count: int, seed: int) -> None:
+    labels = torch.tensor([group % 3 for group in groups])
+    *folds, _ = fold_rows(labels, 4, count, seed, torch.tensor(groups))
+    judged = [part.tolist() for _, part in folds]
+    assert sorted(row for part in judged for row in part) == list(range(len(groups) + 4))
+    homes = [{groups[row] for row in part if row < len(groups)} for part in judged]
+    assert sum(map(len, homes)) == len(set(groups))

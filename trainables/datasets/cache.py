@@ -12,10 +12,13 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from trainables.cache import cache_folder
 
@@ -38,11 +41,20 @@ def kept(key: str) -> tuple[Mapping[str, Any], Any] | None:
         told = (entry / IMAGES).stat()
         if [told.st_size, told.st_mtime_ns] != about["file"]:
             return None
-        images = np.memmap(entry / IMAGES, np.uint8, "c", shape=tuple(about["shape"]))
+        images = np.memmap(entry / IMAGES, np.uint8, "r", shape=tuple(about["shape"]))
         os.utime(entry / ABOUT)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return about, images
+
+
+def tensor(images: Any) -> Tensor:
+    """Mapped images as a tensor. They cannot be written to, which torch tells once and `read_only` heeds."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(images)
 
 
 LEAST = 4_000_000
@@ -108,6 +120,33 @@ class Room:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def write(
+    key: str, shape: tuple[int, ...], first: int, blocks: Iterable[tuple[Any, Any]], about: Callable[[], dict[str, Any]]
+) -> tuple[Mapping[str, Any], Any] | None:
+    """Keep images of `shape` in two runs, of which the `first` are of one kind; `blocks` brings some of both at a time.
+
+    Nothing is mapped while they are written. `about` is asked when all are there. None where no file can be written.
+    """
+    place = folder() / f".{uuid.uuid4().hex}"
+    try:
+        place.mkdir(parents=True)
+        with (place / IMAGES).open("wb") as one, (place / IMAGES).open("r+b") as other:
+            os.posix_fallocate(one.fileno(), 0, _product(shape))
+            other.seek(first * _product(shape[1:]))
+            for block, held in blocks:
+                one.write(block.data)
+                other.write(held.data)
+        told = (place / IMAGES).stat()
+        document = {**about(), "shape": list(shape), "file": [told.st_size, told.st_mtime_ns]}
+        (place / ABOUT).write_text(json.dumps(document))
+        shutil.rmtree(folder() / key, ignore_errors=True)
+        place.rename(folder() / key)
+    except OSError:  # no room, or another process was as far
+        shutil.rmtree(place, ignore_errors=True)
+    _remove_old()
+    return kept(key)
 
 
 def _product(shape: Iterable[int]) -> int:

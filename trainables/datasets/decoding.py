@@ -17,7 +17,7 @@ from trainables.datasets import cache
 from trainables.datasets.files import Found, shown
 from trainables.datasets.source import SIDE, DataError, Reading, counted, listed
 
-VERSION = 2
+VERSION = 3
 """Of what is kept: another way of decoding needs another number."""
 
 AT_ONCE = 64
@@ -33,7 +33,7 @@ class Decoded:
 
     `image_size` is what they were fitted to, None if they have the size of their files. `hashes` `(N, 16)` uint8 are of
     their pixels. `broken` has path and reason of the other files, `notes` what had to be done, with counts.
-    `sizes` and `kinds` count the files by what their heads say.
+    `key` names what they were made of, `sizes` and `kinds` count the files by what their heads say.
     """
 
     images: Any
@@ -42,6 +42,7 @@ class Decoded:
     image_size: int | None
     broken: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    key: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict)
     kinds: Mapping[str, int] = field(default_factory=dict)
 
@@ -99,6 +100,7 @@ def _decoded(about: Any, images: Any) -> Decoded:
         about["image_size"],
         tuple((path, why) for path, why in about["broken"]),
         tuple(about["notes"]),
+        about["key"],
         about["sizes"],
         about["kinds"],
     )
@@ -149,6 +151,7 @@ class _Decoder:
             "image_size": self.size,
             "broken": self._broken(),
             "notes": _notes(heads, self.shape, self.size),
+            "key": key,
             "sizes": dict(Counter(f"{head.size[0]}×{head.size[1]}" for head in heads).most_common()),
             "kinds": dict(Counter(head.kind for head in heads).most_common()),
         }

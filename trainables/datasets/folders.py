@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.datasets import copies
+from trainables.data import Mapped
+from trainables.datasets import cache, copies
 from trainables.datasets.balance import balance
 from trainables.datasets.decoding import Decoded, Opener, decode, told
 from trainables.datasets.files import Walk, shown
@@ -79,6 +80,8 @@ def listed_pictures(name: str, where: str, listing: Listing, reading: Reading, o
         image_size=decoded.image_size,
         split=split,
         groups=groups,
+        files={part: file for part in bounds if (file := _file(decoded, bounds[part][0])) is not None},
+        key=decoded.key,
         facts=Facts(
             counts={part: dict(Counter(each.label for each in of)) for part, of in entries.items()},
             sizes=decoded.sizes,
@@ -93,7 +96,13 @@ def _part(decoded: Decoded, bounds: tuple[int, int], entries: Sequence[Entry], c
 
     number = {name: index for index, name in enumerate(classes)}
     labels = torch.tensor([number[each.label] for each in entries], dtype=torch.int64)
-    return torch.from_numpy(decoded.images[bounds[0] : bounds[1]]), labels
+    return cache.tensor(decoded.images[bounds[0] : bounds[1]]), labels
+
+
+def _file(decoded: Decoded, start: int) -> Mapped | None:
+    """Where the images from number `start` on are mapped from; None if they lie in memory."""
+    path = getattr(decoded.images, "filename", None)
+    return None if path is None else Mapped(str(path), start * decoded.images[0].size)
 
 
 def _check_left(sound: Sequence[tuple[str, Entry]], classes: Sequence[str], listing: Listing) -> None:

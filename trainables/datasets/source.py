@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from trainables.data import Mapped
+
 Part = tuple[Tensor, Tensor]
 
 LIMIT = 2 * 10**9
@@ -63,11 +65,12 @@ class Source:
     `missing` says that it is yet to be downloaded: its train part is noise of the same shape and size, its test part
     nothing, so that what a search of it will take can be measured and nothing else.
 
-    `val` is a validation part of the data's own, which is used in place of one split off `train`. `notes` tell what was
-    passed over, converted or cut, a line for each kind with its count; `warnings` what the user must see. `image_size`
-    is what pictures were fitted to, None if they stayed as they are. `split` says how the train part is to be parted
-    (see `trainables.splits`), `groups` `(N,)` int64 which of its images belong together. `sha256` is the digest of
-    train and validation part where it is known already. `facts` are what was counted of data of a user's own.
+    `val` is a validation part of the data's own, which is used in place of one split off `train`. `notes` tell what
+    was passed over, converted or cut, a line for each kind with its count; `warnings` what the user must see.
+    `image_size` is what pictures were fitted to, None if they stayed as they are. `split` says how the train part is
+    to be parted (see `trainables.splits`), `groups` `(N,)` int64 which of its images belong together. `files` says of
+    parts that are mapped from where, and `key` names what they were made of. `facts` are what was counted of data of
+    a user's own.
     """
 
     name: str
@@ -83,7 +86,8 @@ class Source:
     image_size: int | None = None
     split: str = "shuffled"
     groups: Tensor | None = None
-    sha256: str = ""
+    files: Mapping[str, Mapped] = field(default_factory=dict)
+    key: str = ""
     facts: Facts | None = None
 
 
