@@ -29,7 +29,7 @@ SCRATCH = "none"
 FEW = 200
 """With fewer images for validation than these, folds are the default."""
 FOLDS = 5
-HEAD_PHOTOS, TAIL_PHOTOS = 2000, 200
+HEAD_PHOTOS, TAIL_PHOTOS = 1000, 200
 """So many photos at least are passed in an epoch, if nothing else is said, through a head alone, or through stages."""
 MOST_BYTES = 2 * 10**9
 """What the maps of all photos may take; where they would take more, they are computed anew in each pass."""

@@ -37,12 +37,13 @@ class Header(Options):
 
     `where`, `digest` (SHA-256), `classes` and `shape` (C, H, W) are of the data, `experiment` is MLflow's. Pictures
     were fitted to `image_size`, None if they stayed as they are; `skip_broken` and `group_by` are how they were read;
-    `split` says how the train part was parted ("own": the validation part is the data's own), and `notes` what had to
-    be said. `fixed` and `space` are the hyperparameters, those of a space as text; `definition` is the whole study,
-    which `source` names: a name, or the path of a file. `job_folder` is the folder that came with a job of a cluster;
-    study file and `data` in it have another path in every job. `published` is the test accuracy to beat, as claimed.
-    The options are as asked for, but for the budgets, which are what the study comes to; None is no limit. `name`,
-    `id`, `started_at` (seconds since 1970) and `process` are of a search that has begun.
+    `split` says how the train part was parted ("own": the validation part is the data's own), `val_as_test` that their
+    validation part is the test part, and `notes` what had to be said. `fixed` and `space` are the hyperparameters,
+    those of a space as text; `definition` is the whole study, which `source` names: a name, or the path of a file.
+    `job_folder` is the folder that came with a job of a cluster; study file and `data` in it have another path in every
+    job. `published` is the test accuracy to beat, as claimed. The options are as asked for, but for the budgets, which
+    are what the study comes to; None is no limit. `name`, `id`, `started_at` (seconds since 1970) and `process` are of
+    a search that has begun.
     """
 
     study: str
@@ -60,6 +61,7 @@ class Header(Options):
     skip_broken: bool = False
     group_by: str | None = None
     split: str = "shuffled"
+    val_as_test: bool = False
     notes: Sequence[str] = ()
     objective: Objective
     space: Mapping[str, str]
@@ -156,6 +158,7 @@ OF_PICTURES: Mapping[str, Any] = {
     "skip_broken": False,
     "group_by": None,
     "split": "shuffled",
+    "val_as_test": False,
     "notes": (),
 }
 """How data of a user's own were read, where that was not in the usual way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from search.errors import BadInput, EnvironmentFault
@@ -13,6 +14,7 @@ from trainables import datasets
 from trainables.cache import cache_folder
 from trainables.data import Data, nothing
 from trainables.own_data import read_by
+from trainables.photos import train_photos
 
 
 def read(
@@ -24,6 +26,8 @@ def read(
     `before` says, whatever is usual now: one that began with the stand-in keeps it even if the real set is at hand.
     Raises BadInput for data that cannot be used, EnvironmentFault if a stand-in is not wanted.
     """
+    if settings.val_as_test and (not study.dataset or study.data is not None):
+        raise BadInput(f"--val-as-test is for data that we read, and {study.name} reads its own; leave it out")
     if not study.dataset:
         if settings.data:
             raise BadInput(f"{study.name} reads its data itself, so --data {settings.data} leads nowhere; leave it out")
@@ -46,6 +50,8 @@ def read(
                 f"{study.dataset} is not at hand and cannot be downloaded; put {datasets.file_of(study.dataset)} into "
                 "SEARCH_DATA_DIR"
             )
+        if settings.val_as_test if before is None else before.val_as_test:
+            source = _val_as_test(source)
         split = source.split if before is None else before.split
         data, digest = datasets.parts(source, split, val_fraction=study.val_fraction, seed=study.split_seed)
     except datasets.DataError as error:
@@ -63,8 +69,33 @@ def header_fields(source: datasets.Source, settings: Settings) -> dict[str, Any]
         "skip_broken": settings.skip_broken,
         "group_by": settings.group_by,
         "split": source.split,
+        "val_as_test": settings.val_as_test,
         "notes": [*source.warnings, *source.notes],
     }
+
+
+def _val_as_test(source: datasets.Source) -> datasets.Source:
+    """`source` with its validation part as test part, so that validation is split off its train part."""
+    if source.val is None or source.test is not None:
+        has = "a test part" if source.test is not None else "no validation part"
+        raise datasets.DataError(
+            f"--val-as-test is for data with a validation part and no test part, but {source.where} has {has}"
+        )
+    note = "its validation part is the test part, as --val-as-test asks; validation is split off the train part"
+    split = "stratified" if source.groups is None else "by groups"
+    return replace(source, test=source.val, val=None, split=split, sha256="", notes=(*source.notes, note))
+
+
+def with_folds(study: Study, source: datasets.Source, settings: Settings) -> Study:
+    """`study` without folds where the data say how they are to be parted. Raises BadInput if folds were asked for."""
+    if source.split not in ("own", "by groups"):
+        return study
+    if settings.folds:
+        why = "have a validation part of their own" if source.split == "own" else "are in groups, which stay together"
+        raise BadInput(f"--folds deals images into parts, but these {why}; leave it out")
+    if study.trainable is not train_photos:
+        return study
+    return replace(study, fixed={"train/folds": 0, **study.fixed})
 
 
 def _reading(study: Study, settings: Settings, display: Display, before: Header | None) -> datasets.Reading:

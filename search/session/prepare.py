@@ -62,6 +62,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     _check_trainable(study, from_file=spaces.is_file(name))
     study = script.asked(study, display)
     source, data, digest = surroundings(study, settings, display)
+    study = data_read.with_folds(study, source, settings)
     study = with_weights(study, display, download=not settings.dry_run)
     study, notes = _rehearsed(study, data, settings)
     for line in notes:

@@ -339,6 +339,8 @@ def _of_the_options(settings: Settings, header: Header) -> Iterator[str]:
     for name in ("group_by", "skip_broken"):
         if getattr(settings, name) != getattr(header, name):
             yield f"{name} was {getattr(header, name)}, asked is {getattr(settings, name)}"
+    if settings.val_as_test != header.val_as_test:
+        yield f"val_as_test was {header.val_as_test}, asked is {settings.val_as_test}"
     if settings.image_size is not None and [settings.image_size] * 2 != list(header.shape[1:]):
         yield f"image_size was {header.image_size or header.shape[1]}, asked is {settings.image_size}"
     came = provenance.job_folder()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from trainables import backbones
 from trainables.efficientnet_lite import EfficientNetLite0, SamePadded
+from trainables.gallery import _fused
 from trainables.photo_network import Prepared
 
 
@@ -42,6 +44,9 @@ def test_the_stages_one_after_the_other_are_the_backbone(name: str) -> None:
     with torch.inference_mode():
         maps = nn.Sequential(*stages).eval()(images)
         assert torch.allclose(maps.mean((2, 3)), features_of(net, images), atol=1e-5)
+        folded = nn.Sequential(*(_fused(deepcopy(stage).eval()) for stage in stages))
+        assert (folded(images) - maps).abs().max() < 1e-3 * maps.abs().max()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     assert maps.shape[1] == backbones.KNOWN[name].channels
     assert backbones.count(name) == len(stages) >= 5
 
