@@ -101,6 +101,19 @@ def objective_of(given: Any) -> Objective:
     raise SpaceError(f"an objective is one metric and its mode, but got {shortened(given)}; give {HOW}")
 
 
+LOWER_IS_BETTER = re.compile(
+    r"(^|[_/. -])(loss|error|err|mse|rmse|mae|nll|bpb|perplexity|ppl|wer|cer|fid|eer)([_/. -]|$)"
+)
+"""Metrics of which nobody wants the largest."""
+
+
+def mode_of(metric: str) -> str:
+    """`max`, as for accuracies. Raises SpaceError for a metric of which one may want the least."""
+    if LOWER_IS_BETTER.search(metric.lower()):
+        raise SpaceError(f"{metric} may be one to make small; say --mode min, or --mode max")
+    return "max"
+
+
 COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,

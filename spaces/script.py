@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spaces.objective import Objective
+from spaces.objective import Objective, mode_of
 from spaces.ranges import Choice, Float, Int, Range
 from spaces.study import Study
 from spaces.values import SpaceError, Value
@@ -20,10 +19,6 @@ from trainables.script.script import Script
 
 ENDLESS = 1000
 """The full budget in epochs of a script of which nobody says how long it trains."""
-LOWER_IS_BETTER = re.compile(
-    r"(^|[_/. -])(loss|error|err|mse|rmse|mae|nll|bpb|perplexity|ppl|wer|cer|fid|eer)([_/. -]|$)"
-)
-"""Metrics of which nobody wants the largest."""
 PARSERS = {"hydra": command.HYDRA, "omegaconf": command.HYDRA}
 """Modules by which a script is known to take values otherwise than as flags."""
 
@@ -78,7 +73,7 @@ def study_of(program: Path, wish: Wish, folder: Path) -> Study:
         space=space,
         fixed={name: each for name, each in wish.changes.items() if name not in space},  # type: ignore[misc]
         epochs=wish.epochs or ENDLESS,
-        objective=Objective(tidy(metric), wish.mode or _mode_of(metric)),
+        objective=Objective(tidy(metric), wish.mode or mode_of(metric)),
         name=program.stem,
         about=about(text) or f"the script {program.name}",
     )
@@ -146,13 +141,6 @@ def _binds_study(body: Sequence[ast.stmt]) -> bool:
             ):
                 return True
     return False
-
-
-def _mode_of(metric: str) -> str:
-    """`max`, as for accuracies. Raises SpaceError for a metric of which one may want the least."""
-    if LOWER_IS_BETTER.search(metric.lower()):
-        raise SpaceError(f"{metric} may be one to make small; say --mode min, or --mode max")
-    return "max"
 
 
 def _base(arguments: Sequence[str], folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -13,6 +13,16 @@ from torch import Tensor, nn
 from trainables.data import Split
 from trainables.metrics import beyond_accuracy
 
+METRICS = (
+    "val_accuracy",
+    "val_balanced_accuracy",
+    "val_loss",
+    "val_macro_f1",
+    "val_roc_auc",
+    "train_loss",
+    "parameters",
+)
+"""What every epoch of our loop reports; of data with two classes alone `val_roc_auc`."""
 LARGE = 64 * 64
 """Pixels of an image from which on fewer are judged at a time: what a network makes of them would fill the memory."""
 

@@ -13,11 +13,14 @@ from search.errors import BadInput
 from search.session import script
 from search.session.weights import check_path
 from search.settings import Settings
-from spaces.objective import Objective
+from spaces.objective import Objective, mode_of
 from spaces.space import SpaceError
 from spaces.study import Study
 from spaces.written import parse
+from trainables.data import Data
+from trainables.evaluation import METRICS
 from trainables.script.script import Script
+from trainables.started import trains_by_our_loop
 
 
 def adapted(name: str, settings: Settings) -> Study:
@@ -58,7 +61,19 @@ def _of_ours(name: str, settings: Settings) -> Study:
     if settings.metric is None and settings.mode is None:
         return study
     had = study.objective
-    return replace(study, objective=Objective(settings.metric or had.metric, settings.mode or had.mode))
+    metric = settings.metric or had.metric
+    mode = settings.mode or (had.mode if metric == had.metric else mode_of(metric))
+    return replace(study, objective=Objective(metric, mode))
+
+
+def check_metric(study: Study, data: Data) -> None:
+    """Raise BadInput if our loop never reports what `study` is to be judged by on `data`."""
+    metric = study.objective.metric
+    if isinstance(study.trainable, Script) or not trains_by_our_loop(study.trainable) or study.objective.weights:
+        return
+    known = [name for name in METRICS if name != "val_roc_auc" or len(data.classes) == 2]
+    if metric not in known:
+        raise BadInput(choices.nearest("metric", metric, known))
 
 
 def to_search(study: Study, settings: Settings) -> Study:

@@ -25,7 +25,7 @@ from search.prepared import Prepared
 from search.record.header import Header
 from search.record.reader import FILE
 from search.session import data_read, script
-from search.session.asked import adapted, to_search
+from search.session.asked import adapted, check_metric, to_search
 from search.session.warm_start import warmed
 from search.session.weights import with_weights
 from search.settings import Settings
@@ -62,6 +62,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     _check_trainable(study, from_file=spaces.is_file(name))
     study = script.asked(study, display)
     source, data, digest = surroundings(study, settings, display)
+    check_metric(study, data)
     study = data_read.with_folds(study, source, settings)
     study = with_weights(study, display, download=not settings.dry_run)
     study, notes = _rehearsed(study, data, settings)

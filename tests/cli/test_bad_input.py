@@ -232,6 +232,9 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "unknown option": (f"{DIGITS} --trails 5", 2, r"[Nn]o such option.*--trails.*--trials"),
     "unknown option like nothing": (f"{DIGITS} --zzz", 2, r"[Nn]o such option.*--zzz"),
     "option without its value": (f"{DIGITS} --trials", 2, r"--trials"),
+    "unknown metric": (f"{DIGITS} --metric val_acc", 2, r"unknown metric.*did you mean val_accuracy\?"),
+    "metric of two classes": (f"{DIGITS} --metric val_roc_auc", 2, r"unknown metric 'val_roc_auc'; known are val_acc"),
+    "metric that may be one to make small": (f"{DIGITS} --metric val_loss", 2, r"val_loss may be .* say --mode min"),
     # Numbers
     "no trials": (f"{DIGITS} --trials 0", 2, r"--trials must be at least 1, but got 0"),
     "negative trials": (f"{DIGITS} --trials -5", 2, r"--trials must be at least 1, but got -5"),
