@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OURS = ("search", "spaces", "trainables")
 """Our packages, which every process can import."""
 
-_NOT_STUDIES = {"__init__", "objective", "ranges", "script", "space", "study", "values", "written"}
+_NOT_STUDIES = {"__init__", "objective", "ranges", "script", "space", "study", "sweep", "values", "written"}
 _PLACES: list[str] = []
 """Where the study file that was loaded last may import from: its folder, the working folder then, `src` in these."""
 _ADDED: set[str] = set()
@@ -64,13 +64,20 @@ def load(name: str, places: Sequence[str] = ()) -> Study:
 
 
 def source(name: str) -> str:
-    """What `load` finds the study by from any working folder: its name, or the absolute path of its file."""
+    """What `load` finds the study by from any working folder: its name, or the absolute path of its file.
+
+    Of a sweep file that is its program. Raises SpaceError for one that names none.
+    """
+    from spaces import sweep
+
+    if sweep.is_sweep(name):
+        return str(sweep.read(Path(name)).program.resolve())
     return str(Path(name).resolve()) if is_file(name) else name
 
 
 def is_file(name: str) -> bool:
     """Whether a study called `name` is one of a user's in a file of that path, and not one of ours."""
-    return name.endswith((".py", ".sh")) or "/" in name
+    return name.endswith((".py", ".sh", ".yaml", ".yml")) or "/" in name
 
 
 def is_script(name: str) -> bool:

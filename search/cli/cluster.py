@@ -67,6 +67,7 @@ def _order(arguments: tuple[str, ...], *, as_json: bool) -> Any:
     from search.jobs.order import order
     from search.session.asked import adapted
     from search.storage.bucket import shown
+    from spaces import is_script
 
     group = click.get_current_context().find_root().command
     assert isinstance(group, click.Group)
@@ -76,6 +77,11 @@ def _order(arguments: tuple[str, ...], *, as_json: bool) -> Any:
     if given["dry_run"]:
         raise BadInput("--dry-run plans on this machine; leave submit out")
     probe_seconds(given["probe"], dry_run=False)
+    if is_script(given["study"]):
+        raise BadInput(
+            f"{given['study']} is a script, and only studies are submitted; run it where the cluster's head is, with "
+            "RAY_ADDRESS=HEAD:6379 and its files on a folder that all nodes share"
+        )
     adapted(given["study"], settings)
     # What the environment here says of runs is not said of the cluster.
     runs = shown(given["runs"]) if runs_source is ParameterSource.COMMANDLINE else None

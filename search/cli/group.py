@@ -62,7 +62,7 @@ class Commands(click.Group):
         import spaces
 
         near = difflib.get_close_matches(word, self.commands, n=1)
-        if near and word not in spaces.names() and not word.endswith(".py") and "/" not in word:
+        if near and word not in spaces.names() and not spaces.is_file(word):
             raise click.UsageError(f"no command or study {word!r}; did you mean {near[0]}?")
 
     def list_commands(self, context: click.Context) -> list[str]:

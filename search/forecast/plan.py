@@ -11,6 +11,7 @@ machine, or as `--concurrent` allows.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,7 @@ from search.forecast.simulation import Course, Scenario, Seconds, simulate
 from search.prepared import Prepared
 from search.record.header import Header
 from search.record.reading import spent
+from trainables.script.script import Script
 
 PROBE_SECONDS = 10.0
 
@@ -81,7 +83,9 @@ def _probe(prepared: Prepared, points: Points, lanes: int, seconds: float) -> Pr
         return Probe([Measured(fault=LATE)] * len(points), 0.0, 0, 0)
     configs = [prepared.study.full_config(point, seed=0) for _, point in points]
     cpus, gpus = prepared.settings.cpus, prepared.settings.gpus
-    return measure(prepared.header.source, prepared.data, configs, cpus=cpus, gpus=gpus, lanes=lanes, seconds=seconds)
+    script = isinstance(prepared.study.trainable, Script)  # its file is no study, and to import it would be to run it
+    source = pickle.dumps(prepared.study.trainable) if script else prepared.header.source
+    return measure(source, prepared.data, configs, cpus=cpus, gpus=gpus, lanes=lanes, seconds=seconds)
 
 
 def _scenario(prepared: Prepared, concurrent: int, seconds: Seconds | None) -> Scenario:
@@ -211,7 +215,8 @@ def _probe_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             lines.append(f"{row['what']:<{width}}  {row['fault']}{point}")
         else:
             whole = "" if row["by"] == "steps" else "  (a whole epoch: it is not made of steps that we know)"
-            speed, memory = f"{row['seconds_per_epoch']:7.3g}", f"{row['memory_mb']:,.0f} MB"
+            speed = f"{row['seconds_per_epoch']:7.3g}"
+            memory = "unknown" if row["memory_mb"] is None else f"{row['memory_mb']:,.0f} MB"
             lines.append(f"{row['what']:<{width}}  {speed}  {memory}  ok{whole}")
     return lines
 

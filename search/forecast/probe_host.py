@@ -132,6 +132,7 @@ def _tried(trainable: Any, request: Request, config: Mapping[str, Any], step_sec
     from search.storage import checkpoints
     from trainables.device import keep_to
     from trainables.epoch import Diverged, Infeasible
+    from trainables.script.script import Script
     from trainables.started import started
     from trainables.training import Training
 
@@ -164,7 +165,8 @@ def _tried(trainable: Any, request: Request, config: Mapping[str, Any], step_sec
         scarce = "allocate|enough memory|ALLOC_FAILED|CUDA error: out of memory"
         what = NO_MEMORY if re.search(scarce, str(error)) else type(error).__name__
         return Measured(by=by, fault=f"{what}: {_short(error)}")
-    return Measured(seconds, waiting, _memory(before), by)
+    # What a script takes, its own processes do.
+    return Measured(seconds, waiting, None if isinstance(trainable, Script) else _memory(before), by)
 
 
 def _short(error: BaseException) -> str:

@@ -78,7 +78,7 @@ def read(file: Path) -> Order:
         plain = json.loads(file.read_text())
         settings = plain.pop("settings")
         settings["data"] = Path(settings["data"]) if settings["data"] else None
-        settings["warm_start"] = tuple(settings["warm_start"])
+        settings |= {name: tuple(settings.get(name, ())) for name in ("warm_start", "arguments")}
         return Order(settings=Settings(**settings), **plain)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{file} is no order of a search ({type(error).__name__}: {error})") from None

@@ -60,6 +60,8 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     for each in taken:
         display.say(f"start point from {each}")
     _check_trainable(study, from_file=spaces.is_file(name))
+    for line in script.notes(name):
+        display.warn(line)
     study = script.asked(study, display)
     source, data, digest = surroundings(study, settings, display)
     check_metric(study, data)

@@ -13,7 +13,7 @@ from pathlib import Path
 from search.errors import BadInput
 from search.settings import Settings
 from search.terminal.console import Display
-from spaces import script
+from spaces import script, sweep
 from spaces.ranges import Choice, Range
 from spaces.script import Wish, imports
 from spaces.study import Study
@@ -33,7 +33,7 @@ BOXES = "│┃|"
 
 
 def study_of(name: str, settings: Settings, changes: Mapping[str, Range | Value]) -> Study:
-    """The study of the script whose path `name` is, as the `settings` ask for it. Raises SpaceError."""
+    """The study of the script, or the sweep file, whose path `name` is, as the `settings` ask. Raises SpaceError."""
     wish = Wish(
         arguments=settings.arguments,
         changes=changes,
@@ -43,7 +43,14 @@ def study_of(name: str, settings: Settings, changes: Mapping[str, Range | Value]
         report=settings.report,
         style=settings.style,
     )
+    if sweep.is_sweep(name):
+        return sweep.read(Path(name)).study(wish, Path.cwd())
     return script.study_of(Path(name), wish, Path.cwd())
+
+
+def notes(name: str) -> list[str]:
+    """What the user must know of how the file `name` was read, a line for each."""
+    return sweep.notes(sweep.read(Path(name))) if sweep.is_sweep(name) else []
 
 
 def asked(study: Study, display: Display) -> Study:
