@@ -22,8 +22,8 @@ from search.settings import Settings
 
 FILE = "search-order.json"
 """The order, in the folder that travels."""
-OF_THE_PLACE = ("runs", "tracking_uri", "ray_address", "command", "dry_run")
-"""Settings that do not travel: the cluster has its own, or they are none of a search that runs there."""
+OF_THE_PLACE = ("runs", "tracking_uri", "ray_address", "command", "dry_run", "arguments")
+"""Settings that do not travel: the cluster has its own, or they are none of a search that runs there, as a script's."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def read(file: Path) -> Order:
         plain = json.loads(file.read_text())
         settings = plain.pop("settings")
         settings["data"] = Path(settings["data"]) if settings["data"] else None
-        settings |= {name: tuple(settings.get(name, ())) for name in ("warm_start", "arguments")}
+        settings["warm_start"] = tuple(settings["warm_start"])
         return Order(settings=Settings(**settings), **plain)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{file} is no order of a search ({type(error).__name__}: {error})") from None

@@ -112,6 +112,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "sampler": TEXTS,
     "scheduler": TEXTS,
     "changes": st.dictionaries(TEXTS.map(str.strip).filter(lambda key: "=" not in key), TEXTS, max_size=3),
+    "metric": TEXTS,
+    "mode": st.sampled_from(["max", "min"]),
+    "report": TEXTS,
+    "style": TEXTS,
     "warm_start": st.lists(TEXTS, max_size=3).map(tuple),
     **{
         name: st.integers(each.least or 1, each.most or 10**9)
