@@ -194,7 +194,7 @@ def _epochs(task: Task, config: Mapping[str, Any], data: Any, resume: Path | Non
 
     due = {1, config["done"] + 1}  # who cannot go on begins again
     trainable = _trainable(task, config["trial"])
-    if isinstance(trainable, Script):  # what it kept may be of an epoch before the one that it had said
+    if isinstance(task.trainable, Script):  # what it kept may be of an epoch before the one that it had said
         due = set(range(1, config["done"] + 2))
     import_compiler_for(trainable)
     start = time.perf_counter()
