@@ -17,6 +17,8 @@ PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy")
 ROOT = Path(__file__).parents[1]
 LARGEST_STUDY = 10**7
 """Bytes of the largest file that is taken for a study."""
+LONGEST_DIFF = 100_000
+"""Characters of changes to a user's code that a record keeps."""
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Here Ray tells a job what it was given."""
 
@@ -83,6 +85,24 @@ def commit() -> str:
         return ""
 
 
+def users_code(file: str) -> dict[str, Any]:
+    """Commit of the checkout in which a user's study `file` lies, with `+` if it was changed since, and the changes.
+
+    Both are "" outside of a checkout. Git runs there, which runs what the checkout's own settings say: only ask this of
+    a file whose code is to run anyway.
+    """
+    folder = Path(file).parent
+    try:
+        commit = _git("rev-parse", "HEAD", folder=folder)
+        known = _git("ls-files", "--", Path(file).name, folder=folder)
+        changes = _git("diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", folder=folder)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return {"study_commit": "", "study_diff": ""}
+    if len(changes) > LONGEST_DIFF:
+        changes = f"{changes[:LONGEST_DIFF]}\n… ({len(changes):,} characters in all)"
+    return {"study_commit": commit + ("" if known and not changes else "+"), "study_diff": changes}
+
+
 def in_job() -> bool:
     """Whether this process was started by the job server of a Ray cluster."""
     return JOB_CONFIG in os.environ
@@ -106,7 +126,7 @@ def user() -> str:
         return str(os.getuid())
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str, folder: Path = ROOT) -> str:
     return subprocess.run(
-        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=5
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=5
     ).stdout.strip()

@@ -63,11 +63,16 @@ def run_study(study: str, **options: Any) -> None:
 @click.command(name="resume")
 @click.argument("name")
 @RUNS
+@click.option(
+    "--study",
+    type=click.Path(path_type=Path),
+    help="The study's file, if it lies elsewhere than when the search began.",
+)
 @declared_options(More)
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
 @DEBUG
-def resume_search(name: str, runs: Path, **options: Any) -> None:
+def resume_search(name: str, runs: Path, study: Path | None, **options: Any) -> None:
     """Go on with a search that was interrupted, or give a finished one more."""
     from search.session.resume import going_on
     from search.storage.runs import find_search
@@ -75,7 +80,8 @@ def resume_search(name: str, runs: Path, **options: Any) -> None:
 
     more = More(**read(More, options))
     display, stop = screen.for_stderr(quiet=options["quiet"]), on_signals()
-    with going_on(find_search(name, runs), lambda events: more, command_line(), display) as prepared:
+    given = None if study is None else {"source": str(study.resolve())}
+    with going_on(find_search(name, runs), lambda events: more, command_line(), display, given) as prepared:
         search(prepared, display, stop, document=_indented if options["as_json"] else None)
 
 

@@ -41,9 +41,10 @@ class Header(Options):
     validation part is the test part, and `notes` what had to be said. `fixed` and `space` are the hyperparameters,
     those of a space as text; `definition` is the whole study, which `source` names: a name, or the path of a file.
     `job_folder` is the folder that came with a job of a cluster; study file and `data` in it have another path in every
-    job. `published` is the test accuracy to beat, as claimed. The options are as asked for, but for the budgets, which
-    are what the study comes to; None is no limit. `name`, `id`, `started_at` (seconds since 1970) and `process` are of
-    a search that has begun.
+    job. `commit` is of this service; `study_commit` and `study_diff` are of a user's own code, in its checkout.
+    `published` is the test accuracy to beat, as claimed. The options are as asked for, but for the budgets, which are
+    what the study comes to; None is no limit. `name`, `id`, `started_at` (seconds since 1970) and `process` are of a
+    search that has begun.
     """
 
     study: str
@@ -88,6 +89,8 @@ class Header(Options):
     commit: str
     code: str
     study_code: str | None
+    study_commit: str = ""
+    study_diff: str = ""
     resume_command: str = ""
     name: str = ""
     id: str = ""
@@ -112,7 +115,7 @@ class Header(Options):
         plain |= {name: own[name] for name in declared(Options)}
         plain |= {"objective": self.objective.to_plain(), "concurrent": self.at_a_time}
         plain |= {"fixed": config_to_plain(self.fixed), "start": [config_to_plain(point) for point in self.start]}
-        plain |= {name: own[name] for name in ("resume_command", "job_folder") if own[name]}
+        plain |= {name: own[name] for name in OF_SOME if own[name]}
         plain |= {name: own[name] for name, usual in OF_PICTURES.items() if own[name] and own[name] != usual}
         if self.name:
             plain |= {"name": self.name, "id": self.id, "started_at": self.started_at}
@@ -150,7 +153,8 @@ def _folder_of_ray(*paths: str | None) -> str | None:
     return next((match[1] for match in found if match), None)
 
 
-NOT_ALWAYS = ("resume_command", "job_folder", "name", "id", "started_at", "process")
+OF_SOME = ("resume_command", "job_folder", "study_commit", "study_diff")
+NOT_ALWAYS = (*OF_SOME, "name", "id", "started_at", "process")
 """What is written only of a search that has it."""
 
 OF_PICTURES: Mapping[str, Any] = {

@@ -121,6 +121,7 @@ def _header(path: str, study: Study, settings: Settings, source: Source, data: D
         user=provenance.user(),
         **choices.recorded(settings),
         **provenance.code(path),
+        **(provenance.users_code(path) if spaces.is_file(path) else {}),
     )
 
 

@@ -51,6 +51,9 @@ def ready(study: str, settings: Settings, display: Display, *, resume: bool) -> 
         return
 
     def more(events: Sequence[Event]) -> More:
+        asked, had = settings.trials, header_of(events).trials
+        if asked is not None and asked < had:
+            display.say(f"{folder.name} was asked for {had} trials before, so it is not ended at {asked}")
         return more_by_command(study, settings, events)
 
     given, came = {"source": spaces.source(study)}, provenance.job_folder()
@@ -118,10 +121,11 @@ def recalled(
             f"now ({source.where}, {digest[:12]}…); put the recorded data back, or start a new search"
         )
     now = provenance.code(before.source)
+    mine = provenance.users_code(before.source) if to_train and spaces.is_file(before.source) else {}
     for line in drift(before, now):
         display.warn(f"{line}; trials that go on may come out otherwise")
     reports_to = masked(uri) if uri else before.tracking_uri
-    changed = {"tracking_uri": reports_to, "resume_command": command, **now}
+    changed = {"tracking_uri": reports_to, "resume_command": command, **now, **mine}
     header = replace(before, **recorded(settings), **changed)
     changes = {**{key: getattr(header, key) for key in (*ADJUSTED, *changed)}, **(given or {})}
     if header.confirm and any(
@@ -183,7 +187,9 @@ def recorded_study(header: Header, *, to_train: bool = True) -> Study:
         code = spaces.load(header.source)
         return from_plain(header.definition, code.trainable, code.data)
     except (spaces.UnknownStudy, SpaceError) as error:
-        raise BadInput(f"{header.name} was a search of {header.source}: {error}") from None
+        moved = spaces.is_file(header.source) and not os.path.exists(header.source)
+        mend = "; if it was moved, `resume --study FILE` names its new place" if moved else ""
+        raise BadInput(f"{header.name} was a search of {header.source}: {error}{mend}") from None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         said = " ".join(str(error).split())[:200]
         raise EnvironmentFault(
@@ -201,7 +207,10 @@ def drift(then: Header, now: Mapping[str, Any]) -> list[str]:
     if then.code != now["code"]:
         lines.append("the code of this service has changed since the search began")
     if then.study_code != now["study_code"]:
-        lines.append(f"the study file {then.source} has changed since the search began")
+        lines.append(
+            f"the study file {then.source} has changed since the search began: its code is today's, its space, values "
+            "and objective stay as recorded"
+        )
     return lines
 
 
@@ -303,9 +312,15 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
 def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str]:
     """Where the study that `name` and `settings` ask for differs from the recorded one, a line for each."""
     # Through JSON, as the recorded one went, which knows no tuples.
-    asked = json.loads(json.dumps(to_plain(to_search(adapted(name, settings), settings))))
+    asked = {"constraint": {}, **json.loads(json.dumps(to_plain(to_search(adapted(name, settings), settings))))}
     # Not in records from before studies had them.
-    had = {"published": [], "sampler": header.sampler, "scheduler": header.scheduler, **header.definition}
+    had = {
+        "constraint": {},
+        "published": [],
+        "sampler": header.sampler,
+        "scheduler": header.scheduler,
+        **header.definition,
+    }
     was, is_ = ({each["name"]: from_plain_range(each) for each in plain["space"]} for plain in (had, asked))
     for key in sorted({*was, *is_}):
         if was.get(key) != is_.get(key):
@@ -318,7 +333,7 @@ def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str
         asked["start"] = had["start"]
     if not settings.published:  # who does not ask for them may have got them: searches once trained them unasked
         asked["published"] = had["published"]
-    same = ("dataset", "epochs", "objective", "published", "start", "sampler", "scheduler", "first_rung")
+    same = ("dataset", "epochs", "objective", "constraint", "published", "start", "sampler", "scheduler", "first_rung")
     for key in (*same, "reduction_factor"):
         if asked[key] != had[key]:
             yield f"{key} was {had[key]}, asked is {asked[key]}"

@@ -151,14 +151,20 @@ class Runs:
             "mlflow.source.type": "LOCAL",
             "mlflow.user": header.user,
         }
-        if header.commit:
-            tags["mlflow.source.git.commit"] = header.commit
+        # Of a user's own code MLflow is to name the user's commit, and not ours.
+        commit = header.commit if header.study_code is None else header.study_commit
+        if commit:
+            tags["mlflow.source.git.commit"] = commit
+        if header.study_code is not None and header.commit:
+            tags["search.commit"] = header.commit
         return self._create(header.name, self._first.at, tags), 0
 
     def _log_inputs(self) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         header = self._projection.header
+        if header.study_diff:
+            self._client.log_text(self.parent, printable(header.study_diff), "study.diff")
         if not header.dataset:  # read by the trainable itself
             return
         dataset = Dataset(printable(header.dataset), header.digest[:36], "local", printable(header.where))

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from search import provenance
+from search.record.header import Header
 from tests.session.test_end_to_end import search
+from tests.simulated import header
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,6 +85,17 @@ STUDY = Study(
     trials=4,
 )
 '''
+
+MOVED = """from spaces.study import Float, Study
+from trainables.epoch import Epoch
+
+
+def train(config, data):
+    yield Epoch(1, {"val_accuracy": config["lr"]})
+
+
+STUDY = Study(trainable=train, dataset="digits", epochs=1, space={"lr": Float(0, 1)})
+"""
 
 
 @pytest.fixture
@@ -163,3 +177,61 @@ def test_a_system_that_cannot_run_searches_is_told_so_in_one_line(tmp_path: Path
     assert done.returncode == 3
     assert done.stderr.startswith("error: search runs on Linux and macOS; this system lacks fork and SIGHUP and fcntl")
     assert done.stderr.count("\n") == 1
+
+
+# What the record says of one's own code
+
+
+def git(*arguments: str, folder: Path) -> str:
+    told = ["git", "-c", "user.name=me", "-c", "user.email=me@example.org", *arguments]
+    return subprocess.run(told, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_users_commit_and_changes_are_known_and_not_this_products(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("first\n")
+    assert provenance.users_code(str(file)) == {"study_commit": "", "study_diff": ""}
+    git("init", "-q", folder=tmp_path)
+    git("commit", "-q", "--allow-empty", "-m", "none", folder=tmp_path)
+    head = git("rev-parse", "HEAD", folder=tmp_path)
+    assert provenance.users_code(str(file)) == {"study_commit": f"{head}+", "study_diff": ""}  # not yet added
+    git("add", ".", folder=tmp_path)
+    git("commit", "-q", "-m", "mine", folder=tmp_path)
+    head = git("rev-parse", "HEAD", folder=tmp_path)
+    assert provenance.users_code(str(file)) == {"study_commit": head, "study_diff": ""}
+    file.write_text("second\n")
+    told = provenance.users_code(str(file))
+    assert told["study_commit"] == f"{head}+"
+    assert "-first\n+second" in told["study_diff"]
+    file.write_text("x" * 200_000)
+    assert provenance.users_code(str(file))["study_diff"].endswith("characters in all)")
+
+
+def test_a_record_keeps_the_users_commit_only_where_there_is_one() -> None:
+    plain = header(study_commit="ab+", study_diff="-a\n+b")
+    assert Header.from_plain(plain).study_commit == "ab+"
+    assert "study_commit" not in header()
+    assert Header.from_plain(header()).study_diff == ""
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_a_study_that_was_moved_is_named_with_the_way_out_and_found_where_one_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MOVED)
+    first = search("mine.py", "--name", "moved", "--trials", "1", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert first.returncode == 0, first.stderr
+    (tmp_path / "later").mkdir()
+    (tmp_path / "mine.py").rename(tmp_path / "later" / "mine.py")
+    lost = search("resume", "moved", "--trials", "1", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert lost.returncode == 2
+    assert "if it was moved, `resume --study FILE` names its new place" in lost.stderr
+    again = search(
+        *("resume", "moved", "--trials", "1", "--study", "later/mine.py", "--json"), cwd=tmp_path, PYTHONPATH=str(ROOT)
+    )
+    assert again.returncode == 0, again.stderr
+    assert sum(json.loads(again.stdout)["trials"].values()) == 2
+    more = search(
+        *("later/mine.py", "--name", "moved", "--trials", "1", "--resume", "auto"), cwd=tmp_path, PYTHONPATH=str(ROOT)
+    )
+    assert "moved was asked for 2 trials before, so it is not ended at 1" in more.stderr

@@ -705,6 +705,11 @@ def test_code_that_has_changed_since_is_told(home: Path, capsys: pytest.CaptureF
     )
 
 
+CHANGED = (
+    "the study file mine.py has changed since the search began: its code is today's, its space, values and objective "
+    "stay as recorded"
+)
+
 # A study in the record
 
 
@@ -813,15 +818,21 @@ NOW = {"versions": {"python": "3.11.7", "torch": "2.15.0"}, "code": "aa", "study
         ({}, []),
         ({"versions": {"python": "3.11.7", "torch": "2.14.0"}}, ["torch was 2.14.0, and is 2.15.0"]),
         ({"code": "00"}, ["the code of this service has changed since the search began"]),
-        ({"study_code": "00"}, ["the study file mine.py has changed since the search began"]),
-        ({"study_code": None}, ["the study file mine.py has changed since the search began"]),
+        (
+            {"study_code": "00"},
+            [CHANGED],
+        ),
+        (
+            {"study_code": None},
+            [CHANGED],
+        ),
         (
             {"versions": {"python": "3.12.1", "torch": "2.14.0"}, "code": "00", "study_code": "00"},
             [
                 "python was 3.12.1, and is 3.11.7",
                 "torch was 2.14.0, and is 2.15.0",
                 "the code of this service has changed since the search began",
-                "the study file mine.py has changed since the search began",
+                CHANGED,
             ],
         ),
     ],

@@ -62,6 +62,7 @@ def _facts(search: Snapshot) -> list[tuple[str, str]]:
         ("data", f"{header.dataset}: {header.where}" if header.dataset else header.where),
         ("data SHA-256", header.digest),
         ("commit", header.commit),
+        ("commit of the study", header.study_commit),
         ("code SHA-256", header.code),
         ("study file SHA-256", header.study_code or ""),
         ("versions", ", ".join(f"{name} {version}" for name, version in header.versions.items())),
