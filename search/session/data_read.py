@@ -83,7 +83,7 @@ def _val_as_test(source: datasets.Source) -> datasets.Source:
         )
     note = "its validation part is the test part, as --val-as-test asks; validation is split off the train part"
     split = "stratified" if source.groups is None else "by groups"
-    return replace(source, test=source.val, val=None, split=split, sha256="", notes=(*source.notes, note))
+    return replace(source, test=source.val, val=None, split=split, notes=(*source.notes, note))
 
 
 def with_folds(study: Study, source: datasets.Source, settings: Settings) -> Study:
