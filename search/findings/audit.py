@@ -25,9 +25,9 @@ def document(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
     `trials` has a row for each: the first `rung` at which it would have been stopped, its `value` there and the
     `cutoff`, what it came to (`final`, None without the full budget), and whether a winner would have been
     `thrown_away`: whether it ended above the best of all that were trained in full by right (`best_by_right`).
-    `share` is that of winners among the `complete` ones, with its 95 % `interval` (Wilson); `stopped` trials were not
-    audited. `rank_correlation` is Spearman's between the value at the first rung and the end, over the complete trials
-    that went on whatever their value (audited ones and start points); None of fewer than FEWEST.
+    `share` is that of winners among the `complete` ones, with its 95 % `interval` (Wilson); `stopped` trials, or left
+    paused, were not audited. `rank_correlation` is Spearman's between the value at the first rung and the end, over the
+    complete trials that went on whatever their value (audited ones and start points); None of fewer than FEWEST.
     """
     decisions = [(event.trial, Decided.of(event)) for event in events if event.kind == Kind.DECIDED]
     rows: dict[int, dict[str, Any]] = {}
@@ -56,7 +56,7 @@ def document(events: Sequence[Event], trials: Trials) -> dict[str, Any] | None:
         "best_by_right": best if objective.better(best, objective.worst) else None,
         "share": thrown / len(finals) if finals else None,
         "interval": list(share_interval(thrown, len(finals))) if finals else None,
-        "stopped": trials.counts().get(str(State.STOPPED), 0),
+        "stopped": sum(trial.state in (State.STOPPED, State.PAUSED) for trial in trials.searched),
         "first_rung": first,
         "rank_correlation": _spearman(pairs),
     }

@@ -14,6 +14,9 @@ from search.decide.replay import differences
 from search.decide.schedulers.freeze_thaw import WORTH_IT, FreezeThaw
 from search.decide.search import Search
 from search.errors import BadInput, EnvironmentFault
+from search.findings import report
+from search.findings.figures.course import MARKERS
+from search.findings.figures.interactive import SYMBOLS
 from search.record.events import EpochReport, Event, Finished, Kind
 from search.record.state import State
 from search.session.asked import adapted
@@ -21,7 +24,7 @@ from search.settings import Settings
 from search.storage.checkpoints import Retention, Shelf, needed
 from search.tracking.projection import Projection
 from spaces.study import Study
-from tests.simulated import Curves, Memory, begun, decisions, resumed, work
+from tests.simulated import Curves, Memory, begun, decisions, kept, resumed, work
 
 FREEZE_THAW = {"sampler": "freeze_thaw", "scheduler": "freeze_thaw"}
 
@@ -247,3 +250,15 @@ def test_a_free_worker_takes_what_promises_most(
 ) -> None:
     asking: Callable[[], Prospects] = lambda: prospects  # noqa: E731
     assert FreezeThaw(tiny_study).to_continue([3, 5], asking, may_begin=may_begin) == expected
+
+
+def test_every_state_has_a_marker_that_both_kinds_of_figures_know() -> None:
+    assert set(MARKERS) == {str(state) for state in State}
+    assert {marker for marker, _ in MARKERS.values()} <= set(SYMBOLS)
+
+
+def test_a_report_shows_paused_trials_and_counts_what_pausing_saved(study: Study, tmp_path: Path) -> None:
+    folder, search = kept(tmp_path, study, **FREEZE_THAW, trials=12)
+    assert search.trials.paused()
+    page = report.write(folder).read_text()
+    assert "paused" in page

@@ -12,6 +12,7 @@ from search.findings.figures.style import FAINT, INK, LINES, PAGE, SOFT, new_fig
 MARKERS = {
     "complete": ("o", LINES[0]),
     "stopped": ("s", LINES[2]),
+    "paused": ("h", LINES[2]),
     "running": ("D", LINES[5]),
     "interrupted": ("D", LINES[5]),
     "diverged": ("X", LINES[1]),

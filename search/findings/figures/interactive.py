@@ -14,7 +14,7 @@ from search.findings.figures.course import MARKERS, Curves, History, runs
 from search.findings.figures.hyperparameters import Slice, marks
 from search.findings.figures.style import LINES, variable
 
-SYMBOLS = {"o": "circle", "s": "square", "D": "diamond", "X": "x", "P": "cross", "v": "triangle-down"}
+SYMBOLS = {"o": "circle", "s": "square", "D": "diamond", "X": "x", "P": "cross", "v": "triangle-down", "h": "hexagon"}
 """Plotly's names of matplotlib's markers."""
 
 Plot = dict[str, Any]
