@@ -87,12 +87,14 @@ def _val_as_test(source: datasets.Source) -> datasets.Source:
 
 
 def with_folds(study: Study, source: datasets.Source, settings: Settings) -> Study:
-    """`study` without folds where the data say how they are to be parted. Raises BadInput if folds were asked for."""
-    if source.split not in ("own", "by groups"):
+    """`study` without folds where the data have a validation part. Raises BadInput if folds were asked for."""
+    if source.split != "own":
         return study
     if settings.folds:
-        why = "have a validation part of their own" if source.split == "own" else "are in groups, which stay together"
-        raise BadInput(f"--folds deals images into parts, but these {why}; leave it out")
+        raise BadInput(
+            "--folds deals images into parts, but these have a validation part of their own; leave it out, or take "
+            "that part for the test with --val-as-test"
+        )
     if study.trainable is not train_photos:
         return study
     return replace(study, fixed={"train/folds": 0, **study.fixed})
