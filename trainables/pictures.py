@@ -144,6 +144,8 @@ def image_of_array(array: Any, shape: tuple[int, int, int]) -> Any:
     from PIL import Image
 
     array = np.asarray(array)
+    if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:
+        array = array.astype(np.uint8)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
         raise Unreadable(
             f"a picture is uint8 (H, W) or (H, W, C), C of 1 to 4, but this is {array.dtype} {array.shape}"

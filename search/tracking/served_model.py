@@ -50,7 +50,7 @@ class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             return
         if hasattr(given, "columns"):  # a table of one column, which MLflow makes of much
             given = given[given.columns[0]].tolist()
-        for start in range(0, len(given), BATCH):
+        for start in range(0, len(given), BATCH) if len(given) else (0,):
             some = given[start : start + BATCH]
             own = (shape[1:], (*shape[1:], 1)) if shape[0] == 1 else ((*shape[1:], shape[0]),)
             if isinstance(some, np.ndarray) and some.dtype == np.uint8 and some.shape[1:] in own:  # much sooner
