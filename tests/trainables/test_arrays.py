@@ -150,6 +150,13 @@ def test_names_of_classes_and_groups_are_taken_from_their_arrays(tmp_path: Path)
         find("digits", path, reading=Reading(group_by="nobody"))
 
 
+def test_arrays_with_the_images_along_the_last_axis_are_turned_and_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", X=X.transpose(1, 2, 3, 0), y=Y)
+    source = find("digits", tmp_path / "mine.npz")
+    assert np.array_equal(source.train()[0].permute(0, 2, 3, 1).numpy(), X)
+    assert "X: the last axis is read as that of the images" in said(source)
+
+
 def test_two_arrays_that_could_be_the_same_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="x_train and images, and both could be the images of train"):
         find("digits", saved(tmp_path / "mine.npz", images=X))

@@ -116,6 +116,11 @@ def test_a_layout_is_read_with_all_its_parts(
     assert source.train()[1].tolist() == [0] * 6 + [1] * 6
 
 
+def test_a_class_may_be_called_like_a_part(tmp_path: Path) -> None:
+    source = read(put(tmp_path, "bus", "plane", "train"))
+    assert (source.classes, counts(source)) == (("bus", "plane", "train"), {"train": 18})
+
+
 def test_pictures_are_read_as_they_are_and_in_the_order_of_their_names(tmp_path: Path) -> None:
     images, labels = read(usual(tmp_path)).train()
     assert (tuple(images.shape), images.dtype, labels.dtype) == ((12, 3, 8, 8), torch.uint8, torch.int64)

@@ -70,6 +70,31 @@ def test_pictures_get_the_labels_of_the_table_beside_them(tmp_path: Path, write:
     assert np.array_equal(source.train()[0][3].permute(1, 2, 0).numpy(), np.asarray(picture(3)))
 
 
+def test_a_table_without_a_line_of_names_loses_no_picture(tmp_path: Path) -> None:
+    ids = pictures(tmp_path)
+    table(tmp_path / "all.csv", *(f"{name}.png,{'ab'[i % 2]}" for i, name in enumerate(ids)))
+    source = find("digits", tmp_path)
+    assert source.train()[1].tolist() == [0, 1] * 6
+    assert "has no line of names: its first line is a picture's" in said(source)
+
+
+@pytest.mark.parametrize("place", ["", "labels"])
+def test_folders_of_pictures_that_a_table_names_are_no_classes(tmp_path: Path, place: str) -> None:
+    ids = [*pictures(tmp_path / "part_1", 6), *pictures(tmp_path / "part_2", 6, 50)]
+    rows = (f"L{i // 2},{name},{'ab'[i % 2]},{40 + i}" for i, name in enumerate(ids))
+    table(tmp_path / place / "metadata.csv", "lesion,image_id,dx,age", *rows)
+    source = find("digits", tmp_path, reading=Reading(group_by="lesion"))
+    assert (source.classes, source.split) == (("a", "b"), "by groups")
+    assert len(source.train()[1]) == 12
+
+
+def test_pictures_of_no_class_are_told_what_to_do(tmp_path: Path) -> None:
+    pictures(tmp_path / "train")
+    pictures(tmp_path / "test1", first=50)
+    with pytest.raises(DataError, match="holds 24 pictures, and nothing says of which class: sort them into a folder"):
+        find("digits", tmp_path)
+
+
 def test_the_table_itself_may_be_given(tmp_path: Path) -> None:
     path = LABEL_TABLES["names and labels"](tmp_path, pictures(tmp_path))
     assert len(find("digits", path).train()[1]) == 12

@@ -34,6 +34,7 @@ class Arrays:
 
 def assembled(name: str, where: str, arrays: Arrays, reading: Reading) -> Source:
     """The data set that `arrays` are. Raises DataError."""
+    import numpy as np
     import torch
 
     notes = list(arrays.notes)
@@ -44,6 +45,10 @@ def assembled(name: str, where: str, arrays: Arrays, reading: Reading) -> Source
             raise DataError(f"{where} has {len(classes)} classes, but {name} has {len(arrays.known)}")
         classes = tuple(arrays.known)
     for part, images in arrays.images.items():
+        count = len(labels[part])
+        if images.ndim == 4 and len(images) != count == images.shape[3]:  # as MATLAB keeps them
+            arrays.images[part] = images = np.moveaxis(images, 3, 0)
+            notes.append(f"{arrays.image_keys[part]}: the last axis is read as that of the images")
         if len(images) != len(labels[part]):
             raise DataError(
                 f"{where}: {arrays.image_keys[part]} has {len(images)} images for {len(labels[part])} labels"

@@ -57,6 +57,10 @@ class Folder:
             else:
                 yield each
 
+    def has_tables(self) -> bool:
+        """Whether there is a table here or in a folder here."""
+        return bool(self.tables) or any(each.has_tables() for each in self.folders)
+
     def holds_pictures(self) -> bool:
         """Whether there is a picture here or below."""
         return next(self.all_pictures(), None) is not None

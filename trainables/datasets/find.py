@@ -13,13 +13,13 @@ from trainables.datasets.archives import is_archive, unpacked
 from trainables.datasets.array_files import SUFFIXES as ARRAYS
 from trainables.datasets.arrays import array_file, array_folder, meaning
 from trainables.datasets.files import shown
-from trainables.datasets.folders import has_train, picture_folder
+from trainables.datasets.folders import count_pictures, has_train, picture_folder
 from trainables.datasets.generated import GENERATED
 from trainables.datasets.idx_files import idx_folder
 from trainables.datasets.known import KNOWN, SUBSETS
 from trainables.datasets.parquet import parquet_files
 from trainables.datasets.pixel_table import is_pixel_table, pixel_tables
-from trainables.datasets.source import DataError, Reading, Source, listed
+from trainables.datasets.source import DataError, Reading, Source, counted, listed
 
 READ = (
     "an image folder (train/<class>/… or <class>/…), pictures beside a table of labels, .npz, .npy or .pt arrays, a "
@@ -166,6 +166,12 @@ def _folder(own: str, path: Path, reading: Reading, where: str) -> Source | None
     if lone:
         raise DataError(
             f"{where} holds {len(lone)} files of arrays, {listed([shown(each.name) for each in lone])}; name one"
+        )
+    count = count_pictures(path)
+    if count:
+        raise DataError(
+            f"{where} holds {counted(count, 'picture')}, and nothing says of which class: sort them into a folder for "
+            "each class, or put a table with file names and labels beside them (labels.csv)"
         )
     return None
 

@@ -16,6 +16,9 @@ from trainables.datasets.label_table import labelled
 from trainables.datasets.layout import Entry, Listing, check_classes, class_folders, grouped
 from trainables.datasets.source import DataError, Facts, Part, Reading, Source, counted, listed
 
+NEARLY_ALL = 0.9
+"""A table that names this share of the pictures says more of their classes than their folders do."""
+
 
 def picture_folder(name: str, root: Path, reading: Reading, where: str = "") -> Source | None:
     """The pictures below `root` as a data set; None if there are none, or none that are sorted into classes.
@@ -26,7 +29,13 @@ def picture_folder(name: str, root: Path, reading: Reading, where: str = "") -> 
     tree = walk.folder(str(root))
     if not tree.holds_pictures():
         return None
-    listing = class_folders(tree, walk) or labelled(tree, walk, reading.group_by)
+    listing = class_folders(tree, walk)
+    if listing is None or (listing.parts.keys() == {"train"} and tree.has_tables()):
+        # Folders beside a table that names their pictures are no classes: images/, part_1/, part_2/.
+        by_table = labelled(tree, walk, reading.group_by)
+        of_pictures = sum(1 for _ in tree.all_pictures())
+        if by_table is not None and (listing is None or by_table.count() >= NEARLY_ALL * of_pictures):
+            listing = by_table
     if listing is None:
         return None
     return listed_pictures(name, where or shown(str(root)), listing, reading)
@@ -124,6 +133,11 @@ def _across_groups(entries: dict[str, list[Entry]]) -> list[str]:
         if shared:
             said.append(f"{counted(len(shared), 'group')} in {one} and in {other}: {listed(shared)}")
     return said
+
+
+def count_pictures(path: Path) -> int:
+    """How many pictures lie in a folder and below it."""
+    return sum(1 for _ in Walk().folder(str(path)).all_pictures())
 
 
 def has_train(path: Path) -> bool:

@@ -126,6 +126,12 @@ def read_table(path: str) -> Table:
 
 def _of_table(table: Table, names: Names, listing: Listing, group_by: str | None) -> dict[str, list[Entry]]:
     """The entries of a table, by part; none if it names no pictures or has no labels, which is said."""
+    if any(names.get(cell) is not None for cell in table.header):
+        listing.notes.append(
+            f"{shown(os.path.basename(table.path))} has no line of names: its first line is a picture's"
+        )
+        columns = [f"column {number}" for number in range(1, len(table.header) + 1)]
+        table = Table(table.path, columns, [table.header, *table.rows])
     hits = {name: sum(names.get(cell) is not None for cell in table.column(name)) for name in table.header}
     of_files = max(hits, key=lambda name: hits[name], default=None)
     if of_files is None or not hits[of_files]:

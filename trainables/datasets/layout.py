@@ -47,6 +47,10 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def count(self) -> int:
+        """How many pictures there are in all parts."""
+        return sum(map(len, self.parts.values()))
+
 
 def part_named(name: str) -> str | None:
     """Which part a folder or file calls itself: `Training`, `seg_train`, `fashion-mnist_test`; None if none or two."""
@@ -58,7 +62,7 @@ def part_named(name: str) -> str | None:
 def class_folders(folder: Folder, walk: Walk) -> Listing | None:
     """The pictures of `folder`, whose classes are folders; None if they are not laid out so. Raises DataError."""
     base = _innermost(folder)
-    parts = _parts(base)
+    parts = {} if _train_is_a_class(base) else _parts(base)
     listing = Listing(base.path)
     if base is not folder:
         listing.notes.append(f"read is the folder {shown(os.path.relpath(base.path, folder.path))} in it")
@@ -123,6 +127,13 @@ def _parts(base: Folder) -> dict[str, Folder]:
         if found and name_of is not part_named and len(found) == len(base.folders):
             raise DataError(f"{shown(base.path)} has {listed(sorted(found))} but no train folder")
     return {}
+
+
+def _train_is_a_class(base: Folder) -> bool:
+    """`bus/`, `plane/`, `train/`: a folder called like a part, with pictures and no classes, among others of none."""
+    kinds = [each for each in base.folders if each.holds_pictures()]
+    flat = [each for each in kinds if part_named(each.name) == "train" and each.pictures and not each.folders]
+    return bool(flat) and not base.tables and any(part_named(each.name) is None for each in kinds)
 
 
 def _inside(part: Folder) -> Folder:

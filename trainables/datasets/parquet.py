@@ -135,6 +135,8 @@ class _Table:
         with self._lock:
             if self._spool is None:
                 self._unpack(limit)
+        if row >= len(self._bounds):  # another thread met the limit
+            raise DataError(f"{shown(str(self.path))} could not be unpacked")
         start, end = self._bounds[row]
         assert self._spool is not None
         return io.BytesIO(os.pread(self._spool.fileno(), end - start, start))
@@ -142,12 +144,12 @@ class _Table:
     def _unpack(self, limit: int) -> None:
         place = cache_folder()
         place.mkdir(parents=True, exist_ok=True)
-        spool = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - closed by `close`
+        self._spool = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - closed by `close`
         at = 0
         for batch in self._file.iter_batches(batch_size=256, columns=[self._pictures]):
             for cell in batch.column(0).to_pylist():
                 content = (cell.get("bytes") if isinstance(cell, dict) else cell) or b""
-                spool.write(content)
+                self._spool.write(content)
                 self._bounds.append((at, at + len(content)))
                 at += len(content)
                 if at > limit:
@@ -155,11 +157,11 @@ class _Table:
                         f"{shown(str(self.path))} unpacks to more than {limit:,} bytes of files; --data-limit allows "
                         "more, if the disk has them"
                     )
-        spool.flush()
-        self._spool = spool
+        self._spool.flush()
 
     def close(self) -> None:
         """Let go of what was unpacked."""
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+        self._file.close()
