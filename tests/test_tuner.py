@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.decide.search import Search
-from tests.benchmarks.tuner.__main__ import EXPENSIVE, main, methods
+from tests.benchmarks.tuner import __main__ as command
+from tests.benchmarks.tuner.__main__ import EXPENSIVE, World, course, main, methods
+from tests.benchmarks.tuner.answers import Continuous, Noise, Recorded
 from tests.benchmarks.tuner.ours import FIRST_RUNG, Ours, study_of
 from tests.benchmarks.tuner.portfolio import portfolio
 from tests.benchmarks.tuner.scores import scores
@@ -270,6 +272,97 @@ def test_ranks_add_up_and_intervals_hold_the_mean(values: list[list[float]]) -> 
     for each in found.values():
         low, high = each["mean_rank_interval"]
         assert low - 1e-9 <= each["mean_rank"] <= high + 1e-9
+
+
+def test_noise_changes_what_is_reported_and_not_what_counts(table: Table) -> None:
+    point = table.point(3)
+    noisy, again, other = (Recorded(table, Noise(0.1, 0.05), seed).training(point) for seed in (1, 1, 2))
+    assert noisy is not None
+    assert again is not None
+    assert other is not None
+    assert noisy.true == pytest.approx(table.accuracy[3])
+    assert (noisy.reported != noisy.true).all()
+    assert noisy.reported == pytest.approx(again.reported)
+    assert (noisy.reported != other.reported).all()
+    found = simulate(Scripted([point]), table, workers=1, seconds=1e9, answers=Recorded(table, Noise(0.1, 0.05), 1))
+    assert set(found.values) <= set(table.accuracy[3])
+
+
+def test_a_network_answers_for_the_very_point_that_is_proposed(table: Table) -> None:
+    asked: list[list[float]] = []
+
+    def curves(configuration: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(configuration.tolist())
+        return np.arange(1.0, EPOCHS + 1), np.arange(1.0, EPOCHS + 1)
+
+    point = {"train/learning_rate": 0.0123, "train/units": 77}
+    simulate(Scripted([point]), table, workers=1, seconds=1e9, answers=Continuous(table, curves))
+    assert asked == [[0.0123, 77.0]]
+
+
+def test_a_trial_that_goes_on_pays_what_that_costs_and_seconds_are_told(table: Table) -> None:
+    told: list[float] = []
+
+    class Pausing(Scripted):
+        def ask(self) -> Job | None:
+            self.asked += 1
+            return [Job(0, self.points[0]), Job(0, self.points[0], 5), None][min(self.asked, 3) - 1]
+
+        def report(self, trial: int, epoch: int, value: float, seconds: float) -> bool:
+            told.append(seconds)
+            return epoch != 5
+
+    free, dear = (
+        simulate(Pausing([table.point(0)]), table, workers=1, seconds=1e9, resume_cost=cost).seconds[-1]
+        for cost in (0.0, 2.0)
+    )
+    epoch = float(table.seconds[0, -1]) / EPOCHS
+    assert dear - free == pytest.approx(2 * epoch, rel=0.05)
+    assert told[:3] == pytest.approx(np.diff(table.seconds[0], prepend=0.0)[:3])
+
+
+def test_the_tasks_of_one_seed_begin_with_different_draws(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def make(tables: Any, task: int, seed: int) -> Scripted:
+        seeds.append(seed)
+        return Scripted([])
+
+    monkeypatch.setattr(command, "methods", lambda: {"made up": make})
+    for seed in range(2):
+        for task in range(3):
+            course(World(file), "made up", task, seed)
+    assert len(set(seeds)) == 6
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"), [("0.1", "noise"), ("a,b", "noise"), ("-1,0", "noise"), ("nan,0", "noise"), ("1,2,3", "noise")]
+)
+def test_noise_that_cannot_be_is_refused(bad: str, says: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["--table", str(file), f"--noise={bad}"])
+    assert refused.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("side", "says"),
+    [
+        (None, "must say which tasks the network knows"),
+        ("{", "must say which tasks the network knows"),
+        ('{"task_codes": {"other": 1}}', "is not to be asked for task task 0"),
+        ('{"task_codes": {"task 0": 1, "task 1": 2, "task 2": 3}}', "is no network that onnxruntime reads"),
+    ],
+)
+def test_a_network_that_cannot_answer_is_refused_before_anything_is_searched(
+    side: str | None, says: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    (file.parent / "net.onnx").write_bytes(b"no network")
+    if side is not None:
+        (file.parent / "net_onnx.json").write_text(side)
+    assert main(["--table", str(file), "--continuous", str(file.parent / "net.onnx"), "--seeds", "1"]) == 2
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.slow

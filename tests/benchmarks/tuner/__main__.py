@@ -180,9 +180,13 @@ def show(document: Mapping[str, Any]) -> str:
         lines += ["| " + " | ".join(["method", *budgets]) + " |", "|" + "---|" * (1 + len(budgets))]
     for name, each in compared.items():
         ratios = [each["against_best_peer"][budget] for budget in budgets]
-        cells = [f"{r['ratio']:.2f} ({r['ratio_interval'][0]:.2f} … {r['ratio_interval'][1]:.2f})" for r in ratios]
-        lines.append("| " + " | ".join([f"`{name}`", *cells]) + " |")
+        lines.append("| " + " | ".join([f"`{name}`", *map(_ratio, ratios)]) + " |")
     return "\n".join(lines)
+
+
+def _ratio(told: Mapping[str, Any]) -> str:
+    interval = "" if told["ratio_interval"] is None else " ({:.2f} … {:.2f})".format(*told["ratio_interval"])
+    return "–" if told["ratio"] is None else f"{told['ratio']:.2f}{interval}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,8 @@ def scores(
     within them. `thinking_s` is the processor time of the method in a search.
 
     `against_best_peer` compares at each budget with that of `peers` (methods, too) of the least mean regret there:
-    `ratio` of the mean regrets, and mean `difference` in the same searches; None where all peers are this method.
+    `ratio` of the mean regrets, None if the peer's can be 0, and mean `difference` in the same searches. None where all
+    peers are this method.
     """
     runs = sorted(next(iter(courses.values())))
     names = list(courses)
@@ -89,8 +90,9 @@ def _against(
     own, other = regrets[method][picks].mean(axis=1), regrets[best][picks].mean(axis=1)
     return {
         "peer": names[best],
-        "ratio": float(regrets[method].mean() / regrets[best].mean()),
-        "ratio_interval": _interval(own / other),
+        # Of a peer that has come to the best of the table, or beyond, nothing is a multiple.
+        "ratio": float(regrets[method].mean() / regrets[best].mean()) if regrets[best].mean() > 0 else None,
+        "ratio_interval": _interval(own / other) if (other > 0).all() else None,
         "difference": float((regrets[method] - regrets[best]).mean()),
         "difference_interval": _interval(own - other),
     }
