@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import inspect
+import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -221,6 +223,25 @@ class Result:
         again = "" if trial is None else f"trial={trial}"
         call = f"search.load({self.name!r}).reproduce({again})"
         return reproduce(self._folder, trial, call, for_stderr(quiet=False))
+
+    def watch(self) -> str:
+        """Serve the live page of the search while this Python process lives, and return its link.
+
+        The link carries a token: who has it can watch the searches of this folder, and steer those that run.
+        """
+        import subprocess
+        import sys
+
+        from search.storage.bucket import shown
+
+        words = ["-m", "search", "watch", self.name, "--runs", shown(self._folder.parent), "--beside", str(os.getpid())]
+        page = subprocess.Popen([sys.executable, *words], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        assert page.stderr is not None
+        line = page.stderr.readline().strip()
+        if not line.startswith("http://"):
+            raise EnvironmentFault(f"the live page was not served: {line or 'its process ended'}")
+        threading.Thread(target=page.stderr.read, daemon=True).start()  # or what it says later would fill the pipe
+        return line
 
     def plot(self) -> Figure:
         """What each trial came to, and the learning curves with the rungs at which trials were compared."""

@@ -136,7 +136,7 @@ def test_every_exit_code_is_explained():
 def test_every_argument_of_run_is_an_option_of_the_command_line():
     asked = {name.removeprefix("--").replace("-", "_") for name in options(cli.commands["run"])}
     arguments = set(inspect.signature(api.run).parameters) - {"study", "arguments", "stand_in"}
-    assert arguments == asked - {"no_stand_in", "dry_run", "probe", "wait_for_resources", "json", "debug"}
+    assert arguments == asked - {"no_stand_in", "dry_run", "probe", "wait_for_resources", "json", "debug", "watch"}
 
 
 def commands() -> list[str]:

@@ -76,6 +76,8 @@ def _order(arguments: tuple[str, ...], *, as_json: bool) -> Any:
     settings = settings_of(given)
     if given["dry_run"]:
         raise BadInput("--dry-run plans on this machine; leave submit out")
+    if given["watch"]:
+        raise BadInput("--watch serves the page of a search on this machine; `watch` shows one on a cluster, by --runs")
     probe_seconds(given["probe"], dry_run=False)
     if is_script(given["study"]):
         raise BadInput(

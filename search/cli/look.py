@@ -209,9 +209,10 @@ def ui(runs: Path, port: int) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on, if others are to see it.")
 @click.option("--port", type=click.IntRange(1, 65535), help="8780, or a free one if that is in use.")
 @click.option("--read-only", is_flag=True, help="Show only; steer nothing.")
+@click.option("--beside", type=int, hidden=True, help="End with the process of this number, the parent.")
 @DEBUG
-def watch(name: str | None, runs: Path, host: str, port: int | None, read_only: bool) -> None:
+def watch(name: str | None, runs: Path, **options: Any) -> None:
     """Show all searches, or the one called NAME, as a live page in a browser, until Ctrl-C."""
     from search.page.server import serve
 
-    serve(runs, lambda text: echo(text, err=True), name=name, host=host, port=port, read_only=read_only)
+    serve(runs, lambda text: echo(text, err=True), name=name, **options)

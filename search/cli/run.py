@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,29 @@ EXAMPLES = """
 """
 
 
+WATCH = click.option("--watch", is_flag=True, help="Serve the live page beside it, while it runs.")
+
+
+@contextmanager
+def watched(runs: Path, wanted: bool, name: str | None = None) -> Iterator[None]:
+    """Inside, if `wanted`, a process of its own serves the live page, of the search `name` if it has one already.
+
+    It tells its link on standard error.
+    """
+    if not wanted:
+        yield
+        return
+    from search.storage.bucket import shown
+
+    words = [sys.executable, "-m", "search", "watch", *([name] if name else []), "--runs", shown(runs)]
+    page = subprocess.Popen([*words, "--beside", str(os.getpid())], stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        page.terminate()
+        page.wait()
+
+
 @click.command(name="run", epilog=EXAMPLES)
 @click.argument("study")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
@@ -41,6 +68,7 @@ EXAMPLES = """
 @click.option("--probe", metavar="TIME", help="How long a dry run may measure (10s); 0 measures nothing.")
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
+@WATCH
 @DEBUG
 def run_study(study: str, **options: Any) -> None:
     """Search STUDY: a name that `python -m search` lists, or the path of a study file or of a script.
@@ -57,7 +85,8 @@ def run_study(study: str, **options: Any) -> None:
         if options["dry_run"]:
             _plan(prepared, stop, probe, as_json=options["as_json"])
         else:
-            search(prepared, display, stop, document=_indented if options["as_json"] else None)
+            with watched(settings.runs, options["watch"]):
+                search(prepared, display, stop, document=_indented if options["as_json"] else None)
 
 
 @click.command(name="resume")
@@ -71,6 +100,7 @@ def run_study(study: str, **options: Any) -> None:
 @declared_options(More)
 @JSON
 @click.option("--quiet", is_flag=True, help="Warnings only.")
+@WATCH
 @DEBUG
 def resume_search(name: str, runs: Path, study: Path | None, **options: Any) -> None:
     """Go on with a search that was interrupted, or give a finished one more."""
@@ -81,7 +111,8 @@ def resume_search(name: str, runs: Path, study: Path | None, **options: Any) -> 
     more = More(**read(More, options))
     display, stop = screen.for_stderr(quiet=options["quiet"]), on_signals()
     given = None if study is None else {"source": str(study.resolve())}
-    with going_on(find_search(name, runs), lambda events: more, command_line(), display, given) as prepared:
+    going = going_on(find_search(name, runs), lambda events: more, command_line(), display, given)
+    with going as prepared, watched(runs, options["watch"], name):
         search(prepared, display, stop, document=_indented if options["as_json"] else None)
 
 

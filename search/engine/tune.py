@@ -24,6 +24,7 @@ from search.engine.ray_patches import no_secrets, one_worker_out_of_memory, unto
 from search.engine.worker import as_ray_function, send_along
 from search.errors import EnvironmentFault, StorageFull
 from search.storage import checkpoints
+from search.terminal.notebook import in_notebook
 
 
 def run(engine: Engine, folder: Path) -> str:
@@ -68,6 +69,8 @@ def _tuner(tuning: _Tuning, folder: Path) -> tune.Tuner:
             name="ray",
             storage_path=str(folder),
             verbose=0,
+            # Its own for notebooks would clear what our display shows in the cell.
+            progress_reporter=tune.CLIReporter() if in_notebook() else None,
             callbacks=[_Watch(tuning)],
             stop=_Stop(tuning),
             failure_config=tune.FailureConfig(max_failures=0),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from search import provenance
 from search.errors import BadInput, EnvironmentFault
@@ -17,12 +21,20 @@ PORT = 8780
 
 
 def serve(
-    runs: Path, say: Callable[[str], None], *, name: str | None, host: str, port: int | None, read_only: bool
+    runs: Path,
+    say: Callable[[str], None],
+    *,
+    name: str | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    read_only: bool = False,
+    beside: int | None = None,
 ) -> None:
     """Serve the page on the searches in `runs` until interrupted; `say` hears the link to the search `name`, once.
 
-    Without a `port` the usual one is taken, or a free one if that is in use. Raises BadInput if there is no such search
-    or `host` is no address of this machine, EnvironmentFault if the port is in use.
+    It ends with the process `beside`, its parent. Without a `port` the usual one is taken, or a free one if that is in
+    use. Raises BadInput if there is no such search or `host` is no address of this machine, EnvironmentFault if the
+    port is in use.
     """
     import uvicorn
 
@@ -36,7 +48,8 @@ def serve(
     guard = Guard(host, listening.getsockname()[1], read_only=read_only, who=who[:200])
     place = f"&to=/search/{name}" if name is not None else ""
     reach = "" if host in LOOPBACK else f"; it listens on {host}, unencrypted: whoever has the link may steer"
-    say(f"{guard.link}{place}\n{'read-only; ' if read_only else ''}Ctrl-C ends it{reach}")
+    ends = "Ctrl-C ends it" if beside is None else "it ends with the search"
+    say(f"{guard.link}{place}\n{'read-only; ' if read_only else ''}{ends}{reach}")
     config = uvicorn.Config(
         app(house, guard),
         log_level="error",
@@ -47,8 +60,18 @@ def serve(
         timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=64 * 1024,
     )
+    server = uvicorn.Server(config)
+    if beside is not None:
+        threading.Thread(target=_end_with, args=(beside, server), daemon=True).start()
     with listening:
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
+
+
+def _end_with(parent: int, server: Any) -> None:
+    """End the server when its parent has ended, however that did: then it has another one."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    server.should_exit = True
 
 
 def _listening(host: str, port: int | None) -> socket.socket:

@@ -86,20 +86,37 @@ def scale(trials: Sequence[Trial], search: Search) -> tuple[float, float]:
     return (min(first), max(every)) if objective.mode == "max" else (max(first), min(every))
 
 
-def columns(search: Search, shown: Sequence[Trial], room: int) -> list[tuple[str, str, int]]:
-    """The hyperparameters that vary, as many as there is `room` for: name, head and width; the learning rate first."""
+def shown_trials(search: Search) -> list[Trial]:
+    """The best trials that have ended, the best first, and those that run."""
+    leaders = [trial for trial in search.trials.ranking() if trial.state is not State.RUNNING][:LEADERS]
+    return [*leaders, *search.trials.running()]
+
+
+def varying(search: Search, shown: Sequence[Trial]) -> list[tuple[str, str]]:
+    """The hyperparameters in which `shown` trials differ, each with its head; the learning rate first."""
     names = [name for name in search.study.ranges if len({repr(trial.point.get(name)) for trial in shown}) > 1]
     names.sort(key=lambda name: name.rpartition("/")[2] != LEARNING_RATE)
     heads = [name.rpartition("/")[2] for name in names]
+    return [(name, name if heads.count(head) > 1 else head) for name, head in zip(names, heads, strict=True)]
+
+
+def columns(search: Search, shown: Sequence[Trial], room: int) -> list[tuple[str, str, int]]:
+    """Of what varies as much as there is `room` for: name, head and width."""
     made = []
-    for name, head in zip(names, heads, strict=True):
-        head = name if heads.count(head) > 1 else head
+    for name, head in varying(search, shown):
         width = max(len(head), *(len(_value(trial, name)) for trial in shown))
-        if width + 2 > room:
-            continue
-        room -= width + 2
-        made.append((name, head, width))
+        if width + 2 <= room:
+            room -= width + 2
+            made.append((name, head, width))
     return made
+
+
+def row_of(search: Search, trial: Trial, names: Sequence[str]) -> list[str]:
+    """A trial as texts: number, state, epochs, value, and the hyperparameters `names`."""
+    objective = search.study.objective
+    worth = f"{trial.best_value(objective):.4f}" if trial.has_value(objective) else "…"
+    told = f"{len(trial.epochs)}/{search.study.epochs_of(trial.point)}"
+    return [str(trial.number), str(trial.state), told, worth, *(_value(trial, name) for name in names)]
 
 
 def _value(trial: Trial, name: str) -> str:
@@ -119,8 +136,7 @@ def screen(search: Search, far: Progress, width: int) -> Any:
     from rich.text import Text
 
     objective, trials = search.study.objective, search.trials
-    leaders = [trial for trial in trials.ranking() if trial.state is not State.RUNNING][:LEADERS]
-    rows = [*leaders, *trials.running()]
+    rows = shown_trials(search)
     worst, best = scale(list(trials), search)
     budget = max((search.study.epochs_of(trial.point) for trial in rows), default=search.study.epochs)
 
@@ -134,17 +150,14 @@ def screen(search: Search, far: Progress, width: int) -> Any:
     curve = min(max((len(trial.epochs) for trial in rows), default=0), max(10, width // 4))
     states = max((len(trial.state) for trial in rows), default=5)
     taken = 5 + max(5, states) + max(5, 2 * len(str(budget)) + 1) + max(6, len(metric)) + max(5, curve) + 5 * 2 + 4
-    varying = columns(search, rows, width - taken) if rows else []
-    for _, head, _ in varying:
+    more = columns(search, rows, width - taken) if rows else []
+    for _, head, _ in more:
         table.add_column(shown(head), no_wrap=True)
     for trial in rows:
-        values = trial.values(objective)
-        worth = f"{trial.best_value(objective):.4f}" if trial.has_value(objective) else "…"
-        line = sparkline(values[-curve:] if curve else [], worst, best)
-        told = f"{len(values)}/{search.study.epochs_of(trial.point)}"
+        texts = row_of(search, trial, [name for name, _, _ in more])
+        line = sparkline(trial.values(objective)[-curve:] if curve else [], worst, best)
         style = "cyan" if trial.state is State.RUNNING else "bold green" if trial is rows[0] else ""
-        values_ = [shown(_value(trial, name)) for name, _, _ in varying]
-        table.add_row(str(trial.number), str(trial.state), told, worth, line, *values_, style=style)
+        table.add_row(*texts[:4], line, *map(shown, texts[4:]), style=style)
     first = Table.grid(padding=(0, 1))
     first.add_row(ProgressBar(total=1.0, completed=far.share, width=BAR), shown(str(far)))
     parts: list[Any] = [first, Text(printable(standing(search)), style="bold"), table]

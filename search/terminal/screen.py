@@ -11,6 +11,7 @@ from search.printable import printable
 from search.record.state import State
 from search.terminal.console import Display, Left, Silent, write_line
 from search.terminal.drawing import Pace, confirming, ending, screen, status
+from search.terminal.notebook import Cell, in_notebook
 
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
     from search.decide.search import Search
@@ -139,10 +140,12 @@ class Live(Lines):
 
 
 def for_stderr(*, quiet: bool) -> Display:
-    """The display that fits: nothing if `quiet`, a live screen on a capable terminal, else lines."""
+    """The display that fits: nothing if `quiet`, else a notebook's table, a capable terminal's screen, or lines."""
     import os
 
     if quiet:
         return Silent()
+    if in_notebook():
+        return Cell()
     capable = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return Live() if capable else Lines()

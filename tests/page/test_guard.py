@@ -1,7 +1,12 @@
 """Who may ask the page's server, and for what."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -156,3 +161,24 @@ def test_a_search_that_does_not_run_can_be_asked_nothing(runs):
     answer = Browser(runs).post("/api/searches/one-1/requests", {"verb": "finish"})
     assert answer.status == 400
     assert "one-1 does not run" in answer.plain["error"]
+
+
+def test_a_page_beside_a_search_ends_with_it_however_that_ends(runs):
+    # The parent starts the page, says its number and link, and dies without a word.
+    program = (
+        "import os, subprocess, sys\n"
+        "page = subprocess.Popen([sys.executable, '-m', 'search', 'watch', '--runs', sys.argv[1], '--beside', "
+        "str(os.getpid())], stderr=subprocess.PIPE, text=True)\n"
+        "print(page.pid, page.stderr.readline().strip(), flush=True)\n"
+        "os._exit(9)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(runs)], env=environment, stdout=subprocess.PIPE, text=True, timeout=100
+    )
+    number, link = said.stdout.split()
+    assert link.startswith("http://127.0.0.1:")
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{number}").exists() and "zombie" not in Path(f"/proc/{number}/status").read_text():
+        assert time.monotonic() < deadline, "the page has outlived its search"
+        time.sleep(0.1)
