@@ -23,9 +23,10 @@ from search.record.record import salvage
 from search.record.state import State
 from search.record.trial import EpochRow, Trial
 from search.record.trials import replayed
+from search.session.left import closing_event
 from search.session.mlflow_address import address_of
 from search.session.reproduce import remake
-from search.session.resume import closing_event, drift, recalled, recorded_study
+from search.session.resume import drift, recalled, recorded_study
 from search.settings import More, Settings, masked
 from search.storage import bucket, checkpoints, lock, mirror
 from search.terminal.console import Silent

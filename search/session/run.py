@@ -23,7 +23,7 @@ from search.record.events import Finished, InMLflow, Kind
 from search.record.header import Process
 from search.record.reading import finished, last, spent
 from search.session.claim import claimed
-from search.session.resume import closing_event, something_left
+from search.session.left import closing_event, something_left
 from search.session.session import Session
 from search.session.training import train
 from search.signals import Interrupted, Stop

@@ -33,8 +33,9 @@ from search.record.reading import header_of
 from search.record.record import Record
 from search.record.state import State
 from search.record.trial import CONFIRMATION, Trial
+from search.session.left import something_left
 from search.session.prepare import prepare
-from search.session.resume import recalled, something_left
+from search.session.resume import recalled
 from search.settings import More, Settings
 from search.storage import checkpoints
 from search.terminal.console import Silent

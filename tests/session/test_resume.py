@@ -25,15 +25,14 @@ from search.record.reading import header_of, spent
 from search.record.record import Record, salvage
 from search.record.state import State
 from search.record.trials import replayed
+from search.session.left import closing_event, something_left
 from search.session.prepare import prepare
 from search.session.resume import (
-    closing_event,
     drift,
     existing,
     more_by_command,
     recalled,
     recorded_study,
-    something_left,
 )
 from search.settings import More, Settings
 from search.terminal.console import Silent
