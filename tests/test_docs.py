@@ -45,7 +45,8 @@ def first_cells(text: str) -> list[str]:
 
 
 def options(command: click.Command) -> set[str]:
-    return {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
+    return {name for parameter in shown for name in parameter.opts if name.startswith("--")}
 
 
 def anchors(text: str) -> set[str]:

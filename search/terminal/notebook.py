@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from search.findings.progress import Progress
@@ -34,6 +35,8 @@ class Cell:
     """Shows in the cell that runs."""
 
     def __init__(self) -> None:
+        # What Ray imports misses a widget for bars that nobody is shown, and says so in red.
+        warnings.filterwarnings("ignore", message="IProgress not found")
         self._search: Search | None = None
         self._table: Any = None
         self._drawn = 0.0
