@@ -45,7 +45,12 @@ class Head(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(channels))
         hidden = [nn.Linear(channels, hidden_width), nn.ReLU()] if hidden_width else []
-        self.layers = nn.Sequential(*hidden, nn.Dropout(dropout), nn.Linear(hidden_width or channels, classes))
+        last = nn.Linear(hidden_width or channels, classes)
+        if not hidden:
+            # There are fewer photos than channels, so what is drawn in directions that no photo has would stay for good.
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(*hidden, nn.Dropout(dropout), last)
 
     def set_scale(self, features: Tensor) -> None:
         """Take mean and deviation from `features` `(N, C)`; channels that hardly vary are not blown up."""
