@@ -47,7 +47,7 @@ class Head(nn.Module):
         hidden = [nn.Linear(channels, hidden_width), nn.ReLU()] if hidden_width else []
         last = nn.Linear(hidden_width or channels, classes)
         if not hidden:
-            # There are fewer photos than channels, so what is drawn in directions that no photo has would stay for good.
+            # With fewer photos than channels, what is drawn in directions that no photo has would stay for good.
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         self.layers = nn.Sequential(*hidden, nn.Dropout(dropout), last)

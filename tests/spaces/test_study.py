@@ -508,7 +508,7 @@ def test_an_unknown_study_offers_the_nearest() -> None:
 
 def test_a_study_far_from_all_offers_all() -> None:
     with pytest.raises(
-        spaces.UnknownStudy, match=r"no study named 'qqq'; there are cifar2_cnn, digits_cnn, .*, moons_mlp$"
+        spaces.UnknownStudy, match=r"no study named 'qqq'; there are cifar2_cnn, digits_cnn, .*, photos$"
     ):
         spaces.load("qqq")
 
