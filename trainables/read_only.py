@@ -57,9 +57,9 @@ class ReadOnly(Tensor):
 
 
 def read_only(data: Data) -> Data:
-    """`data` with images and labels that cannot be changed; they lie where they lay."""
+    """`data` with images and labels that cannot be changed, which lie where they lay, and no way to the test part."""
     _leave_to_python()
-    return replace(data, train=_split(data.train), val=_split(data.val))
+    return replace(data, train=_split(data.train), val=_split(data.val), test=None)
 
 
 @cache

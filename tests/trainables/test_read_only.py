@@ -97,6 +97,10 @@ def test_reading_batching_and_training_are_as_ever(shared: Data) -> None:
     assert torch.equal(target, shared.train.images)
 
 
+def test_who_is_given_them_has_no_way_to_the_test_part(tiny_data: Data) -> None:
+    assert read_only(replace(tiny_data, test=lambda: (torch.zeros(1), torch.zeros(1)))).test is None
+
+
 def test_a_compiled_network_takes_them(shared: Data) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     images = read_only(shared).train.images
