@@ -18,6 +18,7 @@ from search.findings.tables import Table, curve_table, trial_table
 from search.findings.text import configuration
 from search.options import plain
 from search.options import read as read_options
+from search.secrets import hidden
 from search.settings import Settings, from_environment
 from search.signals import Interrupted, Stop
 from search.storage import checkpoints
@@ -98,6 +99,8 @@ def run(
 def _settings(given: Mapping[str, Any]) -> Settings:
     """The settings that the arguments of `run` ask for. Raises BadInput."""
     study, name, data = given["study"], given["name"], given["data"]
+    words, secrets = hidden(list(map(str, given["arguments"])))
+    os.environ.update(secrets)
     if not isinstance(study, (str, Path)):
         raise BadInput(
             f"study must be a name or the path of a study file, but got a {type(study).__name__}: who goes on with "
@@ -108,8 +111,8 @@ def _settings(given: Mapping[str, Any]) -> Settings:
         name=None if name is None else str(name),
         runs=runs_folder(given["runs"]),
         data=None if data is None else Path(data),
-        arguments=tuple(map(str, given["arguments"])),
-        command=_call(given),
+        arguments=tuple(words),
+        command=_call({**given, "arguments": tuple(words)}),
         **from_environment(),
     )
 

@@ -73,7 +73,7 @@ def test_imports_point_from_search_to_spaces_to_trainables(file):
 
 ROOMS = (
     ("errors", "unsupported"),
-    ("options", "printable", "provenance", "report", "signals"),
+    ("options", "printable", "provenance", "report", "secrets", "signals"),
     ("settings",),
     ("record",),
     ("storage",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from search.options import Option, declared, read
+from search.secrets import hidden
 from search.settings import More, Settings, from_environment
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -76,10 +78,14 @@ def _details(option: Option) -> dict[str, Any]:
 def settings_of(options: Mapping[str, Any]) -> Settings:
     """The settings that the options of a search ask for. Raises BadInput."""
     places = {name: options[name] for name in ("name", "runs", "data")}
-    places["arguments"] = options.get("arguments", ())
+    words, secrets = hidden(options.get("arguments", ()))
+    os.environ.update(secrets)  # of which the processes that run the script are born
+    places["arguments"] = tuple(words)
     return Settings(**read(Settings, options), **places, command=command_line(), **from_environment())
 
 
 def command_line() -> str:
-    """The command as it was given, to be written down."""
-    return shlex.join(["python", "-m", "search", *sys.argv[1:]])
+    """The command as it was given, to be written down; a script's arguments without secrets."""
+    words = sys.argv[1:]
+    own = words.index("--") + 1 if "--" in words else len(words)
+    return shlex.join(["python", "-m", "search", *words[:own], *hidden(words[own:])[0]])

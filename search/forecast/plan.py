@@ -28,6 +28,8 @@ from search.record.reading import spent
 from trainables.script.script import Script
 
 PROBE_SECONDS = 10.0
+ASSUMED = 27
+"""Epochs of a trial in the plan, where a script trains as long as it does."""
 
 Range = dict[str, float]
 """`low`, `expected` and `high`."""
@@ -55,6 +57,7 @@ def plan(
         "concurrent": concurrent,
         "trials": _range([course.trials for course in courses]),
         "epochs": _range([course.epochs for course in courses]),
+        **({"epochs_assumed": ASSUMED} if _endless(prepared) else {}),
         **_time(courses if seconds else None, cpus=prepared.settings.cpus, gpus=prepared.settings.gpus),
         # Without a measure nobody knows which of two limits comes first.
         "ends_by": None if header.time_budget and not seconds else "time budget" if out_of_time else "trials",
@@ -92,7 +95,7 @@ def _scenario(prepared: Prepared, concurrent: int, seconds: Seconds | None) -> S
     """The search as it would go on from here; without `seconds` its epochs take no time."""
     header = prepared.header
     return Scenario(
-        prepared.study,
+        replace(prepared.study, epochs=ASSUMED) if _endless(prepared) else prepared.study,
         SCHEDULERS[header.scheduler],
         # On made-up values it would settle at random.
         replace(header, until_settled=False),
@@ -101,6 +104,11 @@ def _scenario(prepared: Prepared, concurrent: int, seconds: Seconds | None) -> S
         limit=_left(prepared),
         past=prepared.past,
     )
+
+
+def _endless(prepared: Prepared) -> bool:
+    """Whether trials train as long as their script does, so that nobody knows how long."""
+    return isinstance(prepared.study.trainable, Script) and prepared.study.trainable.endless
 
 
 def _rows(points: Points, probed: Probe) -> list[dict[str, Any]]:
@@ -181,6 +189,8 @@ def text(document: Mapping[str, Any], header: Header) -> str:
         f"  trials    {_three(document['trials'], str)}",
         f"  epochs    {_three(document['epochs'], str)}",
     ]
+    if "epochs_assumed" in document:
+        lines.append(f"            as if a trial had {document['epochs_assumed']}; --epochs says how many it has")
     if document["seconds"]:
         budget = f", of {clock(header.time_budget)} allowed" if header.time_budget else ""
         lines.append(f"  time      {_three(document['seconds'], clock)}{budget}")

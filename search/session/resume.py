@@ -22,6 +22,7 @@ from search.record.reading import header_of, spent
 from search.session.asked import adapted, to_search
 from search.session.mlflow_address import address_of
 from search.session.prepare import check_confirm, prepare, surroundings
+from search.session.script import runnable
 from search.session.weights import check_weights
 from search.settings import ADJUSTED, More, Options, Settings, again, from_environment, masked, recorded
 from search.storage import bucket, lock, mirror
@@ -177,7 +178,7 @@ def recorded_study(header: Header, *, to_train: bool = True) -> Study:
     try:
         script = script_of(header.definition, header.source)
         if script is not None:
-            return from_plain(header.definition, script)
+            return from_plain(header.definition, runnable(script) if to_train else script)
         if not to_train:
             return from_plain(header.definition, not_run, not_read)
         code = spaces.load(header.source)

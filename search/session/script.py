@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tempfile
 import time
@@ -46,6 +47,15 @@ def study_of(name: str, settings: Settings, changes: Mapping[str, Range | Value]
     if sweep.is_sweep(name):
         return sweep.read(Path(name)).study(wish, Path.cwd())
     return script.study_of(Path(name), wish, Path.cwd())
+
+
+def runnable(mine: Script) -> Script:
+    """The recorded script. Raises BadInput if a variable is not set that stands among its arguments."""
+    named = [match["env"] for each in mine.arguments for match in command.PLACEHOLDER.finditer(each) if match["env"]]
+    unset = [name for name in named if name not in os.environ]
+    if unset:
+        raise BadInput(f"{mine.name} needs the environment variable {', '.join(unset)}, whose value no record keeps")
+    return mine
 
 
 def notes(name: str) -> list[str]:
