@@ -8,6 +8,8 @@ import faulthandler
 import importlib
 import json
 import os
+import pickle
+import re
 import sys
 import time
 import traceback
@@ -262,6 +264,8 @@ def _why(error: Exception | SystemExit, said: str) -> str:
         return f"the trainable called sys.exit: {what}"[:500]
     if isinstance(error, ValueError) and "signal only works in main thread" in line:
         return f"{line}; a trial runs in a thread of its worker, so leave out signal handlers there"
+    if isinstance(error, (pickle.PicklingError, AttributeError)) and re.search(r"[Cc]an't pickle .*/", line):
+        return f"{line}; the study is called like a module that exists already: rename its file, and it can be imported"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"{line}; put it beside the study or into src/ there, name its folder in PYTHONPATH, or install it"
     return line

@@ -6,12 +6,14 @@ import argparse
 import errno
 import importlib
 import os
+import pickle
 import re
 import shutil
 import signal
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -263,6 +265,18 @@ def test_an_exit_an_import_error_or_a_signal_handler_is_one_failure_with_its_tex
     assert report["end"] is State.FAILED
     assert why in report["why"]
     assert "\n" not in report["why"]
+
+
+def test_a_class_of_a_study_called_like_a_module_is_told_how_it_can_be_pickled(run: Run) -> None:
+    module = types.ModuleType("/home/me/json.py")
+    exec("class Own:\n    pass", module.__dict__)
+
+    def trainable(config: Mapping[str, Any], data: Data) -> Iterator[Epoch]:
+        pickle.dumps(module.Own)
+        yield epoch(1)
+
+    (report,) = run(trainable)
+    assert "the study is called like a module that exists already: rename its file" in report["why"]
 
 
 def test_an_infeasible_setting_is_no_failure(run: Run) -> None:
