@@ -118,9 +118,9 @@ def _settings(given: Mapping[str, Any]) -> Settings:
 
 
 def _searched(study: str, settings: Settings, stop: Stop, *, resume: bool, quiet: bool) -> Result:
+    display = for_stderr(quiet=quiet)  # first: what is imported next would complain in a notebook's cell
     from search.session.resume import ready
 
-    display = for_stderr(quiet=quiet)
     try:
         with stop.installed(), ready(study, settings, display, resume=resume) as prepared:
             from search.session import run
