@@ -47,9 +47,8 @@ def test_a_search_in_a_real_notebook_keeps_its_plan_and_draws_one_table(tmp_path
     )
     client.execute(env={**os.environ})
     first, shown, plot, link = (cell["outputs"] for cell in book.cells)
-    assert [out["name"] for out in first if out["output_type"] == "stream"] == ["stdout"] * len(
-        [out for out in first if out["output_type"] == "stream"]
-    )
+    # Of tqdm's, which others import before us, where ipywidgets is missing; nothing of ours goes there.
+    assert all("IProgress" in out["text"] for out in first if out.get("name") == "stderr")
     tables = [out for out in first if out["output_type"] == "display_data"]
     assert len(tables) == 1
     assert "2 of 2 trials" in tables[0]["data"]["text/html"]
