@@ -11,6 +11,7 @@ from search.record.events import (
     Asked,
     Body,
     Confirming,
+    Continued,
     Decided,
     Ended,
     EpochReport,
@@ -22,6 +23,7 @@ from search.record.events import (
     Repeated,
     Restarted,
     Settled,
+    Steered,
     WinnerTested,
 )
 from search.record.reader import FILE
@@ -52,6 +54,11 @@ ROWS: list[tuple[Body, str]] = [
     ),
     (Ended(State.STOPPED, "weak"), '{"state": "stopped", "why": "weak"}'),
     (Ended(State.FAILED, "x", "Traceback"), '{"state": "failed", "traceback": "Traceback", "why": "x"}'),
+    (Continued(True), '{"at_once": true}'),
+    (
+        Steered("add", "0f", "me", 1.5, {"point": "lr=0.1"}, trial=3),
+        '{"given": {"point": "lr=0.1"}, "id": "0f", "sent_at": 1.5, "trial": 3, "verb": "add", "who": "me"}',
+    ),
     (Confirming([5, 2], None, 3), '{"control": null, "seeds": 3, "trials": [5, 2]}'),
     (Settled(0.1, 0.2, 0.9, 30), '{"best": 0.9, "expected_gain": 0.1, "spread": 0.2, "trials": 30}'),
     (

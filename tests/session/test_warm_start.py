@@ -20,6 +20,7 @@ from search.session.prepare import prepare
 from search.session.resume import more_by_command
 from search.session.warm_start import BEST, mapped_onto, warmed
 from search.settings import Settings
+from search.terminal.console import Silent
 from spaces import load
 from spaces.space import Range, Space
 from spaces.study import Choice, Float, Int, Study, config_of
@@ -27,7 +28,7 @@ from tests.simulated import Curves, Memory, begun, kept, work
 from tests.strategies import points, spaces
 
 
-class Said:
+class Said(Silent):
     """A display that keeps what it is told."""
 
     def __init__(self) -> None:
