@@ -21,7 +21,7 @@ OPTUNA_NEEDS = 31
 """Changed lines of the same kind of script by Optuna's tutorial; Ray Tune's needs 45."""
 
 
-@pytest.mark.parametrize("way", ["network", "loop"])
+@pytest.mark.parametrize("way", ["network", "loop", "script"])
 def test_a_script_is_moved_in_fewer_lines_than_elsewhere_and_the_page_says_how_many(way: str) -> None:
     new, gone = changed((MOVED / "train.py").read_text(), (MOVED / f"{way}.py").read_text())
     assert new < OPTUNA_NEEDS
@@ -58,3 +58,23 @@ def test_the_moved_script_ends_with_a_test_accuracy_and_a_registered_model(way: 
     assert document["mlflow"]["aliases"][0] == "candidate"
     assert (tmp_path / "runs" / f"{way}-1" / "model.pt2").is_file()
     assert load(f"{way}-1", tmp_path / "runs").model() is not None
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("way", ["train", "script"])
+def test_the_script_as_it_is_ends_with_the_command_that_is_best(way: str, tmp_path: Path) -> None:
+    photographed(tmp_path / "photos")
+    shutil.copy(MOVED / f"{way}.py", tmp_path)
+    options = ["--set", "lr=log(1e-3, 1e-1)", "--epochs", "2", "--trials", "2", "--concurrent", "1", "--json"]
+    done = search(f"{way}.py", *options, "--", "--epochs", "{epochs}", "--out", "{folder}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    best = json.loads(done.stdout)["best"]
+    assert best["command"].startswith(f"python {way}.py --epochs 2 --out {way}-1-best --lr ")
+    if way == "script":  # the other one prints before it saves
+        kept = tmp_path / "runs" / "script-1" / "checkpoints" / best["checkpoint"] / "files"
+        assert (kept / "last.pt").is_file()
+    assert (tmp_path / "runs" / f"{way}-1" / "trials" / "trial-0000" / "files" / "best.pt").is_file()
+    assert "test accuracy" in (tmp_path / "runs" / f"{way}-1" / "trials" / "trial-0000" / "log.txt").read_text()
