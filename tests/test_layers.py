@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,9 @@ def test_no_public_function_of_search_takes_more_than_eight_arguments_but_the_on
         > MOST_PARAMETERS
     }
     assert many <= {"search/api.py: run"}
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by their names alone, so one process cannot collect both."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
