@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from search.record.record import Record
 from search.settings import Settings
 from search.signals import SIGNALS
 from search.storage import lock
+from spaces.ranges import Choice
 from spaces.study import Study
 from tests.simulated import begun, kept
 from trainables.classifier import WEIGHTS
@@ -165,7 +167,8 @@ def test_a_plot_shows_every_trial_with_a_value_every_curve_and_every_rung(result
 
 
 def test_a_notebook_shows_a_short_table_in_which_nothing_is_markup(tiny_study: Study, tmp_path: Path) -> None:
-    kept(tmp_path / "runs", tiny_study, trials=20)
+    optimizers = Choice("sgd", "adam", "<script>alert(1)</script>")
+    kept(tmp_path / "runs", replace(tiny_study, space={**tiny_study.space, "train/optimizer": optimizers}), trials=20)
     folder = tmp_path / "runs" / "tiny-1"
     with Record(folder / FILE) as record:
         point = {**tiny_study.start[1], "train/optimizer": "<script>alert(1)</script>"}
@@ -267,8 +270,8 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
         ("digits_mlp", {"name": "a/b"}, r"--name must be up to 100 letters"),
         ("digits_mlp", {"set": {"lr": 0.1}}, r"unknown hyperparameter lr; sections are model, train"),
         ("digits_mlp", {"set": {"train/lr": "log(0, 1)"}}, r"log needs low above 0"),
-        ("digits_mlp", {"set": {"train/lr": [0.1, 0.2]}}, r"set gives train/lr a list; give a number"),
-        ("digits_mlp", {"set": {"train/lr": None}}, r"set gives train/lr a NoneType"),
+        ("digits_mlp", {"set": {"train/lr": [0.1, 0.2]}}, r"train/lr must be a finite number above 0, but got"),
+        ("digits_mlp", {"set": {"train/lr": None}}, r"train/lr must be a finite number above 0, but got None"),
         ("digits_mlp", {"set": {"train/lr": float("nan")}}, r"cannot read 'nan'"),
     ],
 )

@@ -27,6 +27,7 @@ import torch
 from search.cli import group
 from search.record.reader import FILE
 from search.record.record import Record
+from spaces.ranges import Float, to_plain_range
 from tests.simulated import header
 
 ROOT = Path(group.__file__).parents[2]
@@ -687,7 +688,12 @@ def recorded(runs: Path, name: str = "digits_mlp-1", trials: int = 40) -> Path:
     folder = runs / name
     folder.mkdir(parents=True)
     with Record(folder / FILE, create=True) as record:
-        record.append(("search", None, header(name=name, study="digits_mlp", space={"train/lr": "0.001 … 1 (log)"})))
+        rate = Float(1e-3, 1.0, log=True)
+        searched = {
+            "space": {"train/lr": str(rate)},
+            "definition": {"space": [{"name": "train/lr", **to_plain_range(rate)}]},
+        }
+        record.append(("search", None, header(name=name, study="digits_mlp", **searched)))
         for number in range(trials):
             epoch = {
                 "epoch": 1,

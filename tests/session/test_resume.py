@@ -39,6 +39,7 @@ from search.terminal.console import Silent
 from spaces.space import Space, with_when
 from spaces.study import Choice, Float, Int, Objective, Study, from_plain, to_plain
 from tests.simulated import HEADER, Curves, Memory, begun, decisions, first_event, header, resumed, work
+from trainables.mlp import train_mlp
 
 fractions = st.floats(0, 1)
 everything = {
@@ -719,10 +720,10 @@ values = st.one_of(
 
 
 @st.composite
-def studies(draw: st.DrawFn, trainable: Any = None) -> Study:
+def studies(draw: st.DrawFn, trainable: Any = train_mlp) -> Study:
     """Any study, with conditions on one value or several, and start points."""
     space: dict[str, Float | Int | Choice] = {}
-    for name in draw(st.permutations(NAMES))[: draw(st.integers(0, len(NAMES)))]:
+    for name in draw(st.permutations(NAMES))[: draw(st.integers(1, len(NAMES)))]:
         when = {}
         for parent, range_ in space.items():
             if isinstance(range_, Choice) and draw(st.booleans()):
@@ -751,7 +752,9 @@ def studies(draw: st.DrawFn, trainable: Any = None) -> Study:
         epochs=draw(st.integers(1, 99)),
         fixed=fixed,
         start=start,
-        objective=Objective(draw(st.text(max_size=8)), draw(st.sampled_from(["max", "min"]))),
+        objective=Objective(
+            draw(st.sampled_from(["val_loss", "x", "mAP50-95(B)"])), draw(st.sampled_from(["max", "min"]))
+        ),
         trials=draw(st.integers(1, 99)),
         time_budget=draw(st.one_of(st.none(), st.floats(1e-3, 1e9))),
         first_rung=draw(st.integers(1, 9)),
@@ -778,7 +781,7 @@ def test_a_study_reads_back_from_json_as_it_was(study: Study) -> None:
     ]
     # What is stored of it is what was.
     assert json.dumps(to_plain(again), sort_keys=True) == stored
-    changed = {"space": Space({}), "start": ()}
+    changed: dict[str, Any] = {"space": {"train/lr": Float(0.1, 0.2)}, "fixed": {}, "start": ()}
     assert replace(again, **changed) == replace(study, **changed)
 
 
