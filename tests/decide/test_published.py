@@ -216,7 +216,7 @@ def test_a_study_names_its_sampler_and_scheduler_and_an_option_goes_before_it() 
     [
         ({"sampler": "gird"}, r"unknown sampler 'gird'; known are freeze_thaw, grid, random, tpe; did you mean grid"),
         ({"scheduler": "ahsa"}, r"unknown scheduler 'ahsa'; known are asha, freeze_thaw, none; did you mean asha"),
-        ({"sampler": "grid"}, r"a grid needs values to try, but model/dropout is 0 … 0\.5; give it a Choice"),
+        ({"sampler": "grid"}, r"a grid needs values to try, but model/dropout is 0 … 0\.5; give it a step, a Choice"),
     ],
     ids=str,
 )
@@ -346,7 +346,7 @@ def test_a_grid_has_no_more_trials_than_points_so_that_a_finished_one_has_nothin
     [
         (
             Published({"train/epochs": 1, "train/lr": math.nan}),
-            "published setting 0 has train/lr=nan, which is no finite",
+            "published setting 0 has train/lr= nan, which is no finite",
         ),
         (Published({"train/epochs": 1}, 87.6), "a test accuracy lies between 0 and 1, but published is 87.6"),
     ],
