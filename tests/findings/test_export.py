@@ -157,7 +157,7 @@ def test_what_a_point_holds_beyond_the_space_is_an_attribute_and_no_parameter(
     with Record(run / FILE, create=True) as record:
         begun(tiny_study, record, space=dict.fromkeys(tiny_study.space, ""))
         record.append(
-            ("asked", 0, {"point": point, "origin": "start point 0"}),
+            ("asked", 0, {"point": point, "origin": "published setting 0"}),
             ("ended", 0, {"state": "failed", "why": "made up"}),
         )
     export_search(run, tmp_path / "out")

@@ -107,7 +107,8 @@ def build(config, data):
 @pytest.mark.nightly
 def test_a_network_that_cannot_be_exported_is_registered_with_its_code_and_a_warning_says_why(tmp_path: Path) -> None:
     code = EXAMPLE.replace("def train(", f"{CHOOSY}def train(")
-    document, said = searched(tmp_path, code, "--trials", "1", "--set", "width=8")
+    sure = ("--trials", "1", "--set", "width=8", "--set", "train/lr=0.01", "--set", "train/optimizer=adamw")
+    document, said = searched(tmp_path, code, *sure)
     assert document["best"]["test_accuracy"] > 0.5
     assert document["mlflow"]["aliases"] == ["candidate", "champion"]
     assert re.search(
