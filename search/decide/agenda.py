@@ -46,7 +46,7 @@ def may_begin(trials: Trials, study: Study, rules: Options) -> bool:
 
 def given_are_left(trials: Trials, study: Study, rules: Options) -> bool:
     """Whether points that were given have not all begun; they are known to be good elsewhere, and come first."""
-    given = asked(trials) - sum(trial.added for trial in trials)
+    given = asked(trials) - trials.added
     return given < min(len(study.published) + len(study.start), most(study, rules))
 
 
@@ -58,7 +58,7 @@ def next_one(trials: Trials, study: Study, rules: Options, sampler: Sampler, ste
     if steering.next:
         point, who = steering.next[0]
         return Asked(point, f"{ADDED} {who}")
-    number = asked(trials) - sum(trial.added for trial in trials)
+    number = asked(trials) - trials.added
     repeated = settled.to_repeat(trials) if rules.until_settled else None
     if number < len(study.published):
         return Asked(config_of(study.published[number].config), f"{PUBLISHED} {number}")

@@ -75,6 +75,8 @@ class Trials:
         self._leader: Trial | None = None
         self.confirmations = 0
         """How many trials are no trials of the search itself, but confirm one."""
+        self.added = 0
+        """How many somebody asked for while the search ran."""
         self.epochs = 0
         """Epochs trained, in all trials."""
         self.confirming: Confirming | None = None
@@ -94,6 +96,7 @@ class Trials:
         trial = Trial(event.trial, body.point, body.origin, event.at)
         self._trials[event.trial] = self._going[event.trial] = trial
         self.confirmations += trial.confirms is not None
+        self.added += trial.added
 
     def _epoch(self, event: Event) -> None:
         trial, told = self[event.trial], EpochReport.of(event)

@@ -246,7 +246,8 @@ def dry(cwd: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_a_dry_run_tells_everything_in_numbers_and_writes_nothing(tmp_path: Path) -> None:
     done = dry(tmp_path, "digits_mlp", "--json", "--cpus", "1", "--concurrent", "2")
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.iterdir()) == []
+    written = [path.relative_to(tmp_path).parts[:3] for path in tmp_path.rglob("*") if path.is_file()]
+    assert set(written) <= {("cache", "search", "modes")}, "but what the machine is fastest in"
     document = json.loads(done.stdout)
     assert {"study", "dataset", "digest", "rungs", "space", "trials", "definition"} <= set(document)
     made = document["plan"]
