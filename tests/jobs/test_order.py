@@ -113,6 +113,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "scheduler": TEXTS,
     "changes": st.dictionaries(TEXTS.map(str.strip).filter(lambda key: "=" not in key), TEXTS, max_size=3),
     "metric": TEXTS,
+    "fresh_workers": st.booleans(),
     "mode": st.sampled_from(["max", "min"]),
     "report": TEXTS,
     "style": TEXTS,
