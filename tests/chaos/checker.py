@@ -281,7 +281,9 @@ def _faults_of_trial(story: Story, trial: Told) -> list[str]:
     budget, metric = trial.point.get("train/epochs", story.about["epochs"]), story.about["objective"]["metric"]
     values = [row["metrics"].get(metric) for row in trial.epochs]
     found = []
-    if (trial.state == "complete") != (len(values) == budget and all(map(finite, values))):
+    # A metric may be rare, and a trial may end itself.
+    whole = len(values) == budget or trial.why.startswith("finished early")
+    if (trial.state == "complete") != (whole and all(finite(value) for value in values if value is not None)):
         found.append(f"is {trial.state} after {len(values)} of {budget} epochs")
     last = "failed" if values and values[-1] is None else "diverged"  # without the metric, or with no finite value
     if not all(map(finite, values[:-1])) or (values and not finite(values[-1]) and trial.state != last):

@@ -113,7 +113,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "scheduler": TEXTS,
     "changes": st.dictionaries(TEXTS.map(str.strip).filter(lambda key: "=" not in key), TEXTS, max_size=3),
     "metric": TEXTS,
-    "fresh_workers": st.booleans(),
+    "weights": TEXTS,
+    "group_by": TEXTS,
+    "folds": st.integers(0, 100),
     "mode": st.sampled_from(["max", "min"]),
     "report": TEXTS,
     "style": TEXTS,
@@ -124,7 +126,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
         if each.least or name in ("checkpoint_budget", "data_limit")
     },
     **dict.fromkeys(("time_budget", "trial_timeout", "wait_for_resources"), SECONDS),
-    **dict.fromkeys(("also_cpus", "until_settled", "published", "stand_in"), st.booleans()),
+    **dict.fromkeys(
+        ("also_cpus", "until_settled", "published", "stand_in", "fresh_workers", "val_as_test", "skip_broken"),
+        st.booleans(),
+    ),
 }
 TRAVELLING = [field.name for field in fields(Settings) if field.name not in orders.OF_THE_PLACE]
 
