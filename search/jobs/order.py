@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import BadInput
-from search.options import declared
+from search.options import declared, seconds
 from search.settings import Settings
 
 FILE = "search-order.json"
@@ -128,7 +128,8 @@ def arguments(settings: Settings) -> list[str]:
         elif isinstance(value, tuple):
             words += [word for each in value for word in (option, each)]
         else:
-            words += [option, _decimal(value) if isinstance(value, float) else str(value)]
+            unit = "s" if declaration is not None and declaration.read is seconds else ""
+            words += [option, (_decimal(value) if isinstance(value, float) else str(value)) + unit]
     return words
 
 

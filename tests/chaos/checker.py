@@ -285,8 +285,8 @@ def _faults_of_trial(story: Story, trial: Told) -> list[str]:
     whole = len(values) == budget or trial.why.startswith("finished early")
     if (trial.state == "complete") != (whole and all(finite(value) for value in values if value is not None)):
         found.append(f"is {trial.state} after {len(values)} of {budget} epochs")
-    last = "failed" if values and values[-1] is None else "diverged"  # without the metric, or with no finite value
-    if not all(map(finite, values[:-1])) or (values and not finite(values[-1]) and trial.state != last):
+    said = [value for value in values if value is not None]
+    if not all(map(finite, said[:-1])) or (said and not finite(said[-1]) and trial.state != "diverged"):
         found.append(f"is {trial.state} with the values {values}")
     decided = [event.body for event in story.events if event.kind == "decided" and event.trial == trial.number]
     if (trial.state == "stopped") != bool(decided and not decided[-1]["go_on"]):
