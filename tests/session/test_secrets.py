@@ -102,7 +102,7 @@ def test_ray_of_our_own_listens_on_loopback_only_and_its_logs_are_bounded(tmp_pa
     ) as running:
         try:
             deadline, seen = time.monotonic() + 120, set()
-            while time.monotonic() < deadline and not list(ray_folder.rglob("worker-*.out.1")):
+            while time.monotonic() < deadline and not list((tmp_path / "runs").rglob("logs/trial-*.log*")):
                 time.sleep(0.5)
             seen = listening(str(ray_folder))
             stdout, _ = running.communicate(timeout=150)
