@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from search.storage import inside
 from search.storage.runs import TRIALS, home_of, log_file
 from trainables.trial import FOLDER
 
+MOST_BYTES = 20 * 10**6
+"""So large a log may become; then its first half is dropped, and the log says so."""
+LOOK_SECONDS = 1.0
 LAST_BYTES = 4096
 """In so much of the end of a log its last line is looked for."""
 
@@ -32,7 +36,10 @@ def kept(folder: Path, trial: int, attempt: int) -> Iterator[None]:
     descriptor = _opened(path)
     os.environ[FOLDER] = str(folder / TRIALS / home_of(trial))
     try:
-        with contextlib.nullcontext() if descriptor is None else _redirected(descriptor, attempt):
+        with contextlib.ExitStack() as stack:
+            if descriptor is not None:
+                stack.enter_context(_redirected(descriptor, attempt))
+                stack.enter_context(_bounded(descriptor, path))
             yield
     finally:
         os.environ.pop(FOLDER, None)
@@ -54,6 +61,40 @@ def last_line(folder: Path, trial: int) -> str:
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+@contextlib.contextmanager
+def _bounded(descriptor: int, path: Path) -> Iterator[None]:
+    """Inside, and at the end of it, the log at `path`, open to append as `descriptor`, is kept to MOST_BYTES."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_SECONDS):
+            _cut(descriptor, path)
+
+    thread = threading.Thread(target=look, name="log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        _flush()
+        _cut(descriptor, path)
+
+
+def _cut(descriptor: int, path: Path) -> None:
+    size = os.fstat(descriptor).st_size
+    if size <= MOST_BYTES:
+        return
+    with contextlib.suppress(OSError):  # somebody tidied up, or the disk is full
+        with open(path, "rb") as file:
+            file.seek(size - MOST_BYTES // 2)
+            kept_bytes = file.read(MOST_BYTES // 2)
+        os.ftruncate(descriptor, 0)
+        os.write(
+            descriptor, f"--- {size - len(kept_bytes):,} bytes before this were dropped ---\n".encode() + kept_bytes
+        )
 
 
 def _opened(path: Path) -> int | None:
