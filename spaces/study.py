@@ -184,7 +184,7 @@ def _check_shapes(study: Study) -> None:
 
 def _check_published(published: Published, what: str) -> None:
     for name, value in published.config.items():
-        _checked(name, value, f"{what} has {name}=")
+        _checked(name, value, f"{what} has {name} at")
     if published.test_accuracy is not None and not 0 <= published.test_accuracy <= 1:
         raise SpaceError(f"a test accuracy lies between 0 and 1, but published is {published.test_accuracy}")
     epochs = published.config.get("train/epochs")

@@ -54,7 +54,7 @@ class Check:
     def __init__(self) -> None:
         self._epochs: list[int] = []
         """How many each trial has."""
-        self._points = _Points()
+        self._points = _Points(Space({}))
 
     def first_fault(self, events: Sequence[Event], known: int = 0) -> tuple[int, str] | None:
         """See `first_fault`; of all `events` the first `known` were looked at before."""
@@ -62,11 +62,12 @@ class Check:
             event = events[index]
             try:
                 _check_place(event, self._epochs)
-                self._points.check(event)
                 if event.kind in BODIES:
-                    _check_body(event, self._epochs)
+                    _check_body(event, self._epochs, self._points)
                 else:
                     _check_header(events, event)
+                if event.id == 1:
+                    self._points = _Points(space_of(events))
             except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
                 said = " ".join(str(error).split())[:100]
                 return event.id, f"it lacks {said}" if isinstance(error, KeyError) else said or type(error).__name__
@@ -76,17 +77,12 @@ class Check:
 class _Points:
     """The points of trials, which must lie in the space; a published setting and what trains it again need not."""
 
-    def __init__(self) -> None:
-        self._space = Space({})
+    def __init__(self, space: Space) -> None:
+        self._space = space
         self._outside: list[bool] = []
 
-    def check(self, event: Event) -> None:
-        """Raise SpaceError, a ValueError, for a trial whose point cannot be."""
-        if event.id == 1:
-            self._space = space_of([event])
-        if event.kind is not Kind.ASKED:
-            return
-        asked = Asked.of(event)
+    def check(self, asked: Asked) -> None:
+        """Raise SpaceError, a ValueError, for the next trial if its point cannot be."""
         again = asked.origin.startswith((CONFIRMATION, REPEAT))
         free = self._outside[int(asked.origin.rsplit(" ", 1)[1])] if again else asked.origin.startswith(PUBLISHED)
         if not free:
@@ -106,7 +102,7 @@ def _check_place(event: Event, epochs: list[int]) -> None:
         _require(event.trial is None, f"{event.kind} is of no trial, but names one")
 
 
-def _check_body(event: Event, epochs: list[int]) -> None:
+def _check_body(event: Event, epochs: list[int], points: _Points) -> None:
     kind = BODIES[event.kind]
     _check_types(kind, event.body)
     body = kind.of(event)
@@ -115,6 +111,7 @@ def _check_body(event: Event, epochs: list[int]) -> None:
             if body.origin.startswith(beginning):
                 _require(0 <= int(body.origin.rsplit(" ", 1)[1]) < len(epochs), "it trains again what there is not")
         _require(all(_is_value(value) for value in body.point.values()), "its point holds no plain values")
+        points.check(body)
         epochs.append(0)
         return
     if isinstance(body, (EpochReport, Repeated, Restarted)):

@@ -116,10 +116,13 @@ def _precision(settings: Settings) -> str:
         for convolutional, what in ((False, "fully connected"), (True, "convolutional")):
             mode = probe(device, convolutional=convolutional)
             told.append(f"{what} networks train in {mode.precision}{', channels_last' if mode.channels_last else ''}")
-        folder = kept_at(device, convolutional=True)[0].parent
+        kept = kept_at(device, convolutional=True)[0]
     finally:
         torch.set_num_threads(threads)
-    return f"{'; '.join(told)}; measured once, kept in {folder}"
+    where = f"measured once, kept in {kept.parent}"
+    if not kept.is_file():
+        where = f"{kept.parent} cannot be written, so each process measures for itself, and two searches may differ"
+    return f"{'; '.join(told)}; {where}"
 
 
 def _mlflow(uri: str) -> str:

@@ -220,9 +220,7 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, lis
     finally:
         torch.set_num_threads(threads)
     if settings.gpus or torch.backends.mps.is_available():
-        resolved = {
-            key: values for key, values in resolved.items() if key not in ("train/precision", "train/channels_last")
-        }
+        resolved = {key: values for key, values in resolved.items() if key not in OF_THE_DEVICE}
     same = {key: values.pop() for key, values in resolved.items() if len(values) == 1 and key not in study.ranges}
     return replace(study, fixed={**same, **study.fixed}), [*notes]
 

@@ -125,7 +125,7 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     if tested is not None and tested.no_better:
         display.warn(
             f"THE WINNER IS NO BETTER THAN ALWAYS SAYING THE LARGEST CLASS: at least {tested.low:.3f} of the test set, "
-            f"with 95 % confidence, where that gives {tested.chance:.3f}; it is registered, but not made champion"
+            f"with 95 % confidence, where that gives {tested.chance:.3f}; it is not made champion"
         )
     return Winner(
         study=search.study.name,

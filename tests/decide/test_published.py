@@ -346,7 +346,7 @@ def test_a_grid_has_no_more_trials_than_points_so_that_a_finished_one_has_nothin
     [
         (
             Published({"train/epochs": 1, "train/lr": math.nan}),
-            "published setting 0 has train/lr= nan, which is no finite",
+            "published setting 0 has train/lr at nan, which is no finite",
         ),
         (Published({"train/epochs": 1}, 87.6), "a test accuracy lies between 0 and 1, but published is 87.6"),
     ],
