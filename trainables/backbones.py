@@ -6,9 +6,7 @@ Weights are never unpickled freely: files are read by safetensors, or by torch w
 from __future__ import annotations
 
 import hashlib
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from trainables.datasets.known import patience
 from trainables.efficientnet_lite import FEATURES, EfficientNetLite0
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -231,21 +230,11 @@ def _url(backbone: Backbone) -> str:
 def _fetched(url: str) -> bool:
     """Fetch `url` into torch's cache, checked by the digest in its name; False if it cannot be had."""
     try:
-        with _patience():
+        with patience(PATIENCE_SECONDS):
             torch.hub.load_state_dict_from_url(url, check_hash=True, weights_only=True, progress=False)
     except (OSError, RuntimeError):  # URLError is an OSError; a wrong digest, or half a file, is a RuntimeError
         return False
     return True
-
-
-@contextmanager
-def _patience() -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _sha256(path: Path) -> str:
