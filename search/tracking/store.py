@@ -149,7 +149,7 @@ def connect(uri: str) -> Any:
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-", ignore_cleanup_errors=True) as folder:
             aside = Path(folder, path.name)
             MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
             with contextlib.suppress(FileExistsError):  # another search was faster
