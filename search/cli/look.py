@@ -192,15 +192,21 @@ def report(name: str, runs: Path, output: Path | None) -> None:
 
 
 @click.command()
+@click.argument("name", required=False)
 @RUNS
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-def ui(runs: Path, port: int) -> None:
-    """Open MLflow's pages on the store beside the runs folder, on this machine only."""
+@click.option("--port", type=click.IntRange(1, 65535), help="5000, or a free one if that is in use.")
+@click.option("--no-browser", is_flag=True, help="Print the link only.")
+@DEBUG
+def ui(name: str | None, runs: Path, port: int | None, no_browser: bool) -> None:
+    """Open MLflow's pages at the newest search, or the one called NAME, on this machine only, until Ctrl-C."""
     from search.settings import Settings, from_environment
-    from search.tracking.store import serve
+    from search.storage.runs import find_search, searches
+    from search.tracking.pages import serve
 
     settings = Settings(runs=runs, tracking_uri=from_environment()["tracking_uri"])
-    raise SystemExit(serve(settings.tracking, port, say=lambda text: echo(text, err=True)))
+    newest = searches(runs)[-1:] if name is None else [find_search(name, runs)]
+    folder = newest[0] if newest else None
+    raise SystemExit(serve(settings.tracking, folder, port, lambda text: echo(text, err=True), browser=not no_browser))
 
 
 @click.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.decide.agenda import own_seed
+from search.findings import mlflow_link
 from search.findings.progress import progress
 from search.findings.snapshot import Snapshot
 from search.record.events import BEGINNINGS, EpochReport, InMLflow, Kind
@@ -14,7 +15,7 @@ from search.record.state import State
 from search.record.trial import Trial
 from search.storage import lock
 from search.storage.bucket import shown
-from search.storage.runs import REPORT, TRIALS, command, elsewhere, home_of
+from search.storage.runs import REPORT, TRIALS, command, home_of
 from spaces.study import epochs_of, script_of
 
 VALIDATION = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_roc_auc")
@@ -40,6 +41,7 @@ def summary_of(search: Snapshot) -> dict[str, Any]:
     seconds = sum(row.seconds for trial in trials for row in trial.epochs)
     wall = ending.wall_s if ending else round(spent(events), 1)
     available = header.process.cores * wall
+    place = published.to_plain() if published else {"tracking_uri": header.tracking_uri}
     far = progress(trials, header.trials, wall, header.time_budget)
     return {
         "name": header.name,
@@ -67,10 +69,10 @@ def summary_of(search: Snapshot) -> dict[str, Any]:
         "test_openings": sum(event.kind == Kind.TESTED for event in events),
         "run_dir": shown(folder.resolve()),
         "report": shown((folder / REPORT).resolve()) if (folder / REPORT).is_file() else None,
-        "mlflow": published.to_plain() if published else {"tracking_uri": header.tracking_uri},
+        "mlflow": {**place, "link": mlflow_link.of_search(place)},
         "command": header.command,
         "resume": command("resume", folder),
-        "ui": f"python -m search ui{elsewhere(folder.parent)}",
+        "ui": command("ui", folder),
     }
 
 

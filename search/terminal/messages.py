@@ -128,9 +128,11 @@ def _places(summary: dict[str, Any]) -> list[str]:
     uri, lines = mlflow["tracking_uri"], []
     if summary["best"]["command"]:
         lines.append(f"command  {summary['best']['command']}")
-    if mlflow.get("parent_run_id"):
-        page = f"/#/experiments/{mlflow['experiment_id']}/runs/{mlflow['parent_run_id']}"
-        lines.append(f"MLflow   {uri if uri.startswith('http') else summary['ui'] + '   then '}{page}")
+    if mlflow["link"]:
+        served = uri.startswith("http")
+        lines += (
+            [f"MLflow   {mlflow['link']}"] if served else [f"MLflow   {summary['ui']}", f"         {mlflow['link']}"]
+        )
     if mlflow.get("model_uri"):
         lines += [
             f"model    mlflow.pyfunc.load_model({mlflow['model_uri']!r})",

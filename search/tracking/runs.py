@@ -216,6 +216,16 @@ def runs_of(search: str, client: Any, experiment: str) -> tuple[list[Any], list[
     return runs
 
 
+def parent_of(search: str, client: Any, experiment: str) -> tuple[str, str] | None:
+    """The ids of experiment and parent run that MLflow has of a search, by its id; None if it has none."""
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    wanted = f"tags.`search.id` = '{search}' and tags.`search.kind` = 'search'"
+    runs = client.search_runs([found.experiment_id], filter_string=wanted, max_results=1)
+    return (str(found.experiment_id), str(runs[0].info.run_id)) if runs else None
+
+
 def _by_trial(runs: Sequence[Any]) -> dict[int, str]:
     return {int(run.data.tags["search.trial"]): str(run.info.run_id) for run in runs}
 

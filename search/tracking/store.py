@@ -1,4 +1,4 @@
-"""MLflow's store: how our processes talk to it, whether it can be used, and how to look at it."""
+"""MLflow's store: how our processes talk to it, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import logging
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,25 +115,6 @@ def _probe_server(uri: str) -> None:
             f"no MLflow server answers at {shown} ({masked(str(error))}); start it, "
             "or unset MLFLOW_TRACKING_URI to use a local file"
         ) from None
-
-
-def serve(uri: str, port: int, say: Callable[[str], None]) -> int:
-    """Run MLflow's server on the store at `uri`, bound to this machine, until it ends; return its exit code."""
-    if uri.startswith(("http://", "https://")):
-        say(f"MLflow runs already, at {masked(uri)}")
-        return 0
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise EnvironmentFault(f"nothing is kept at {uri} yet; run a search first, or say where with --runs")
-    artifacts = Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns"
-    say(f"http://127.0.0.1:{port}   (Ctrl-C ends it)")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", uri, "--default-artifact-root", artifacts.as_uri()]
-    # Its job runner starts seven more processes, which nothing here needs.
-    environment = {**os.environ, **ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    try:
-        return subprocess.run(command, env=environment).returncode
-    except KeyboardInterrupt:
-        return 0
 
 
 def connect(uri: str) -> Any:

@@ -12,7 +12,7 @@ from search.decide.search import Search
 from search.findings import text
 from search.findings.progress import progress
 from search.findings.summary import summarize
-from search.record.events import EpochReport
+from search.record.events import EpochReport, InMLflow
 from search.record.record import Record
 from search.record.state import State
 from search.record.steering import Request
@@ -116,11 +116,28 @@ def test_a_clock_reads_as_people_write_it(seconds, written):
     assert text.clock(seconds) == written
 
 
-@pytest.mark.parametrize(("runs", "told"), [("runs", "ui   then"), ("other runs", "ui --runs '{}'   then")])
+def published(folder, uri, experiment):
+    with Record(folder / "record.db") as record:
+        record.append(InMLflow(uri, experiment, "0f").entry())
+
+
+@pytest.mark.parametrize(("runs", "told"), [("runs", ""), ("other runs", " --runs '{}'")])
 def test_the_result_says_how_mlflow_is_opened_also_for_runs_elsewhere(tiny_study, tmp_path, monkeypatch, runs, told):
     monkeypatch.chdir(tmp_path)
     folder, _ = kept(tmp_path / runs, tiny_study)
-    summary = summarize(folder)
-    summary["mlflow"] |= {"parent_run_id": "0f", "experiment_id": "1", "tracking_uri": "sqlite:///mlflow.db"}
-    line = f"python -m search {told.format(tmp_path / runs)} /#/experiments/1/runs/0f"
-    assert f"MLflow   {line}" in messages.result(summary).splitlines()
+    published(folder, "sqlite:///mlflow.db", "1")
+    lines = messages.result(summarize(folder)).splitlines()
+    at = lines.index(f"MLflow   python -m search ui tiny-1{told.format(tmp_path / runs)}")
+    assert lines[at + 1].strip() == "http://127.0.0.1:5000/#/experiments/1/runs/0f?workflowType=machine_learning"
+
+
+SERVERS = ["https://ml.example/flow", "https://***@ml.example/flow/", "https://ml.example/flow?***"]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_link_to_a_server_is_whole_and_opens_model_training(tiny_study, tmp_path, server):
+    folder, _ = kept(tmp_path / "runs", tiny_study)
+    published(folder, server, "3")
+    link = "https://ml.example/flow/#/experiments/3/runs/0f?workflowType=machine_learning"
+    assert summarize(folder)["mlflow"]["link"] == link
+    assert f"MLflow   {link}" in messages.result(summarize(folder)).splitlines()
