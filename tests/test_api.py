@@ -423,6 +423,7 @@ print(signal.getsignal(signal.SIGTERM) is mine, signal.getsignal(signal.SIGINT) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.nightly
 def test_ctrl_c_closes_the_record_raises_keyboard_interrupt_and_leaves_a_search_to_be_resumed(tmp_path: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED],
@@ -465,6 +466,7 @@ print(found[0].state, len(found[0].trials))
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.nightly
 def test_a_search_on_another_thread_works(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", THREAD], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200
@@ -485,6 +487,7 @@ STUDY = Study(trainable=train, dataset="digits", space={"model/x": Float(0, 1)},
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.nightly
 def test_a_search_that_fails_raises_what_the_command_line_says(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
     code = "from pathlib import Path\nfrom search import run\nrun(Path('broken.py'), quiet=True)"

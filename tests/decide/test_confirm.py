@@ -661,6 +661,7 @@ def test_mlflow_shows_what_the_clock_left_behind_as_killed_through_every_batch(s
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.nightly
 def test_a_whole_search_confirms_its_best_and_opens_the_test_set_once_for_the_winner(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 

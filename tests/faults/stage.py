@@ -51,6 +51,16 @@ def count(kind: str, trial: int | None = None) -> Callable[[Sequence[Event]], in
     return lambda events: sum(event.kind == kind and trial in (None, event.trial) for event in events)
 
 
+def by_itself(events: Sequence[Event]) -> list[tuple[str, int | None, dict[str, Any]]]:
+    """What of the events must not depend on interruptions: all but times, processes and attempts."""
+    apart = ("began", "pid", "node", "seconds", "checkpoint")
+    return [
+        (event.kind, event.trial, {key: value for key, value in event.body.items() if key not in apart})
+        for event in events
+        if event.kind in ("asked", "epoch", "decided", "ended", "tested")
+    ]
+
+
 def of(events: Sequence[Event], kind: str, trial: int | None = None) -> list[Mapping[str, Any]]:
     """The bodies of all events of `kind` (of `trial`)."""
     return [event.body for event in events if event.kind == kind and trial in (None, event.trial)]

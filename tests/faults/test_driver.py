@@ -17,25 +17,15 @@ import pytest
 
 from search.record.reader import FILE
 from tests.chaos import checker, command
-from tests.faults.stage import count, events, look, of, processes, staged
+from tests.faults.stage import by_itself, count, events, look, of, processes, staged
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 SEED = 4
 SEARCH = ("digits_mlp", "--name", "chaos", "--concurrent", "1", "--trials", "18", "--epochs", "27", "--seed", "1")
 SLOWER = ("--set", "train/batch_size=8")
 """Small batches: an epoch takes 0.2 s, so that a kill comes within a few epochs of the one that was drawn."""
 AUTO = (*SEARCH, *SLOWER, "--resume", "auto")
-
-
-def by_itself(events):
-    """What of the events must not depend on interruptions: all but times, processes and attempts."""
-    apart = ("began", "pid", "node", "seconds", "checkpoint")
-    return [
-        (event.kind, event.trial, {key: value for key, value in event.body.items() if key not in apart})
-        for event in events
-        if event.kind in ("asked", "epoch", "decided", "ended", "tested")
-    ]
 
 
 @staged

@@ -221,6 +221,7 @@ def test_a_store_that_does_not_take_the_report_is_told_in_one_line_and_in_time(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.nightly
 def test_a_search_ends_with_its_report_on_disk_and_in_mlflow(tmp_path: Path) -> None:
     kept = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
 

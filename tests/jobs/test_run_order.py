@@ -47,6 +47,7 @@ def carried_out(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproc
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.nightly
 def test_the_search_of_the_order_is_run_and_its_result_said_in_one_line(
     carried_out: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -60,6 +61,7 @@ def test_the_search_of_the_order_is_run_and_its_result_said_in_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_its_record_has_the_command_that_does_the_same(
     carried_out: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:

@@ -203,6 +203,7 @@ def test_the_registered_model_holds_weights_in_safetensors_and_no_pickle(finishe
     assert not {name for name in files if name.endswith((".pkl", ".pt", ".pth", ".pickle"))}
 
 
+@pytest.mark.nightly
 def test_a_second_search_becomes_champion_only_if_it_is_better(finished, runs, mlflow_server):
     folder, first, _ = finished
     client = runs[0]
@@ -235,6 +236,7 @@ def test_the_verbs_tell_the_same_numbers(finished):
     assert len((folder / "out" / "curves.csv").read_text().splitlines()) == document["epochs"] + 1
 
 
+@pytest.mark.nightly
 def test_without_data_and_network_the_search_ends_well_on_the_stand_in_and_says_so(tmp_path):
     done = search(
         "fashion_cnn", "--trials", "1", "--epochs", "1", "--json", cwd=tmp_path,
@@ -293,6 +295,7 @@ STUDY = Study(
 '''
 
 
+@pytest.mark.nightly
 def test_a_study_file_of_ones_own_runs_and_its_failures_are_data(tmp_path):
     (tmp_path / "mine.py").write_text(STUDY_FILE)
     done = search("mine.py", "--json", "--sampler", "random", cwd=tmp_path)
@@ -324,6 +327,7 @@ print(json.dumps({'type': str(spec.type), 'shape': spec.shape, 'out': model.pred
 """
 
 
+@pytest.mark.nightly
 def test_the_moons_are_searched_and_the_served_model_predicts_from_points_as_its_signature_says(tmp_path):
     done = search("moons_mlp", "--published", "--trials", "3", "--epochs", "40", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -363,6 +367,7 @@ STUDY = Study(
 '''
 
 
+@pytest.mark.nightly
 def test_a_grid_ends_by_itself_with_every_trial_complete_though_more_were_allowed(tmp_path):
     (tmp_path / "compare.py").write_text(GRID_FILE)
     done = search("compare.py", "--trials", "50", "--json", cwd=tmp_path)

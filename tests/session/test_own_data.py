@@ -107,6 +107,7 @@ def test_a_study_is_searched_on_data_of_ones_own(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.nightly
 def test_a_winner_that_only_knows_the_largest_class_is_told_and_is_no_champion(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (1000, 6, 6)).astype(np.uint8)

@@ -51,7 +51,7 @@ def searched(folder: Path, code: str, *options: str) -> tuple[dict[str, Any], st
     return json.loads(done.stdout), done.stderr
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["network", pytest.param("loop", marks=pytest.mark.nightly)])
 def test_the_winner_of_ones_own_code_is_tested_once_exported_registered_and_loaded_without_it(
     way: str, tmp_path: Path
 ) -> None:

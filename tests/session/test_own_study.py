@@ -117,6 +117,7 @@ def test_a_study_that_cannot_be_loaded_leaves_none_of_its_modules_for_the_next(t
 
 
 @pytest.mark.parametrize("name", ["json", "torch"])
+@pytest.mark.nightly
 def test_the_command_finds_its_own_modules_in_a_folder_of_studies_called_like_them(name: str, tmp_path: Path) -> None:
     for each in ("json", "torch", "click", "queue", "spaces"):
         written(tmp_path / f"{each}.py", imports="import json, queue, torch, click")
@@ -144,10 +145,14 @@ WAYS: dict[str, tuple[dict[str, str], str]] = {
     "a package beside it": ({"imports": "from pack_of_mine.sub import net", "body": "net()"}, "home"),
     "a file of the working folder": ({"imports": "import of_mine", "body": "of_mine.net()"}, "here"),
 }
+DAILY = ("all in one file", "a package beside it")
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("way", "place"), WAYS.values(), ids=WAYS.keys())
+@pytest.mark.parametrize(
+    ("way", "place"),
+    [pytest.param(*each, id=name, marks=() if name in DAILY else pytest.mark.nightly) for name, each in WAYS.items()],
+)
 def test_a_trainable_runs_where_none_of_its_files_is(
     way: dict[str, str], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +211,7 @@ def test_what_cannot_be_sent_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.nightly
 def test_the_whole_study_in_the_readme_runs_goes_on_and_is_reproduced_from_any_folder(tmp_path: Path) -> None:
     for folder in ("studies", "here"):
         (tmp_path / folder).mkdir()
@@ -305,6 +311,7 @@ def test_each_fault_of_a_trainable_ends_its_trial_with_the_reason_and_the_others
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.nightly
 def test_five_trials_that_lack_the_metric_end_the_search_with_the_metrics_there_are(tmp_path: Path) -> None:
     code = FAULTY.replace('"val_accuracy": value', '"accuracy": 0.5, "loss": 1.0')
     code = code.replace('"nan", "endless", "save", "twice"', '"one", "two", "three", "four"')

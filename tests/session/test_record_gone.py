@@ -55,6 +55,7 @@ def test_nor_to_one_that_another_has_taken_the_place_of(tmp_path: Path, tiny_stu
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+@pytest.mark.nightly
 def test_a_search_whose_runs_folder_is_deleted_ends_with_what_it_has_found(tmp_path: Path) -> None:
     (tmp_path / "study.py").write_text(STUDY)
     command = [sys.executable, "-m", "search", "study.py", "--scheduler", "none", "--quiet"]

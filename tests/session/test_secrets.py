@@ -93,6 +93,7 @@ def listening(session: str) -> set[str]:
     return found
 
 
+@pytest.mark.nightly
 def test_ray_of_our_own_listens_on_loopback_only_and_its_logs_are_bounded(tmp_path: Path, ray_folder: Path) -> None:
     (tmp_path / "loud.py").write_text(LOUD.replace("WAIT", "8"))
     command = [sys.executable, "-m", "search", "loud.py", "--concurrent", "1", "--json"]
