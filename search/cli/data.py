@@ -35,7 +35,7 @@ def look(
     as_json: bool,
 ) -> None:
     """Say what is in the data at PATH: parts, classes, sizes, copies, broken files; and write a page with examples."""
-    from search.findings import dataset
+    from search.findings import dataset, look_page
     from search.terminal import screen
     from trainables.datasets import LIMIT, DataError, Reading, find, names
 
@@ -58,7 +58,7 @@ def look(
     if source.missing or source.stand_in:
         raise BadInput(f"{path} is not at hand; put it into SEARCH_DATA_DIR, or let a search download it")
     found = dataset.look(path, source)
-    page = dataset.write_page(found, source, output or Path(f"{_plain(source.name)}-look.html"))
+    page = look_page.write(found, source, output or Path(f"{_plain(source.name)}-look.html"))
     if as_json:
         echo(json.dumps({**found.to_plain(), "page": str(page)}, indent=1))
     else:

@@ -1,27 +1,19 @@
-"""What there is to see in a data set before anything is searched: parts, classes, sizes, and what is suspicious."""
+"""What there is to see in a data set, read now or as a record keeps it: parts, classes, sizes, what is suspicious."""
 
 from __future__ import annotations
 
-import base64
-import os
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.errors import EnvironmentFault
-from search.findings import markup
-from search.findings.sections.mistakes import png
+from search.findings.snapshot import PLANE
+from search.record.header import Header
 from trainables.datasets import Source
 from trainables.datasets.balance import UNBALANCED
 from trainables.datasets.files import shown
 
-EXAMPLES = 8
-"""Pictures of each class on the page."""
-
-MOST_CLASSES = 200
-"""Classes on the page, so that it stays one; the document has all."""
+PARTS = ("train", "val", "test")
 
 SMALL = 200
 """A validation part with fewer pictures judges by so few that several folds say more."""
@@ -31,10 +23,11 @@ SMALL = 200
 class Look:
     """What is to be said of the data at `path`; the keys of the JSON document are the names of the fields.
 
-    `parts` counts pictures by part and class, `classes` are in their order, `sizes` and `kinds` count files, `shape` is
-    what a network gets (C, H, W). `split` says how a validation part is made. `warnings` and `notes` are what a search
-    would say. `broken` has path and reason of files that cannot be read. `recommended` are options of a search, each
-    with the reason.
+    `parts` counts pictures by part and class, `totals` by part. `classes` are in their order, `sizes` (and so many
+    `further_sizes` that are not counted) and `kinds` count files, `shape` is what a network gets (C, H, W). `split`
+    says how a validation part is made; `held_out` pictures of the train part are it, 0 where nobody has parted them
+    yet. `warnings` and `notes` are what a search says. `broken` has path and reason of files that cannot be read.
+    `recommended` are options of a search, each with the reason. `unit` is "pictures" or "points".
     """
 
     path: str
@@ -50,6 +43,18 @@ class Look:
     notes: Sequence[str]
     broken: Sequence[Sequence[str]]
     recommended: Mapping[str, str]
+    totals: Mapping[str, int] = field(default_factory=dict)
+    further_sizes: int = 0
+    held_out: int = 0
+    unit: str = "pictures"
+
+    def classes_to_show(self, most: int = 20) -> Sequence[str]:
+        """All classes, or, if these are more than `most`, those with the most and the fewest training pictures."""
+        counts = self.parts.get("train", {})
+        if len(self.classes) <= most or not counts:
+            return self.classes if counts else ()
+        ranked = sorted(self.classes, key=lambda name: -counts.get(name, 0))
+        return [*ranked[: most // 2], *ranked[-(most - most // 2) :]]
 
     def to_plain(self) -> dict[str, Any]:
         """As `--json` shows it."""
@@ -75,7 +80,51 @@ def look(path: Path, source: Source) -> Look:
         notes=list(source.notes),
         broken=[list(each) for each in facts.broken] if facts else [],
         recommended=_recommended(source, parts),
+        totals=_totals(parts),
+        unit="points" if images.is_floating_point() else "pictures",
     )
+
+
+def recorded(header: Header) -> Look | None:
+    """The same of the data of a search, as its record keeps it; None where the trainable reads its own.
+
+    Of known sets, and in records of earlier versions, pictures are counted by part and not by class.
+    """
+    if not header.dataset:
+        return None
+    contents = header.contents
+    # A record sorts by name.
+    parts = {part: contents.parts[part] for part in PARTS if part in contents.parts} if contents else {}
+    train = header.train_images + (0 if header.split == "own" else header.val_images)
+    val = {"val": header.val_images} if header.split == "own" else {}
+    warnings = list(contents.warnings) if contents else []
+    return Look(
+        path=header.where,
+        name=header.dataset,
+        classes=[str(name) for name in header.classes],
+        parts=parts,
+        shape=list(header.shape),
+        image_size=header.image_size,
+        split=header.split,
+        sizes=_most_first(contents.sizes) if contents else {},
+        kinds=_most_first(contents.kinds) if contents else {},
+        warnings=warnings,
+        notes=[text for text in header.notes if text not in warnings],
+        broken=list(contents.broken) if contents else [],
+        recommended={},
+        totals=_totals(parts) if parts else {"train": train, **val},
+        further_sizes=contents.further_sizes if contents else 0,
+        held_out=0 if header.split == "own" else header.val_images,
+        unit="points" if tuple(header.shape) == PLANE else "pictures",
+    )
+
+
+def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda each: -each[1]))
+
+
+def _totals(parts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    return {part: sum(of.values()) for part, of in parts.items()}
 
 
 def _recommended(source: Source, parts: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
@@ -105,9 +154,9 @@ def _counted(labels: Sequence[int], classes: Sequence[str]) -> dict[str, int]:
 def text(found: Look) -> str:
     """What was found, for a terminal: a line for each class, at most 30, and one for each remark."""
     parts = list(found.parts)
-    totals = {part: sum(of.values()) for part, of in found.parts.items()}
     lines = [
-        f"{found.name}: {', '.join(f'{totals[part]:,} {part}' for part in parts)} in {len(found.classes)} classes",
+        f"{found.name}: {', '.join(f'{total:,} {part}' for part, total in found.totals.items())} in "
+        f"{len(found.classes)} classes",
         f"  a network gets {'×'.join(map(str, found.shape))} (channels, height, width)",
     ]
     if found.sizes:
@@ -128,39 +177,3 @@ def text(found: Look) -> str:
     lines += ["", *(f"warning: {each}" for each in found.warnings), *(f"note: {each}" for each in found.notes)]
     lines += [f"recommended: {option} ({why})" for option, why in found.recommended.items()]
     return "\n".join(lines).rstrip()
-
-
-def write_page(found: Look, source: Source, file: Path) -> Path:
-    """Write what was found, with training pictures of each class, as one HTML page. Raises EnvironmentFault."""
-    examples = {name: pictures for name, pictures in _examples(source).items() if pictures}
-    environment = markup.environment(markup.as_svg)
-    page = environment.get_template("look.html").render(
-        look=found, examples=examples, totals={part: sum(of.values()) for part, of in found.parts.items()}
-    )
-    aside = file.with_name(f".{file.name}-{uuid.uuid4().hex}")
-    try:
-        aside.write_text(page, encoding="utf-8")
-        os.replace(aside, file)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"the page {file} cannot be written ({error.strerror}); choose another file with -o"
-        ) from None
-    finally:
-        if aside.parent.is_dir():
-            aside.unlink(missing_ok=True)
-    return file
-
-
-def _examples(source: Source) -> dict[str, list[str]]:
-    """Training pictures of each class as data URIs, evenly over the part; none of data that are no pictures."""
-    images, labels = source.train()
-    if str(images.dtype) != "torch.uint8" or images.shape[1] not in (1, 3):
-        return {}
-    brightest = max(1, int(images[:: max(1, len(images) // 500)].max()))
-    made: dict[str, list[str]] = {}
-    for number, name in enumerate(source.classes[:MOST_CLASSES]):
-        rows = (labels == number).nonzero().flatten()
-        chosen = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
-        levels = (images[chosen].float() * (255.0 / brightest)).clamp(max=255).byte().numpy()
-        made[name] = [f"data:image/png;base64,{base64.b64encode(png(each)).decode()}" for each in levels]
-    return made

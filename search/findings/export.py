@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from search.errors import BadInput, StorageFull
-from search.findings import winner_model
+from search.findings import mistaken, winner_model
 from search.findings.optuna_export import write_study
 from search.findings.snapshot import Snapshot
 from search.findings.summary import summary_of
@@ -23,17 +23,20 @@ def export_search(run: Path, folder: Path) -> list[Path]:
     """Write the search in `run` into `folder`, which must be new or empty, and return the files.
 
     `summary.json`; `trials.csv`, one row per trial; `curves.csv`, one row per epoch; `optuna.db`, a study file of
-    Optuna's; and, if there is a winner, `config.json` and `model/` with its weights (safetensors) and architecture
-    (JSON), or, of a network of one's own, weights and graph (`model.pt2`, of torch.export). All of them or none: raises
-    BadInput for a folder that cannot be had, StorageFull where there is no room, EnvironmentFault for a damaged record
-    or checkpoint, and leaves nothing behind.
+    Optuna's; `mistakes.csv`, if what the winner made of the pictures was kept; and, if there is a winner, `config.json`
+    and `model/` with its weights (safetensors) and architecture (JSON), or, of a network of one's own, weights and
+    graph (`model.pt2`, of torch.export). All of them or none: raises BadInput for a folder that cannot be had,
+    StorageFull where there is no room, EnvironmentFault for a damaged record or checkpoint, and leaves nothing behind.
     """
     search = Snapshot.read(run)
     summary = summary_of(search)
     network = winner_model.found(run, search.trials)
+    mistakes = mistaken.mistaken(search)
     with _whole(folder) as aside:
         _write_csv(aside / "trials.csv", trial_table(search))
         _write_csv(aside / "curves.csv", curve_table(search))
+        if mistakes is not None:
+            _write_csv(aside / "mistakes.csv", mistaken.table(mistakes))
         write_study(aside / "optuna.db", search.events, running=summary["state"] == "running")
         (aside / "summary.json").write_text(json.dumps(summary, indent=1))
         if summary["best"]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search.findings import dataset
 from search.findings.sections import (
     comparison,
     confirmation,
@@ -45,6 +46,7 @@ def sections(
     return {
         "live": live,
         "head": head.build(search),
+        "look": dataset.recorded(search.header),
         "winner": winner.build(search),
         "confirmation": confirmation.build(search),
         "comparisons": comparison.build(search),

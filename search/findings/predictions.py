@@ -1,4 +1,6 @@
-"""The winner's predictions on the test set, kept from the one time that it was open: `test.npz` beside the record."""
+"""What the winner takes pictures for, kept beside the record: of the test set from the one time that it was open
+(`test.npz`), of the validation part from the end of the search (`val.npz`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import shutil
 import uuid
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from search.errors import EnvironmentFault, StorageFull
 from search.storage.checkpoints import is_full
 from trainables.data import Split
 
-FILE = "test.npz"
+FILE, OF_VAL = "test.npz", "val.npz"
 MOST = 40
 """Pictures that are kept; of points in the plane, which take 8 bytes each, all are."""
 RIGHT = 8
@@ -28,11 +31,12 @@ RIGHT = 8
 
 @dataclass(frozen=True)
 class Predictions:
-    """Epoch `epoch` of trial `trial` on the test set.
+    """Epoch `epoch` of trial `trial` on the test set, or on the validation part.
 
     `labels` are true, `predicted` what the model took each image for, both `(N,)` and from 0; `confidence` lies in
     (0, 1]. `images` `(M, C, H, W)` are the first of them to look at, and `shown` `(M,)` says which of the N they are:
-    mistakes first, the most confident first of all.
+    mistakes first, the most confident first of all. `files` are the names of all N; () where they are no files, and in
+    what earlier versions kept.
     """
 
     trial: int
@@ -42,6 +46,7 @@ class Predictions:
     confidence: Any
     shown: Any
     images: Any
+    files: Sequence[str] = ()
 
     @property
     def accuracy(self) -> float:
@@ -49,7 +54,9 @@ class Predictions:
         return float((self.labels == self.predicted).mean())
 
 
-def chosen(trial: int, epoch: int, split: Split, predicted: Tensor, confidence: Tensor) -> Predictions:
+def chosen(
+    trial: int, epoch: int, split: Split, predicted: Tensor, confidence: Tensor, files: Sequence[str] = ()
+) -> Predictions:
     """All predictions, and the images worth keeping: mistakes, the most confident first, then some right answers."""
     labels, sure = split.labels.cpu().numpy(), confidence.cpu().numpy().astype(np.float32)
     taken = predicted.cpu().numpy().astype(labels.dtype)
@@ -62,14 +69,17 @@ def chosen(trial: int, epoch: int, split: Split, predicted: Tensor, confidence: 
         # Evenly over the set, which may be sorted by class.
         step = math.ceil(len(right) / max(1, MOST - len(mistakes))) if len(right) else 1
         shown = np.concatenate([mistakes, right[::step]])[:MOST]
-    return Predictions(trial, epoch, labels, taken, sure, shown, split.images[shown].cpu().numpy())
+    return Predictions(trial, epoch, labels, taken, sure, shown, split.images[shown].cpu().numpy(), files)
 
 
-def write(folder: Path, predictions: Predictions) -> Path:
-    """Write `predictions` into `folder`, whole or not at all. Raises StorageFull, or EnvironmentFault."""
-    path = folder / FILE
-    aside = folder / f".{FILE}-{uuid.uuid4().hex}"
-    arrays = {name: np.asarray(value) for name, value in asdict(predictions).items()}
+def write(folder: Path, predictions: Predictions, name: str = FILE) -> Path:
+    """Write `predictions` into `folder` as `name`, whole or not at all. Raises StorageFull, or EnvironmentFault."""
+    path = folder / name
+    aside = folder / f".{name}-{uuid.uuid4().hex}"
+    told = {each.name: getattr(predictions, each.name) for each in fields(predictions)}
+    arrays = {key: np.asarray(value) for key, value in told.items() if key != "files"}
+    if predictions.files:  # as one run of bytes: an array of text would be as wide as its longest name
+        arrays["files"] = np.frombuffer("\0".join(predictions.files).encode(), np.uint8)
     try:
         with aside.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -88,15 +98,16 @@ def write(folder: Path, predictions: Predictions) -> Path:
     return path
 
 
-def read(folder: Path) -> Predictions | None:
-    """The predictions in `folder`, None if none were kept. Raises EnvironmentFault if the file is damaged."""
-    path = folder / FILE
+def read(folder: Path, name: str = FILE) -> Predictions | None:
+    """What is kept in `folder` as `name`, None if nothing is. Raises EnvironmentFault if the file is damaged."""
+    path = folder / name
     if not path.is_file():
         return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            kept = {name: stored[name] for name in Predictions.__dataclass_fields__}
-        predictions = Predictions(int(kept.pop("trial")), int(kept.pop("epoch")), **kept)
+            kept = {each.name: stored[each.name] for each in fields(Predictions) if each.name != "files"}
+            files = stored["files"].tobytes().decode().split("\0") if "files" in stored.files else []
+        predictions = Predictions(int(kept.pop("trial")), int(kept.pop("epoch")), **kept, files=files)
         consistent = _is_consistent(predictions)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
         consistent = False
@@ -111,6 +122,7 @@ def _is_consistent(predictions: Predictions) -> bool:
     return bool(
         0 < count == len(predictions.predicted) == len(predictions.confidence)
         and len(predictions.images) == len(shown)
+        and len(predictions.files) in (0, count)
         and predictions.images.ndim == 4
         and all(0 <= index < count for index in shown)
     )

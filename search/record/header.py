@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from search.options import declared
+from search.record.contents import Contents
 from search.settings import Options
 from spaces.study import Objective
 from spaces.values import Config, Value, config_from_plain, config_to_plain
@@ -38,7 +39,8 @@ class Header(Options):
     `where`, `digest` (SHA-256), `classes` and `shape` (C, H, W) are of the data, `experiment` is MLflow's. Pictures
     were fitted to `image_size`, None if they stayed as they are; `skip_broken` and `group_by` are how they were read;
     `split` says how the train part was parted ("own": the validation part is the data's own), `val_as_test` that their
-    validation part is the test part, and `notes` what had to be said. `fixed` and `space` are the hyperparameters,
+    validation part is the test part, and `notes` what had to be said; `contents` is what was found in data of a user's
+    own, None of others and in records of earlier versions. `fixed` and `space` are the hyperparameters,
     those of a space as text; `definition` is the whole study, which `source` names: a name, or the path of a file.
     `job_folder` is the folder that came with a job of a cluster; study file and `data` in it have another path in every
     job. `commit` is of this service; `study_commit` and `study_diff` are of a user's own code, in its checkout.
@@ -64,6 +66,7 @@ class Header(Options):
     split: str = "shuffled"
     val_as_test: bool = False
     notes: Sequence[str] = ()
+    contents: Contents | None = None
     objective: Objective
     space: Mapping[str, str]
     fixed: Mapping[str, Value]
@@ -117,6 +120,8 @@ class Header(Options):
         plain |= {"fixed": config_to_plain(self.fixed), "start": [config_to_plain(point) for point in self.start]}
         plain |= {name: own[name] for name in OF_SOME if own[name]}
         plain |= {name: own[name] for name, usual in OF_PICTURES.items() if own[name] and own[name] != usual}
+        if self.contents is not None:
+            plain |= {"contents": self.contents.to_plain()}
         if self.name:
             plain |= {"name": self.name, "id": self.id, "started_at": self.started_at}
         return {**plain, **self.here()} if self.process.pid else plain
@@ -136,6 +141,7 @@ class Header(Options):
                 "objective": Objective(**plain["objective"]),
                 "fixed": config_from_plain(plain["fixed"]),
                 "start": [config_from_plain(point) for point in plain["start"]],
+                "contents": Contents.from_plain(plain["contents"]) if plain.get("contents") else None,
                 "concurrent": plain.get("asked_concurrent"),
                 "process": Process(**{each.name: plain[each.name] for each in fields(Process) if each.name in plain}),
                 "job_folder": plain.get("job_folder") or _folder_of_ray(plain["source"], plain["data"]),
@@ -164,5 +170,6 @@ OF_PICTURES: Mapping[str, Any] = {
     "split": "shuffled",
     "val_as_test": False,
     "notes": (),
+    "contents": None,
 }
 """How data of a user's own were read, where that was not in the usual way."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from search.errors import BadInput, EnvironmentFault
+from search.record.contents import Contents
 from search.record.header import Header
 from search.settings import Settings
 from search.terminal.console import Display
@@ -64,6 +65,8 @@ def read(
 
 def header_fields(source: datasets.Source, settings: Settings) -> dict[str, Any]:
     """What a record keeps of how the data were read."""
+    facts = source.facts
+    contents = facts and Contents.of(facts.counts, facts.sizes, facts.kinds, facts.broken, source.warnings)
     return {
         "image_size": source.image_size,
         "skip_broken": settings.skip_broken,
@@ -71,7 +74,11 @@ def header_fields(source: datasets.Source, settings: Settings) -> dict[str, Any]
         "split": source.split,
         "val_as_test": settings.val_as_test,
         "notes": [*source.warnings, *source.notes],
+        "contents": contents,
     }
+
+
+_AS_TEST = {"val": "test"}
 
 
 def _val_as_test(source: datasets.Source) -> datasets.Source:
@@ -81,9 +88,20 @@ def _val_as_test(source: datasets.Source) -> datasets.Source:
         raise datasets.DataError(
             f"--val-as-test is for data with a validation part and no test part, but {source.where} has {has}"
         )
+    facts, names = source.facts, source.file_names
+    if facts is not None:
+        facts = replace(facts, counts={_AS_TEST.get(part, part): of for part, of in facts.counts.items()})
     note = "its validation part is the test part, as --val-as-test asks; validation is split off the train part"
     split = "stratified" if source.groups is None else "by groups"
-    return replace(source, test=source.val, val=None, split=split, notes=(*source.notes, note))
+    return replace(
+        source,
+        test=source.val,
+        val=None,
+        split=split,
+        notes=(*source.notes, note),
+        facts=facts,
+        file_names=names and (lambda part: names({"test": "val"}.get(part, part))),
+    )
 
 
 def with_folds(study: Study, source: datasets.Source, settings: Settings) -> Study:

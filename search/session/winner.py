@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,10 @@ from search.tracking.forms import Form
 from search.tracking.registry import Winner, registry
 from spaces.study import Objective
 from trainables.data import Split
-from trainables.datasets import Source
+from trainables.datasets import Source, file_names_of_val
 from trainables.epoch import Trainable
 from trainables.evaluation import examined
+from trainables.folds import SERVED
 from trainables.script.script import Script
 
 
@@ -80,7 +82,8 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path, f
         why = " ".join(str(error).split())[:300] or type(error).__name__
         raise EnvironmentFault(f"the test part cannot be read ({why}); mend that, then resume") from error
     metrics, predicted, confidence = examined(model, split)
-    kept = predictions.chosen(trial.number, row.number, split, predicted, confidence)
+    files = source.file_names("test") if source.file_names else ()
+    kept = predictions.chosen(trial.number, row.number, split, predicted, confidence, files)
     # Before the event, because once that is written nothing may open the test set again.
     mirror.push(predictions.write(folder, kept))
     accuracy, loss = metrics.pop("val_accuracy"), metrics.pop("val_loss")
@@ -89,6 +92,25 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path, f
     tested = WinnerTested(trial.number, row.number, accuracy, loss, len(split), beyond, low, chance)
     search.note(tested, trial.number)
     return accuracy
+
+
+def keep_val(prepared: Prepared, trial: Trial, row: EpochRow, folder: Path, form: Form) -> None:
+    """Keep what the winner makes of the validation part beside the record, so that its mistakes can be looked at.
+
+    Of folds there is nothing to keep: the network that is served was trained on all. Raises as `measure_winner`.
+    """
+    val = prepared.data.val
+    if SERVED in row.metrics or not len(val):
+        return
+    with contextlib.suppress(EnvironmentFault):  # damaged: it is made again
+        known = predictions.read(folder, predictions.OF_VAL)
+        if known is not None and (known.trial, known.epoch) == (trial.number, row.number):
+            return
+    _, predicted, confidence = examined(form.network(), val)
+    study, split = prepared.study, prepared.header.split
+    files = file_names_of_val(prepared.source, split, val_fraction=study.val_fraction, seed=study.split_seed)
+    kept = predictions.chosen(trial.number, row.number, val, predicted, confidence, files)
+    mirror.push(predictions.write(folder, kept, predictions.OF_VAL))
 
 
 def crown(prepared: Prepared, search: Search, folder: Path, display: Display) -> Winner | None:
@@ -113,6 +135,7 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     form = obtained(prepared, search, best, row, checkpoint, display)
     if form is None:
         return None
+    keep_val(prepared, best, row, folder, form)
     if prepared.source.test is None:
         display.say("the data has no test part, so the winner is not tested")
     elif best.tested_at_best(search.study.objective) is None:

@@ -33,6 +33,7 @@ OWN = (
     "report.html",
     "result.json",
     "test.npz",
+    "val.npz",
 )
 """What a search writes at the top of its folder."""
 

@@ -5,7 +5,7 @@
 | `NAME/record/000000000007` | the events of one append, from event 7 on; created once and never changed |
 | `NAME/chapters/000000001041` | all events after the chapter before up to event 1041 in one object, to be read sooner |
 | `NAME/holder` | which process works on the search; written anew every few seconds, see lock.py |
-| `NAME/checkpoints/…`, `NAME/report.html`, `NAME/test.npz` | as in a folder |
+| `NAME/checkpoints/…`, `NAME/report.html`, `NAME/test.npz`, `NAME/val.npz` | as in a folder |
 
 The record in the bucket is the search. An event counts once its object is created, and since an object can be created
 only where there is none, no two processes can both write the next event: who is taken for dead, and is not, learns of

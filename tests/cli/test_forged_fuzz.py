@@ -99,7 +99,18 @@ def forgeries(draw: st.DrawFn) -> Callable[[list[Forged]], None]:
     return change
 
 
-ELSEWHERE = ("lock", FILE, "checkpoints", "report.html", "test.npz", "result.json", "ray", "pull", "record.new")
+ELSEWHERE = (
+    "lock",
+    FILE,
+    "checkpoints",
+    "report.html",
+    "test.npz",
+    "val.npz",
+    "result.json",
+    "ray",
+    "pull",
+    "record.new",
+)
 
 
 @st.composite

@@ -89,7 +89,7 @@ def test_the_page_says_who_won_and_how_sure_that_is(tiny_study: Study, tmp_path:
 def test_every_section_is_there_in_its_order(tiny_study: Study, tmp_path: Path) -> None:
     searched(tmp_path / "s", tiny_study, trials=20)
     assert re.findall(r'<section id="([^"]+)"', page(tmp_path / "s")) == [
-        "winner", "course", "hyperparameters", "start-points", "test-set", "stopping", "limits", "again",
+        "data", "winner", "course", "hyperparameters", "start-points", "test-set", "stopping", "limits", "again",
     ]  # fmt: skip
 
 
@@ -101,7 +101,9 @@ def test_the_page_of_64_trials_is_one_small_file_that_loads_nothing(tiny_study: 
     assert len(markup.encode()) < 1_500_000
     assert {"svg", "img"} <= found.tags
     assert not found.tags & {"script", "link", "iframe", "object"}
-    assert all(each.startswith(("#", "data:image/png;base64,")) for each in found.loaded), found.loaded
+    assert all(each.startswith(("#", "data:image/png;base64,", "data:text/csv;base64,")) for each in found.loaded), (
+        found.loaded
+    )
     assert not re.search(r"(?:src|href|url\()[^>]{0,3}https?:|@import|//fonts", markup)
 
 

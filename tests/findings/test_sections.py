@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from search.findings import predictions, report
 from search.findings.sections import hyperparameters, limits, mistakes, start_points, stopping
 from search.findings.snapshot import Snapshot
+from search.record.contents import Contents
 from search.record.state import State
 from search.session.winner import measure_winner
 from spaces.study import Published, Study
@@ -195,3 +197,45 @@ def test_the_decisions_of_a_winner_over_the_plane_are_drawn(
     assert "and test points in the colour of their own" in told
     told = text(report.write(tmp_path / "s", data=data).read_text())
     assert "and training and validation points in the colour of their own" in told
+
+
+def test_the_data_come_before_all_else_as_the_record_keeps_them(tiny_study: Study, tmp_path: Path) -> None:
+    contents = Contents.of(
+        {"train": {"ant": 60, "bee": 20}, "test": {"ant": 5}},
+        {f"{width}×9": 81 - width for width in range(1, 61)},
+        {"JPEG": 80, "PNG": 5},
+        [["train/ant/no.jpg", "it is text"]],
+        ["2 of 5 pictures of test are in train too"],
+    )
+    notes = [*contents.warnings, "3 pictures turned upright"]
+    searched(tmp_path / "s", tiny_study, trials=8, classes=["ant", "bee"], contents=contents.to_plain(), notes=notes)
+    markup = page(tmp_path / "s")
+    assert re.findall(r'<section id="([^"]+)"', markup)[0] == "data"
+    told = text(markup)
+    for words in (
+        "train 80 pictures, 16 of them held out to validate test 5 pictures classes 2",
+        "2 of 5 pictures of test are in train too 3 pictures turned upright",
+        "10×9 (71) and 50 others",
+        "kinds: JPEG (80), PNG (5)",
+        "train/ant/no.jpg it is text",
+        "class train test ant 60 5 bee 20 0",
+    ):
+        assert words in told
+    assert told.count("2 of 5 pictures of test") == 1
+
+
+def test_of_many_classes_the_largest_and_the_smallest_are_named(tiny_study: Study, tmp_path: Path) -> None:
+    counts = {f"class {number:02}": 100 + number for number in range(50)}
+    contents = Contents.of({"train": counts}, {}, {}, [], [])
+    searched(tmp_path / "s", tiny_study, trials=8, classes=[*counts], contents=contents.to_plain())
+    told = text(page(tmp_path / "s"))
+    assert "class 49 149" in told
+    assert "class 00 100" in told
+    assert "class 25" not in told
+    assert "Of 50 classes those with the most and the fewest training pictures." in told
+
+
+def test_of_known_sets_and_older_records_the_parts_are_told(tiny_study: Study, tmp_path: Path) -> None:
+    searched(tmp_path / "s", tiny_study, trials=8)
+    told = text(page(tmp_path / "s"))
+    assert "The data digits made up train 80 pictures, 16 of them held out to validate classes 2" in told

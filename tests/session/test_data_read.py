@@ -14,6 +14,7 @@ from PIL import Image
 
 import spaces
 from search.errors import BadInput
+from search.record.contents import Contents
 from search.record.header import Header
 from search.session.data_read import read
 from search.session.prepare import prepare
@@ -156,3 +157,34 @@ def test_arrays_of_other_forms_are_read_by_a_search(tmp_path: Path) -> None:
     ready, told = prepared(tmp_path / "mine.npz")
     assert ready.header.classes == ["a", "b", "c"]
     assert any("read as 0 … 1" in text for text in told.said)
+
+
+def test_what_was_found_in_the_data_is_in_the_record_and_comes_back(tmp_path: Path) -> None:
+    root = many(tmp_path / "pets")
+    (root / "train" / "cat" / "no.jpg").write_text("no picture")
+    ready, _ = prepared(root, skip_broken=True)
+    contents = again(ready.header).contents
+    assert contents is not None
+    assert contents == ready.header.contents
+    assert contents.parts == {"train": {"cat": 40, "dog": 40}, "test": {"cat": 4, "dog": 4}}
+    assert (contents.kinds, contents.broken) == ({"PNG": 88}, [["train/cat/no.jpg", "it is text"]])
+    assert any("no readable image" in text for text in contents.warnings)
+
+
+def test_a_validation_part_that_is_the_test_part_is_counted_and_named_as_such(tmp_path: Path) -> None:
+    put(tmp_path / "pets" / "train", "cat", "dog", count=20)
+    put(tmp_path / "pets" / "val", "cat", "dog", count=3, first=700)
+    ready, _ = prepared(tmp_path / "pets", val_as_test=True)
+    assert ready.header.contents.parts.keys() == {"train", "test"}
+    assert ready.source.file_names("test")[:2] == ["val/cat/0.png", "val/cat/1.png"]
+    assert ready.source.file_names("train")[0] == "train/cat/0.png"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [{"parts": 3}, {"parts": {"train": 3}}, {"parts": {"train": {"a": -1}}}, {"parts": {}, "broken": [["a"]]}, 7,
+     {"parts": {}, "warnings": [1]}, {"parts": {}, "further_sizes": "many"}],
+)  # fmt: skip
+def test_contents_that_cannot_be_are_refused(forged: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Contents.from_plain(forged)

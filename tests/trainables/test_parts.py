@@ -12,12 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import trainables
 from tests.trainables.test_picture_folders import put
 from trainables import supply
 from trainables.data import Data, Mapped, part
-from trainables.datasets import DataError, Reading, Source, cache, digest, find, parts
+from trainables.datasets import DataError, Reading, Source, cache, digest, file_names_of_val, find, parts
 from trainables.supply import Images
 
 ROOT = Path(trainables.__file__).parents[1]
@@ -161,3 +162,21 @@ def test_reading_takes_no_limit_from_an_earlier_reading(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="would take"):
         find("digits", tmp_path, reading=Reading(limit=1000))
     assert len(find("digits", tmp_path).train()[1]) == 6
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "stratified", "by groups", "own"])
+def test_pictures_held_out_keep_the_names_of_their_files(tmp_path: Path, kind: str) -> None:
+    source = pets(tmp_path / "pets", val=kind == "own")
+    groups = torch.arange(40) // 2 if kind == "by groups" else None
+    source = Source(**{**vars(source), "groups": groups})
+    data, _ = parts(source, kind, val_fraction=0.2, seed=3)
+    names = file_names_of_val(source, kind, val_fraction=0.2, seed=3)
+    assert len(names) == len(data.val)
+    for name, image in zip(names, data.val.images, strict=True):
+        stored = np.asarray(Image.open(tmp_path / "pets" / name))
+        assert np.array_equal(stored.transpose(2, 0, 1), image.numpy()), name
+
+
+def test_arrays_have_no_names(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", x_train=np.zeros((20, 8, 8), np.uint8), y_train=np.arange(20) % 2)
+    assert file_names_of_val(find("digits", tmp_path / "mine.npz"), "shuffled", val_fraction=0.2, seed=0) == ()

@@ -9,10 +9,10 @@ their MD5).
 from trainables.datasets.find import file_of, find, names
 from trainables.datasets.generated import GENERATED, digits, moons
 from trainables.datasets.known import KNOWN, SUBSETS, stand_in
-from trainables.datasets.parts import parts
+from trainables.datasets.parts import file_names_of_val, parts
 from trainables.datasets.source import LIMIT, SIDE, DataError, Part, Reading, Source, digest, of_its_own
 
 __all__ = [
     "GENERATED", "KNOWN", "LIMIT", "SIDE", "SUBSETS", "DataError", "Part", "Reading", "Source", "digest", "digits",
-    "file_of", "find", "moons", "names", "of_its_own", "parts", "stand_in",
+    "file_names_of_val", "file_of", "find", "moons", "names", "of_its_own", "parts", "stand_in",
 ]  # fmt: skip

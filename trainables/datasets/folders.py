@@ -38,13 +38,16 @@ def picture_folder(name: str, root: Path, reading: Reading, where: str = "") -> 
             listing = by_table
     if listing is None:
         return None
-    return listed_pictures(name, where or shown(str(root)), listing, reading)
+    return listed_pictures(name, where or shown(str(root)), listing, reading, base=str(root))
 
 
-def listed_pictures(name: str, where: str, listing: Listing, reading: Reading, opener: Opener | None = None) -> Source:
+def listed_pictures(
+    name: str, where: str, listing: Listing, reading: Reading, opener: Opener | None = None, *, base: str
+) -> Source:
     """The pictures of `listing`, read. Raises DataError for what cannot be read or judged.
 
-    `opener` opens a picture by its number in the order of the parts; without it they are files.
+    `opener` opens a picture by its number in the order of the parts; without it they are files. What they are called
+    begins at `base`.
     """
     classes = check_classes(listing)
     if reading.group_by and not any(each.group for entries in listing.parts.values() for each in entries):
@@ -97,6 +100,7 @@ def listed_pictures(name: str, where: str, listing: Listing, reading: Reading, o
             kinds=decoded.kinds,
             broken=decoded.broken,
         ),
+        file_names=lambda part: [shown(os.path.relpath(each.found.path, base)) for each in entries[part]],
     )
 
 

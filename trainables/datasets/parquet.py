@@ -43,7 +43,7 @@ def parquet_files(name: str, where: str, root: Path, paths: Sequence[Path], read
         return table.open(row, reading.limit)
 
     try:
-        return listed_pictures(name, where, listing, reading, open_row)
+        return listed_pictures(name, where, listing, reading, open_row, base=str(root))
     finally:
         for table in tables:
             table.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -45,6 +45,18 @@ def parts(source: Source, kind: str, *, val_fraction: float, seed: int) -> tuple
     if mapped:
         return mapped
     return data, digest(train) if groups is None else digest(train, (groups,))
+
+
+def file_names_of_val(source: Source, kind: str, *, val_fraction: float, seed: int) -> Sequence[str]:
+    """What the pictures of the validation part that `parts` makes are called, in its order; () if they are no files."""
+    if source.file_names is None:
+        return ()
+    if kind == "own":
+        return source.file_names("val")
+    groups = None if kind != "by groups" or source.groups is None else source.groups.tolist()
+    rows = held_out(source.train()[1].tolist(), groups, kind=kind, val_fraction=val_fraction, seed=seed)
+    names = source.file_names("train")
+    return [names[row] for row in sorted(rows)]
 
 
 def _mapped(

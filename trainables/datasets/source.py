@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -70,7 +70,8 @@ class Source:
     `image_size` is what pictures were fitted to, None if they stayed as they are. `split` says how the train part is
     to be parted (see `trainables.splits`), `groups` `(N,)` int64 which of its images belong together. `files` says of
     parts that are mapped from where, and `key` names what they were made of. `facts` are what was counted of data of
-    a user's own.
+    a user's own. `file_names` gives the names of the pictures of a part, in its order, as paths from `where` on; it is
+    None where pictures are no files.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Source:
     files: Mapping[str, Mapped] = field(default_factory=dict)
     key: str = ""
     facts: Facts | None = None
+    file_names: Callable[[str], Sequence[str]] | None = None
 
 
 def of_its_own() -> Source:

@@ -1,23 +1,27 @@
-"""What the winner made of the test set: which classes it confuses, and single images."""
+"""What the winner made of the test set: which classes it confuses, single images, and its surest mistakes."""
 
 from __future__ import annotations
 
 import base64
+import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.errors import EnvironmentFault
-from search.findings import predictions
+from search.findings import mistaken, predictions
+from search.findings.figures import confusion as figures
 from search.findings.intervals import share_interval
-from search.findings.predictions import FILE, Predictions
+from search.findings.mistaken import Mistake, kept_test, kept_val
+from search.findings.predictions import Predictions
 from search.findings.snapshot import Snapshot
 
 MANY_CLASSES = 20
-"""With more classes than these a confusion matrix is a grey square, and its largest entries say more."""
+"""With more classes than these a confusion matrix is drawn without numbers, and its largest entries are a table."""
 MOST_PAIRS = 20
+MOST_LISTED, MOST_IN_FILE = 20, 1000
+"""Mistakes in the table, and in the file that the page carries."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,25 @@ class Confusion:
     """How often which class was taken for which; `wrong` images for another than theirs.
 
     `rows` are all classes; empty if these are too many, and then `pairs` (true, taken for, how often), the most
-    frequent first, and the `worst` classes say more.
+    frequent first, and the `worst` classes say more, beside all of them as a `figure`.
     """
 
     wrong: int
     rows: Sequence[ClassRow]
     pairs: Sequence[tuple[str, str, int]]
     worst: Sequence[ClassRow]
+    figure: str = ""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A test image as a data URI, with its class, what it was `taken` for, and how confidently (0 to 1)."""
+    """A test image as a data URI, with its class, what it was `taken` for, and how confidently (0 to 1).
+
+    `file` is its path, "" where it is no file.
+    """
 
     uri: str
+    file: str
     true: str
     taken: str
     right: bool
@@ -61,10 +70,25 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Surest:
+    """The most confident of `count` mistakes on the parts `looked_at`: `rows` to show, and `in_file` as a CSV file.
+
+    `file` is that file as a data URI.
+    """
+
+    count: int
+    looked_at: Sequence[str]
+    rows: Sequence[Mistake]
+    in_file: int
+    file: str
+
+
+@dataclass(frozen=True)
 class Mistakes:
     """The winner on so many `images` of so many `classes`; `unit` is "images" or "points".
 
-    `missing` says why there is nothing to show, "" if there is something.
+    `missing` says why there is nothing to show of the test set, "" if there is something. `surest` is None where
+    nothing was kept of any part.
     """
 
     unit: str
@@ -73,36 +97,39 @@ class Mistakes:
     missing: str
     confusion: Confusion | None = None
     pictures: Sequence[Picture] = ()
+    surest: Surest | None = None
 
 
 def build(search: Snapshot) -> Mistakes:
     """What the winner of `search` made of the test set, from what the one opening of it left behind."""
     classes = [str(name) for name in search.header.classes]
     images = search.tested.images if search.tested else 0
-    kept, missing = kept_predictions(search)
+    kept, missing = kept_test(search)
+    surest = _surest(search)
     if kept is None:
-        return Mistakes(search.unit, images, len(classes), missing)
-    return Mistakes(search.unit, images, len(classes), "", _confusion(kept, classes), _pictures(kept, classes))
+        return Mistakes(search.unit, images, len(classes), missing, surest=surest)
+    shown = _pictures(kept, classes)
+    return Mistakes(search.unit, images, len(classes), "", _confusion(kept, classes), shown, surest)
 
 
-def kept_predictions(search: Snapshot) -> tuple[Predictions | None, str]:
-    """What measuring the winner of `search` left behind, or None and why it cannot be shown."""
-    tested = search.tested
-    if tested is None or search.winner is None:
-        return None, "The test set was not opened for this winner."
-    try:
-        kept = predictions.read(search.folder)
-    except EnvironmentFault:
-        return None, f"The file {FILE} beside the record is damaged."
-    if kept is None:
-        return None, f"There is no {FILE} beside the record, and the test set is not opened again for it."
-    if (kept.trial, kept.epoch) != (search.winner.number, tested.epoch):
-        return None, f"The file {FILE} beside the record is of another winner."
-    if abs(kept.accuracy - tested.value) > 1e-9 or len(kept.labels) != tested.images:
-        return None, f"The file {FILE} beside the record is not of the measurement that is recorded."
-    if max(kept.labels.max(), kept.predicted.max()) >= len(search.header.classes):
-        return None, f"The file {FILE} beside the record has classes that the data does not have."
-    return kept, ""
+def _surest(search: Snapshot) -> Surest | None:
+    every = mistaken.mistaken(search)
+    if every is None:
+        return None
+    parts = {"the test set": kept_test(search)[0], "the validation part": kept_val(search)}
+    looked_at = [part for part, kept in parts.items() if kept is not None]
+    carried = every[:MOST_IN_FILE]
+    return Surest(len(every), looked_at, every[:MOST_LISTED], len(carried), _csv(carried))
+
+
+def _csv(mistakes: Sequence[Mistake]) -> str:
+    """A CSV file of `mistakes` as a data URI."""
+    columns, rows = mistaken.table(mistakes)
+    with io.StringIO(newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        return f"data:text/csv;base64,{base64.b64encode(file.getvalue().encode()).decode()}"
 
 
 def _confusion(kept: Predictions, classes: Sequence[str]) -> Confusion:
@@ -115,6 +142,7 @@ def _confusion(kept: Predictions, classes: Sequence[str]) -> Confusion:
         rows=rows if len(classes) <= MANY_CLASSES else [],
         pairs=[(classes[true], classes[taken], count) for count, true, taken in ranked],
         worst=sorted((row for row in rows if row.total), key=lambda row: row.share or 0.0)[:MOST_PAIRS],
+        figure=figures.cells(pairs, classes) if len(classes) > MANY_CLASSES else "",
     )
 
 
@@ -144,6 +172,7 @@ def _pictures(kept: Predictions, classes: Sequence[str]) -> list[Picture]:
         made.append(
             Picture(
                 uri=f"data:image/png;base64,{content}",
+                file=kept.files[index] if kept.files else "",
                 true=classes[true],
                 taken=classes[taken],
                 right=true == taken,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.errors import EnvironmentFault
 from search.findings.figures import regions as figures
-from search.findings.sections.mistakes import kept_predictions
+from search.findings.mistaken import kept_test
 from search.findings.snapshot import PLANE, Snapshot
 from search.storage import checkpoints
 from trainables.classifier import ARCHITECTURE, load_classifier
@@ -63,7 +63,7 @@ def _points(search: Snapshot, data: Data | None) -> Points:
     if data is not None and data.shape == PLANE:
         splits = (("training", data.train), ("validation", data.val))
         return [(part, split.images.flatten(1).cpu().numpy(), split.labels.cpu().numpy()) for part, split in splits]
-    kept, _ = kept_predictions(search)
+    kept, _ = kept_test(search)
     if kept is None or kept.images.shape[1:] != PLANE:
         return []
     return [("test", kept.images.reshape(-1, 2), kept.labels[kept.shown])]
