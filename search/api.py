@@ -61,6 +61,8 @@ def run(
     mode: str | None = None,
     report: str | None = None,
     style: str | None = None,
+    test: str | None = None,
+    model: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
     trial_timeout: float | str | None = None,

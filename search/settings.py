@@ -142,7 +142,7 @@ class Options(Adjustable):
 class Settings(OfOneCommand, Options):
     """All that was chosen for a search: its options, where it lies, what changes its study, and of this command alone.
 
-    `arguments` are those of a script, for which `report` and `style` are too. Raises BadInput.
+    `arguments` are those of a script, for which `report`, `style`, `test` and `model` are too. Raises BadInput.
     """
 
     name: str | None = None
@@ -201,6 +201,18 @@ class Settings(OfOneCommand, Options):
         str,
         "How a script takes values: flags (--lr 0.1), hydra (lr=0.1), file ({config}), module (search.report).",
         metavar="STYLE",
+    )
+    test: str | None = option(
+        "--test",
+        str,
+        "Arguments with which a script measures what its winner kept in {folder} on the test set, once.",
+        metavar="ARGUMENTS",
+    )
+    model: str | None = option(
+        "--model",
+        str,
+        "The file in {folder} that is a script's model: model.pt2, model.onnx, best.pt.",
+        metavar="FILE",
     )
     warm_start: tuple[str, ...] = option(
         "--warm-start",

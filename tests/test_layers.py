@@ -23,7 +23,9 @@ MAY_IMPORT = {
         "jobs/packing.py",
     },
     "mlflow": {
+        "tracking/exam.py",
         "tracking/forms.py",
+        "tracking/kept_model.py",
         "tracking/registry.py",
         "tracking/runs.py",
         "tracking/served_model.py",

@@ -28,7 +28,7 @@ from search.record.state import FINISHED_EARLY, State
 from search.storage import checkpoints, inside
 from search.storage.checkpoints import Shelf
 from search.storage.runs import home_of
-from trainables.script.failures import ScriptFailed, ScriptUnusable
+from trainables.script.failures import ScriptFailed, ScriptUnusable, ScriptWithoutModel
 from trainables.script.script import Script
 
 EPOCH = "Epoch(number, metrics, model=…)"
@@ -244,6 +244,8 @@ def _end_by(error: Exception | SystemExit, node: str, said: str) -> dict[str, An
     if isinstance(error, ScriptFailed):
         state = State.OUT_OF_MEMORY if isinstance(error, MemoryError) else State.FAILED
         end = {"end": state, "why": str(error), "traceback": error.told}
+        if isinstance(error, ScriptWithoutModel):
+            return {**end, "without_model": True}
         return {**end, "unusable": True} if isinstance(error, ScriptUnusable) else end
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}

@@ -130,7 +130,7 @@ def recalled(
         for name, each in declared(More).items()
     ):
         changes["reopened"] = True
-    return Prepared(study, settings, source, data, header, tuple(events), changes)
+    return Prepared(study, settings, source, data, header, tuple(events), changes, runs_code=to_train)
 
 
 def _settings_again(folder: Path, events: Sequence[Event], header: Header, more: More, command: str) -> Settings:
@@ -292,9 +292,11 @@ def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str
     for key in (*same, "reduction_factor"):
         if asked[key] != had[key]:
             yield f"{key} was {had[key]}, asked is {asked[key]}"
-    for name, value in asked.get("script", {}).items():
-        if name != "switches" and had.get("script", {}).get(name) != value:
-            yield f"the script's {name} was {had.get('script', {}).get(name)}, asked is {value}"
+    scripts = [each.get("script", {}) for each in (had, asked)]
+    for name in sorted({*scripts[0], *scripts[1]} - {"switches"}):
+        was_so, is_so = (each.get(name) for each in scripts)
+        if was_so != is_so:
+            yield f"the script's {name} was {was_so}, asked is {is_so}"
     # What "auto" came to was fixed when the search began.
     fixed = {key: value for key, value in had["fixed"].items() if key in asked["fixed"]}
     if asked["fixed"] != fixed:
