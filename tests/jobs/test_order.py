@@ -119,6 +119,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "mode": st.sampled_from(["max", "min"]),
     "report": TEXTS,
     "style": TEXTS,
+    "test": TEXTS,
+    "model": TEXTS,
     "warm_start": st.lists(TEXTS, max_size=3).map(tuple),
     **{
         name: st.integers(each.least or 1, each.most or 10**9)

@@ -66,7 +66,7 @@ def test_a_measure_without_its_part_is_taken_for_the_tests_and_that_is_said(tmp_
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('print(\'{"val_accuracy": 0.5}\')', "mine.py said no test_accuracy, or .*; what it said is val_accuracy"),
+        ("print('{\"val_accuracy\": 0.5}')", "mine.py said no test_accuracy, or .*; what it said is val_accuracy"),
         ("", "it said no number at all"),
         ("print('test_accuracy=nan')", "test_accuracy is nan, which is no result"),
         ("print('test_accuracy=0.5 test_images=2.5')", "no number of images"),
