@@ -194,6 +194,8 @@ class Engine:
     def _took_epoch(self, attempt: str, number: int, report: Mapping[str, Any]) -> bool:
         """Take in an epoch, and say whether the trial goes on."""
         told = EpochReport.from_plain({**report, **report["place"]})
+        if "note" in report:
+            self._warn_once(report["note"])
         if told.checkpoint is not None:
             self._retention.added(told.checkpoint)
         else:

@@ -34,6 +34,7 @@ from spaces.study import Study, from_plain, script_of, to_plain
 from trainables import datasets
 from trainables.data import Data
 from trainables.epoch import Epoch
+from trainables.script.script import Script
 
 
 @contextmanager
@@ -108,6 +109,7 @@ def recalled(
     if to_train and spaces.is_file(before.source) and before.source != (given or {}).get("source"):
         display.say(f"running the code in {before.source}, which the record names")
     study = recorded_study(before, to_train=to_train)
+    study = _in_this_job(study, header_of(events[:1]).job_folder, before.job_folder)
     check_weights(study)
     uri = address_of(folder, before.tracking_uri, display.say) if to_report else None
     settings = replace(_settings_again(folder, events, before, more, command), tracking_uri=uri)
@@ -157,6 +159,14 @@ def _settings_again(folder: Path, events: Sequence[Event], header: Header, more:
         ray_address=from_environment()["ray_address"],
         command=command,
     )
+
+
+def _in_this_job(study: Study, then: str | None, now: str | None) -> Study:
+    """`study`, whose script ran in the folder of a job `then`, and runs in that of the job of `now`."""
+    mine = study.trainable
+    if then is None or now is None or not isinstance(mine, Script) or not Path(mine.folder).is_relative_to(then):
+        return study
+    return replace(study, trainable=replace(mine, folder=str(Path(now, Path(mine.folder).relative_to(then)))))
 
 
 def not_read() -> Data:
@@ -293,7 +303,8 @@ def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str
         if asked[key] != had[key]:
             yield f"{key} was {had[key]}, asked is {asked[key]}"
     scripts = [each.get("script", {}) for each in (had, asked)]
-    for name in sorted({*scripts[0], *scripts[1]} - {"switches"}):
+    elsewhere = {"folder"} if header.job_folder and provenance.in_job() else set()  # another one in each job
+    for name in sorted({*scripts[0], *scripts[1]} - {"switches"} - elsewhere):
         was_so, is_so = (each.get(name) for each in scripts)
         if was_so != is_so:
             yield f"the script's {name} was {was_so}, asked is {is_so}"

@@ -12,16 +12,18 @@ from search.findings import winner_model
 from search.prepared import Prepared
 from search.record.events import WinnerTested
 from search.record.trial import EpochRow, Trial
+from search.session.own_mlflow import place_for_trials
 from search.storage import inside, mirror
 from search.storage.runs import TRIALS, home_of
 from search.terminal.console import Display
 from search.tracking.exam import Exam
 from search.tracking.forms import Form
 from search.tracking.kept_model import ONNX, KeptFile, KeptGraph, KeptOnnx, NoGraph
+from search.tracking.trial_run import active
 from trainables import exported
 from trainables.script.failures import ScriptFailed
 from trainables.script.folder import FILES
-from trainables.script.measured import measured
+from trainables.script.measured import ACCURACY, measured
 from trainables.script.script import Script
 
 TEST = "test"
@@ -54,13 +56,15 @@ def test(prepared: Prepared, search: Search, trial: Trial, checkpoint: Path | No
     )
     if checkpoint is None:
         display.warn("the winner kept nothing, so its test run begins with an empty {folder}")
+    mlflow = place_for_trials(prepared, lambda said: None)  # who listens has heard it before the trials
     try:
-        told = measured(script, search.config(trial), _place(folder, trial), checkpoint)
+        with active(mlflow, trial.number):
+            told = measured(script, search.config(trial), _place(folder, trial), checkpoint)
     except (ScriptFailed, ValueError) as error:
         raise EnvironmentFault(f"the winner was not tested: {error}; mend that, then resume {name}") from None
     if told.note:
         display.warn(told.note)
-    beyond = {name: value for name, value in told.metrics.items() if name not in ("accuracy", "loss")}
+    beyond = {name: value for name, value in told.metrics.items() if name not in (*ACCURACY, "loss")}
     loss = told.metrics.get("loss")
     body = WinnerTested(trial.number, row.number, told.accuracy, loss, told.images, beyond or None)
     search.note(body, trial.number)

@@ -37,16 +37,19 @@ def disagreements(client: Any, events: Sequence[Event]) -> list[str]:
         if number >= len(trials) or len(found) != 1:
             lines.append(f"trial {number} has {len(found)} runs")
         else:
-            lines += _differences(client, trials[number], found[0], over=finished(events) is not None)
+            over, shared = finished(events) is not None, header.study_code is not None
+            lines += _differences(client, trials[number], found[0], over=over, shared=shared)
     return lines
 
 
-def _differences(client: Any, trial: Trial, run: Any, *, over: bool) -> Iterator[str]:
+def _differences(client: Any, trial: Trial, run: Any, *, over: bool, shared: bool) -> Iterator[str]:
+    """Where `run` differs from `trial`; if it is `shared` with code of the user's own, that may show more."""
     status = status_of(trial.state, over=over)
     if run.info.status != status:
         yield f"trial {trial.number} is {run.info.status} instead of {status}"
     for name in trial.epochs[-1].metrics if trial.epochs else ():
         shown = sorted((m.step, repr(m.value)) for m in client.get_metric_history(run.info.run_id, metric_key(name)))
         # As text, because NaN is not equal to itself.
-        if shown != [(row.number, repr(float(row.metrics[name]))) for row in trial.epochs if name in row.metrics]:
+        known = [(row.number, repr(float(row.metrics[name]))) for row in trial.epochs if name in row.metrics]
+        if (not {*known} <= {*shown}) if shared else shown != known:
             yield f"trial {trial.number} shows another curve of {name}"

@@ -7,13 +7,14 @@ written twice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from search.printable import printable
 from search.record.events import Event, Kind
 from search.storage.runs import log_there
-from search.tracking.projection import Projection, Update, milliseconds
+from search.tracking.projection import Projection, Update, milliseconds, status_of
 from search.tracking.store import connect
 
 METRICS_AT_ONCE, OTHERS_AT_ONCE = 800, 100
@@ -61,6 +62,8 @@ class Runs:
         for event in events:
             if event.kind == Kind.ENDED and event.trial is not None:
                 self._send_log(event.trial)
+            elif event.kind == Kind.FINISHED and self._own_code:
+                self._end_again(event)
         if events[0].kind == Kind.SEARCH:
             self._log_inputs()
         self._write(self.parent, self._projection.parent(events[-1]))
@@ -104,7 +107,7 @@ class Runs:
 
     def _write(self, run: str, update: Update) -> None:
         """Write `update`, its last tags last of all."""
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.exceptions import MlflowException
 
         if update.status is not None:
             status, stamp = update.status
@@ -113,12 +116,46 @@ class Runs:
             else:
                 self._client.set_terminated(run, status, stamp)
         for part in _batches(update):
-            self._client.log_batch(
-                run,
-                metrics=[Metric(*point) for point in part.metrics],
-                params=[Param(name, printable(value)) for name, value in part.params.items()],
-                tags=[RunTag(key, printable(value)) for key, value in part.tags.items()],
-            )
+            try:
+                self._log(run, part)
+            except MlflowException as error:
+                if not part.params or error.error_code != "INVALID_PARAMETER_VALUE":
+                    raise
+                self._log(run, replace(part, params=self._still_free(run, part.params)))
+
+    def _log(self, run: str, part: Update) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        self._client.log_batch(
+            run,
+            metrics=[Metric(*point) for point in part.metrics],
+            params=[Param(name, printable(value)) for name, value in part.params.items()],
+            tags=[RunTag(key, printable(value)) for key, value in part.tags.items()],
+        )
+
+    def _still_free(self, run: str, params: Mapping[str, str]) -> dict[str, str]:
+        """Those of `params` that nobody has logged: what the trial's own code has logged cannot be changed."""
+        there = self._client.get_run(run).data.params
+        for name, value in params.items():
+            if there.get(name, value) != value:
+                line = f"MLflow shows {name} as the trials' own code logs it, and not as it is recorded"
+                self._projection.notes.setdefault(f"param {name}", line)
+        return {name: value for name, value in params.items() if name not in there}
+
+    @property
+    def _own_code(self) -> bool:
+        """Whether trials run code of the user's own, which may write to their runs too."""
+        return self._projection.header.study_code is not None
+
+    def _end_again(self, event: Event) -> None:
+        """End the runs of trials as they have ended, where their own code has ended them otherwise since."""
+        trials = self._projection.trials
+        for number, run in _by_trial_whole(self._found()[1]).items():
+            if number < len(trials):
+                trial = trials[number]
+                status = status_of(trial.state, over=True)
+                if run.info.status != status:
+                    self._client.set_terminated(run.info.run_id, status, milliseconds(trial.ended or event.at))
 
     def _child(self, number: int) -> str:
         """The run of trial `number`; made if there is none."""
@@ -227,7 +264,11 @@ def parent_of(search: str, client: Any, experiment: str) -> tuple[str, str] | No
 
 
 def _by_trial(runs: Sequence[Any]) -> dict[int, str]:
-    return {int(run.data.tags["search.trial"]): str(run.info.run_id) for run in runs}
+    return {number: str(run.info.run_id) for number, run in _by_trial_whole(runs).items()}
+
+
+def _by_trial_whole(runs: Sequence[Any]) -> dict[int, Any]:
+    return {int(run.data.tags["search.trial"]): run for run in runs}
 
 
 def _batches(update: Update) -> Iterator[Update]:
