@@ -14,6 +14,8 @@ from search.tracking.store import ENVIRONMENT, connect
 
 FIND_SECONDS = 20.0
 """A trial waits so long for its run, which is made when the trial is recorded."""
+AGAIN_SECONDS = 1.0
+"""The next one in the same process waits so long only, where a trial has waited in vain."""
 LOOK_SECONDS = 0.25
 
 
@@ -26,11 +28,15 @@ class Place:
     search: str
 
 
+_IN_VAIN: set[Place] = set()
+"""Where a trial of this process has found no run."""
+
+
 @contextlib.contextmanager
 def active(place: Place | None, trial: int, seconds: float = FIND_SECONDS) -> Iterator[str]:
     """Inside, MLflow's calls in this process and in those that it starts go to the run of `trial`.
 
-    Yields why they do not, or "": nothing is asked of MLflow for longer than `seconds`, and no trial fails for it.
+    Yields why they do not, or "": after so many `seconds` no more is asked of MLflow, and no trial fails for it.
     Without a `place` all is as it was.
     """
     if place is None:
@@ -39,8 +45,10 @@ def active(place: Place | None, trial: int, seconds: float = FIND_SECONDS) -> It
     run, experiment, why = "", "", ""
     try:
         with _undisturbed():
-            run, experiment = _found(place, trial, seconds)
+            run, experiment = _found(place, trial, min(seconds, AGAIN_SECONDS) if place in _IN_VAIN else seconds)
+        _IN_VAIN.discard(place)
     except LookupError as error:
+        _IN_VAIN.add(place)
         why = f"what trials log to MLflow themselves does not reach their runs: {error.args[0]}"
     if why:
         yield why
@@ -64,7 +72,7 @@ def _found(place: Place, trial: int, seconds: float) -> tuple[str, str]:
         except Exception as error:  # whatever MLflow raises
             why = masked(" ".join(str(error).split()))[:200] or type(error).__name__
         if time.monotonic() > deadline:
-            raise LookupError(f"{why} (waited {seconds:.0f} s)")
+            raise LookupError(why)
         time.sleep(LOOK_SECONDS)
 
 
