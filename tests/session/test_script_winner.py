@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from search import load
 from search.errors import EnvironmentFault
 from search.findings.summary import summarize
 from search.record.events import EpochReport, Finished, InMLflow, Kind, WinnerTested
+from search.record.header import Process
 from search.record.reader import FILE, read
 from search.record.reading import last
 from search.record.record import Record
@@ -115,6 +117,7 @@ def trained(folder: Path, kept: str, told: Told, **settings: Any) -> Iterator[Se
         runs=folder / "runs", changes={"lr": "log(1e-2, 1)"}, epochs=2, trials=1, arguments=WORDS[1:], **settings
     )
     prepared = prepare("train.py", asked, told)
+    prepared = replace(prepared, header=replace(prepared.header, process=Process(1, 1.0, os.getpid(), "here")))
     with claimed(prepared, Stop(time.monotonic())) as begun:
         run = folder / "runs" / "train-1"
         with Record(run / FILE) as record:
@@ -181,6 +184,7 @@ def test_the_winner_is_tested_once_and_its_model_registered_and_loaded_elsewhere
         assert load("train-1", tmp_path / "runs").model() is not None
 
 
+@pytest.mark.nightly
 def test_a_file_of_another_kind_is_registered_as_what_it_is_and_an_untested_one_is_said_to_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +202,7 @@ def test_a_file_of_another_kind_is_registered_as_what_it_is_and_an_untested_one_
     assert "mlflow.artifacts.download_artifacts('models:/train@champion')" in result(document)
 
 
+@pytest.mark.nightly
 def test_a_test_that_fails_is_made_up_for_by_who_runs_the_code_and_by_nobody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
