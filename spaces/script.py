@@ -19,8 +19,6 @@ from trainables.script.script import Script
 
 ENDLESS = 1000
 """The full budget in epochs of a script of which nobody says how long it trains."""
-MODEL = "model.pt2"
-"""What `search.report.model` writes."""
 PARSERS = {"hydra": command.HYDRA, "omegaconf": command.HYDRA}
 """Modules by which a script is known to take values otherwise than as flags."""
 
@@ -36,8 +34,6 @@ class Wish:
     mode: str | None = None
     report: str | None = None
     style: str | None = None
-    test: Sequence[str] = ()
-    model: str | None = None
 
 
 def study_of(program: Path, wish: Wish, folder: Path) -> Study:
@@ -64,11 +60,9 @@ def study_of(program: Path, wish: Wish, folder: Path) -> Study:
         report=wish.report or "json",
         base=base,
         endless=wish.epochs is None,
-        test=wish.test or (() if _calls(text, "testing") else None),
-        model=wish.model or (MODEL if _calls(text, "model") else ""),
     )
     try:
-        command.check([*script.arguments, *wish.test], wish.changes)
+        command.check(script.arguments, wish.changes)
     except ValueError as error:
         raise SpaceError(str(error)) from None
     if script.endless and any("{epochs}" in each for each in (*script.arguments, json.dumps(base))):
@@ -98,9 +92,9 @@ def style_of(text: str, arguments: Sequence[str] = ()) -> str:
     """How a script takes values, by its arguments and by what its `text` imports."""
     if any(match["config"] for each in arguments for match in command.PLACEHOLDER.finditer(each)):
         return command.FILE
-    if _calls(text, "config"):
-        return command.MODULE
     imported = imports(text)
+    if "search.report.config" in imported or ("search.report" in imported and "report.config(" in text):
+        return command.MODULE
     return next((style for name, style in PARSERS.items() if name in imported), command.FLAGS)
 
 
@@ -125,12 +119,6 @@ def about(text: str) -> str:
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     except (SyntaxError, ValueError, RecursionError):
         return ""
-
-
-def _calls(text: str, name: str) -> bool:
-    """Whether a Python `text` imports the function `name` of `search.report`, or calls it as one of that module."""
-    imported = imports(text)
-    return f"search.report.{name}" in imported or ("search.report" in imported and f"report.{name}(" in text)
 
 
 def _text(program: Path) -> str:
