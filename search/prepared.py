@@ -27,3 +27,5 @@ class Prepared:
     """What the record of a search that goes on says so far."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What is otherwise from now on than `past` says."""
+    runs_code: bool = True
+    """Whether this process may run the study's code."""

@@ -16,7 +16,6 @@ from typing import Any
 
 from search.errors import BadInput
 from search.options import assignments, check, declared, names, option, seconds, size
-from search.telling import Telling
 
 LARGEST = 1_000_000
 """Trials, or epochs of a trial, at most: what a search keeps in memory and on its screen is made for so many."""
@@ -106,7 +105,7 @@ class OfOneCommand:
 
 
 @dataclass(frozen=True)
-class More(Telling, OfOneCommand, Adjustable):
+class More(OfOneCommand, Adjustable):
     """What a search that goes on is given. Raises BadInput."""
 
     def __post_init__(self) -> None:
@@ -140,10 +139,10 @@ class Options(Adjustable):
 
 
 @dataclass(frozen=True)
-class Settings(Telling, OfOneCommand, Options):
+class Settings(OfOneCommand, Options):
     """All that was chosen for a search: its options, where it lies, what changes its study, and of this command alone.
 
-    `arguments` are those of a script, for which `report` and `style` are too. Raises BadInput.
+    `arguments` are those of a script, for which `report`, `style`, `test` and `model` are too. Raises BadInput.
     """
 
     name: str | None = None
@@ -202,6 +201,18 @@ class Settings(Telling, OfOneCommand, Options):
         str,
         "How a script takes values: flags (--lr 0.1), hydra (lr=0.1), file ({config}), module (search.report).",
         metavar="STYLE",
+    )
+    test: str | None = option(
+        "--test",
+        str,
+        "Arguments with which a script measures what its winner kept in {folder} on the test set, once.",
+        metavar="ARGUMENTS",
+    )
+    model: str | None = option(
+        "--model",
+        str,
+        "The file in {folder} that is a script's model: model.pt2, model.onnx, best.pt.",
+        metavar="FILE",
     )
     warm_start: tuple[str, ...] = option(
         "--warm-start",

@@ -19,6 +19,8 @@ from trainables.script.script import Script
 
 ENDLESS = 1000
 """The full budget in epochs of a script of which nobody says how long it trains."""
+MODEL = "model.pt2"
+"""What `search.report.model` writes."""
 PARSERS = {"hydra": command.HYDRA, "omegaconf": command.HYDRA}
 """Modules by which a script is known to take values otherwise than as flags."""
 
@@ -34,6 +36,8 @@ class Wish:
     mode: str | None = None
     report: str | None = None
     style: str | None = None
+    test: Sequence[str] = ()
+    model: str | None = None
 
 
 def study_of(program: Path, wish: Wish, folder: Path) -> Study:
@@ -60,9 +64,11 @@ def study_of(program: Path, wish: Wish, folder: Path) -> Study:
         report=wish.report or "json",
         base=base,
         endless=wish.epochs is None,
+        test=wish.test or (() if _calls(text, "testing") else None),
+        model=wish.model or (MODEL if _calls(text, "model") else ""),
     )
     try:
-        command.check(script.arguments, wish.changes)
+        command.check([*script.arguments, *wish.test], wish.changes)
     except ValueError as error:
         raise SpaceError(str(error)) from None
     if script.endless and any("{epochs}" in each for each in (*script.arguments, json.dumps(base))):
@@ -92,9 +98,9 @@ def style_of(text: str, arguments: Sequence[str] = ()) -> str:
     """How a script takes values, by its arguments and by what its `text` imports."""
     if any(match["config"] for each in arguments for match in command.PLACEHOLDER.finditer(each)):
         return command.FILE
-    imported = imports(text)
-    if "search.report.config" in imported or ("search.report" in imported and "report.config(" in text):
+    if _calls(text, "config"):
         return command.MODULE
+    imported = imports(text)
     return next((style for name, style in PARSERS.items() if name in imported), command.FLAGS)
 
 
@@ -119,6 +125,12 @@ def about(text: str) -> str:
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     except (SyntaxError, ValueError, RecursionError):
         return ""
+
+
+def _calls(text: str, name: str) -> bool:
+    """Whether a Python `text` imports the function `name` of `search.report`, or calls it as one of that module."""
+    imported = imports(text)
+    return f"search.report.{name}" in imported or ("search.report" in imported and f"report.{name}(" in text)
 
 
 def _text(program: Path) -> str:

@@ -10,12 +10,13 @@ import contextlib
 import io
 import json
 import logging
+import math
 import re
 import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ RECORDS = re.compile(
     r"|data/(weights|constants)/(model_\w+_config\.json|(weight|tensor)_\d+)|data/sample_inputs/[^/]+\.pt|extra/[^/]+\.json)"
 )
 """The members of a file that this module writes."""
-ABOUT = "about.json"
+ABOUT, ANSWERS = "about.json", "answers.json"
+"""What is said about a network; what it answered to the certain batch where it was trained."""
 
 
 class NotExportable(Exception):
@@ -63,13 +65,57 @@ def export(model: nn.Module, images: Tensor, path: Path, about: Mapping[str, Any
         try:
             with _quietly():
                 program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-                torch.export.save(program, whole, extra_files={ABOUT: json.dumps(about)})
+                torch.export.save(program, whole)
         except OSError:
             raise
         except Exception as error:  # torch raises whatever its tracing comes upon
             raise NotExportable(_reason(error)) from None
-        _without_samples(whole, Path(folder, "lean"))
+        _without_samples(whole, Path(folder, "lean"), about)
         Path(folder, "lean").replace(path)
+
+
+def adopt(source: Path, path: Path, about: Mapping[str, Any]) -> None:
+    """Write to `path` the network that torch.export.save put into `source`, as if `export` had: nothing is unpickled.
+
+    Raises ValueError for a file of another make, and for one with weights that only a pickle holds.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        lean = Path(folder, path.name)
+        try:
+            _without_samples(source, lean, about)
+        except (zipfile.BadZipFile, IndexError, OSError) as error:
+            raise ValueError(f"it is no file of torch.export ({error})") from None
+        with zipfile.ZipFile(lean) as archive:
+            _check(archive)
+        lean.replace(path)
+
+
+def opened(path: Path) -> tuple[Exported, list[int | None], torch.dtype]:
+    """The network in `path`, and shape and type of the tensor that it takes; sizes that are free are None.
+
+    Raises ValueError for a file of another make, and for a network that takes something else than one tensor.
+    """
+    described(path)
+    program = torch.export.load(path)
+    named = {node.name: node for node in program.graph.nodes}
+    taken = [named[name].meta["val"] for name in program.graph_signature.user_inputs if isinstance(name, str)]
+    if len(taken) != 1 or not isinstance(taken[0], Tensor):
+        raise ValueError(f"its network takes {len(taken)} inputs, and not one tensor")
+    sizes: list[int | None] = [size if isinstance(size, int) else None for size in taken[0].shape]
+    return Exported(program.module()), sizes, taken[0].dtype
+
+
+def certain_batch(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """The batch of that shape which `search.report.model` asks a network about: the same everywhere."""
+    return torch.linspace(0, 1, math.prod(shape)).reshape(*shape).to(dtype)
+
+
+def answers_in(path: Path) -> list[float]:
+    """What the network in `path` answered to the certain batch where it was trained; empty if that is not known."""
+    with zipfile.ZipFile(path) as archive:
+        found = [name for name in archive.namelist() if name.endswith(f"/extra/{ANSWERS}")]
+        told = json.loads(archive.read(found[0])) if found else []
+    return [float(each) for each in told] if isinstance(told, list) else []
 
 
 def load(path: Path) -> tuple[Exported, dict[str, Any]]:
@@ -104,10 +150,17 @@ def _check(archive: zipfile.ZipFile) -> None:
             raise ValueError("it holds pickled weights")
 
 
-def _without_samples(whole: Path, path: Path) -> None:
-    """Copy an archive but for the images that it was exported with, which are somebody's data, and are pickled."""
+def _without_samples(whole: Path, path: Path, about: Mapping[str, Any]) -> None:
+    """Copy an archive, with what is known `about` it, but for the images that it was exported with.
+
+    They are somebody's data, and are pickled.
+    """
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
+        root = source.namelist()[0].partition("/")[0]
+        target.writestr(f"{root}/extra/{ABOUT}", json.dumps(about))
         for member in source.infolist():
+            if member.filename.endswith(f"/extra/{ABOUT}"):
+                continue
             with source.open(member) as old, target.open(member.filename, "w") as new:
                 if "/sample_inputs/" not in member.filename:
                     shutil.copyfileobj(old, new)

@@ -18,6 +18,8 @@ from search.cli.output import echo
 from search.cli.run import probe_seconds, search
 from search.errors import BadInput
 
+AFTER = "search.after"
+"""Under this key a command keeps the arguments of a script, with the `--` before them."""
 ADDRESS = click.option(
     "--address",
     envvar="RAY_ADDRESS",
@@ -26,8 +28,20 @@ ADDRESS = click.option(
 )
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="STUDY [OPTIONS OF A SEARCH]")
+class _WithArguments(click.Command):
+    """A command that keeps what follows after `--` for the script that it hands on."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, with all that is before `--`."""
+        own = args.index("--") if "--" in args else len(args)
+        ctx.meta[AFTER] = args[own:]
+        return super().parse_args(ctx, args[:own])
+
+
+@click.command(cls=_WithArguments, context_settings={"ignore_unknown_options": True})
+@click.argument(
+    "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[run] STUDY [OPTIONS OF A SEARCH]"
+)
 @ADDRESS
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @click.option("--kuberay", is_flag=True, help="Submit nothing; print a RayJob for Kubernetes.")
@@ -67,11 +81,11 @@ def _order(arguments: tuple[str, ...], *, as_json: bool) -> Any:
     from search.jobs.order import order
     from search.session.asked import adapted
     from search.storage.bucket import shown
-    from spaces import is_script
 
     group = click.get_current_context().find_root().command
     assert isinstance(group, click.Group)
-    with group.commands["run"].make_context("python -m search submit", [*arguments]) as context:
+    words = [*arguments[arguments[0] == "run" :], *click.get_current_context().meta.get(AFTER, ())]
+    with group.commands["run"].make_context("python -m search submit", words) as context:
         given, runs_source = context.params, context.get_parameter_source("runs")
     settings = settings_of(given)
     if given["dry_run"]:
@@ -79,11 +93,6 @@ def _order(arguments: tuple[str, ...], *, as_json: bool) -> Any:
     if given["watch"]:
         raise BadInput("--watch serves the page of a search on this machine; `watch` shows one on a cluster, by --runs")
     probe_seconds(given["probe"], dry_run=False)
-    if is_script(given["study"]):
-        raise BadInput(
-            f"{given['study']} is a script, and only studies are submitted; run it where the cluster's head is, with "
-            "RAY_ADDRESS=HEAD:6379 and its files on a folder that all nodes share"
-        )
     adapted(given["study"], settings)
     # What the environment here says of runs is not said of the cluster.
     runs = shown(given["runs"]) if runs_source is ParameterSource.COMMANDLINE else None

@@ -99,7 +99,9 @@ def _lines(event: Event, trials: Trials) -> Iterator[str]:
     elif event.kind == Kind.STEERED:
         yield in_words(Steered.of(event))
     elif event.kind == Kind.TESTED:
-        yield f"test accuracy of trial {event.trial}: {body['test_accuracy']:.4f}"
+        told = {"accuracy": body.get("test_accuracy"), "loss": body.get("test_loss"), **(body.get("beyond") or {})}
+        name, value = next((name, value) for name, value in told.items() if value is not None)
+        yield f"test {name} of trial {event.trial}: {value:.4f}"
     elif event.kind == Kind.FINISHED:
         yield f"{body['state']}{': ' if body['why'] else ''}{body['why']}"
 

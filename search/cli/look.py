@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,31 +162,15 @@ def best(name: str, runs: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--tensorboard",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Write TensorBoard's files into this folder: curves, and settings for its HParams page.",
-)
+@click.argument("folder", type=click.Path(path_type=Path))
 @RUNS
-def export(name: str, folder: Path | None, tensorboard: Path | None, runs: Path) -> None:
+def export(name: str, folder: Path, runs: Path) -> None:
     """Write a search into FOLDER: the winner's weights and configuration, trials and curves as CSV, an Optuna study."""
+    from search.findings.export import export_search
     from search.storage.runs import find_search
 
-    if folder is None and tensorboard is None:
-        raise BadInput("say where to: python -m search export NAME FOLDER, or --tensorboard DIR, or both")
-    run = find_search(name, runs)
-    if folder is not None:
-        from search.findings.export import export_search
-
-        for file in export_search(run, folder):
-            echo(str(file))
-    if tensorboard is not None:
-        from search.findings.tensorboard_export import write_events
-
-        count = write_events(run, tensorboard)
-        echo(f"{tensorboard}: {count} trials; tensorboard --logdir {shlex.quote(str(tensorboard))} shows them")
+    for file in export_search(find_search(name, runs), folder):
+        echo(str(file))
 
 
 @click.command()

@@ -180,7 +180,9 @@ class Engine:
             self.search.finish_early(number)
         elif "end" in report:
             self.search.end(number, State(report["end"]), report["why"], report.get("traceback", ""))
-            if report.get("unusable") and not self.search.trials.epochs:
+            some_complete = any(trial.state is State.COMPLETE for trial in self.search.trials)
+            no_use = report.get("unusable") and not self.search.trials.epochs
+            if no_use or (report.get("without_model") and not some_complete):
                 raise BadInput(f"{report['why']}; no other setting would mend that, so the search has ended")
         elif "epoch" in report:
             go_on = self._took_epoch(attempt, number, report)
@@ -192,6 +194,8 @@ class Engine:
     def _took_epoch(self, attempt: str, number: int, report: Mapping[str, Any]) -> bool:
         """Take in an epoch, and say whether the trial goes on."""
         told = EpochReport.from_plain({**report, **report["place"]})
+        if "note" in report:
+            self._warn_once(report["note"])
         if told.checkpoint is not None:
             self._retention.added(told.checkpoint)
         else:

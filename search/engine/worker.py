@@ -22,14 +22,14 @@ from typing import Any
 import spaces
 from search.engine import left_behind
 from search.engine.shared_data import get_data_once
-from search.engine.usage import Usage
 from search.engine.users_code import UsersCode
 from search.errors import BadInput, EnvironmentFault
 from search.record.state import FINISHED_EARLY, State
 from search.storage import checkpoints, inside
 from search.storage.checkpoints import Shelf
 from search.storage.runs import home_of
-from trainables.script.failures import ScriptFailed, ScriptUnusable
+from search.tracking.trial_run import Place, active
+from trainables.script.failures import ScriptFailed, ScriptUnusable, ScriptWithoutModel
 from trainables.script.script import Script
 
 EPOCH = "Epoch(number, metrics, model=…)"
@@ -43,7 +43,7 @@ class Task:
     `budget` bounds the bytes of all checkpoints, None for no limit; `timeout` the seconds without a report, None for
     what the watchdog allows. In `folders` may be what a user's code imports while it runs; what it has imported before
     is sent along. In `homes` each trial of a script has a folder of its own. Each trial gets a `fresh` worker process
-    if that is wanted.
+    if that is wanted. At `mlflow` a trial's own code finds the run of its trial; None if it is not to look for one.
     """
 
     trainable: Callable[..., Iterator[Any]] | UsersCode
@@ -57,6 +57,7 @@ class Task:
     folders: tuple[str, ...] = ()
     homes: Path | None = None
     fresh: bool = False
+    mlflow: Place | None = None
 
     def resolved(self) -> Callable[..., Iterator[Any]]:
         """The trainable in this process. Raises what the import of a user's code raises."""
@@ -137,8 +138,9 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         return
     stacks = stack_file(task.stacks, config["trial"], config["attempt"])
     run = task.stacks.parent
-    with _stack_dump(stacks, 0.9 * config["silence"]) as heard, Usage() as usage, contextlib.ExitStack() as stack:
+    with _stack_dump(stacks, 0.9 * config["silence"]) as heard, contextlib.ExitStack() as stack:
         stack.enter_context(left_behind.kept(run, config["trial"], config["attempt"]))
+        note = stack.enter_context(active(task.mlflow, config["trial"]))
         try:
             resume = stack.enter_context(task.shelf.lent(config["resume"])) if config.get("resume") else None
             for epoch, seconds in _epochs(task, config, data, resume):
@@ -147,8 +149,8 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     "metrics": dict(epoch.metrics),
                     "seconds": seconds,
                     **_written(task, config, epoch),
-                    **usage.told(),
                     "place": place,
+                    **({"note": note} if note else {}),
                 }
                 heard()
             yield {"end": State.COMPLETE, "why": FINISHED_EARLY}
@@ -246,6 +248,8 @@ def _end_by(error: Exception | SystemExit, node: str, said: str) -> dict[str, An
     if isinstance(error, ScriptFailed):
         state = State.OUT_OF_MEMORY if isinstance(error, MemoryError) else State.FAILED
         end = {"end": state, "why": str(error), "traceback": error.told}
+        if isinstance(error, ScriptWithoutModel):
+            return {**end, "without_model": True}
         return {**end, "unusable": True} if isinstance(error, ScriptUnusable) else end
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return {"end": State.OUT_OF_MEMORY, "why": _last_line(error)}

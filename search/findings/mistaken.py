@@ -33,6 +33,8 @@ def kept_test(search: Snapshot) -> tuple[Predictions | None, str]:
     tested = search.tested
     if tested is None or search.winner is None:
         return None, "The test set was not opened for this winner."
+    if "script" in search.header.definition:
+        return None, "The script measured its winner itself, and says no more than numbers."
     try:
         kept = predictions.read(search.folder)
     except EnvironmentFault:
@@ -41,7 +43,7 @@ def kept_test(search: Snapshot) -> tuple[Predictions | None, str]:
         return None, f"There is no {FILE} beside the record, and the test set is not opened again for it."
     if (kept.trial, kept.epoch) != (search.winner.number, tested.epoch):
         return None, f"The file {FILE} beside the record is of another winner."
-    if abs(kept.accuracy - tested.value) > 1e-9 or len(kept.labels) != tested.images:
+    if tested.value is None or abs(kept.accuracy - tested.value) > 1e-9 or len(kept.labels) != tested.images:
         return None, f"The file {FILE} beside the record is not of the measurement that is recorded."
     if not _are_classes(kept, search):
         return None, f"The file {FILE} beside the record has classes that the data does not have."

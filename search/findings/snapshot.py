@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.findings import audit, confirmed, intervals
-from search.record.events import Event
+from search.record.events import Event, WinnerTested
 from search.record.header import Header
 from search.record.reader import FILE, read
 from search.record.reading import header_of, objective_of, space_of
@@ -34,14 +34,14 @@ NAMES = {
 class Accuracy:
     """The winner's accuracy on the test set, as of its epoch `epoch`: `value`, with the 95 % interval (Wilson).
 
-    `beyond` has balanced accuracy and others, `no_better` says that it beats the largest class by chance at best.
+    `beyond` has balanced accuracy and others, `no_better` says that it beats the largest class by chance at best. A
+    script may say other measures only, and not of how many images.
     """
 
     epoch: int
-    value: float
-    low: float
-    high: float
-    images: int
+    value: float | None
+    interval: tuple[float, float] | None
+    images: int | None
     beyond: Mapping[str, float]
     no_better: bool
 
@@ -103,9 +103,17 @@ class Snapshot:
         tested = self.winner.tested_at_best(self.objective) if self.winner is not None else None
         if tested is None:
             return None
-        low, high = intervals.share_interval(round(tested.test_accuracy * tested.images), tested.images)
-        beyond, no_better = tested.beyond or {}, tested.no_better
-        return Accuracy(tested.epoch, tested.test_accuracy, low, high, tested.images, beyond, no_better)
+        value, images, interval = tested.test_accuracy, tested.images, None
+        if value is not None and images is not None and 0 <= value <= 1:
+            interval = intervals.share_interval(round(value * images), images)
+        return Accuracy(tested.epoch, value, interval, images, self._beyond(tested), tested.no_better)
+
+    def _beyond(self, tested: WinnerTested) -> Mapping[str, float]:
+        """What was measured on the test set besides accuracy; of a script also the loss, as one of its measures."""
+        beyond = dict(tested.beyond or {})
+        if "script" in self.header.definition and tested.test_loss is not None:
+            beyond["loss"] = tested.test_loss
+        return beyond
 
     @cached_property
     def audit(self) -> Mapping[str, Any] | None:

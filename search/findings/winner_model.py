@@ -70,6 +70,8 @@ class Found:
             raise EnvironmentFault(str(error)) from None
         own = [self.checkpoint / WEIGHTS, *([self.graph] if self.graph else [])]
         for path in own if not (self.checkpoint / ARCHITECTURE).is_file() else ():
+            if not path.is_file():  # a script has weights in files of its own
+                continue
             shutil.copyfile(path, folder / path.name)
 
 
@@ -81,6 +83,7 @@ def found(folder: Path, trials: Trials) -> Found | None:
     from trainables.classifier import WEIGHTS
 
     best, checkpoint = trials.best(), checkpoints.winning(checkpoints.shelf(folder), trials)
-    if best is None or checkpoint is None or not (checkpoint / WEIGHTS).is_file():
+    if best is None or checkpoint is None:
         return None
-    return Found(checkpoint, kept(folder, best, best.best_epoch(trials.objective)))
+    graph = kept(folder, best, best.best_epoch(trials.objective))
+    return Found(checkpoint, graph) if graph or (checkpoint / WEIGHTS).is_file() else None

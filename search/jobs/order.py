@@ -18,12 +18,14 @@ from typing import Any
 
 from search.errors import BadInput
 from search.options import declared, seconds
+from search.secrets import PREFIX
 from search.settings import Settings
+from spaces import is_file, is_script, source
 
 FILE = "search-order.json"
 """The order, in the folder that travels."""
-OF_THE_PLACE = ("runs", "tracking_uri", "ray_address", "command", "dry_run", "arguments", "notify", "notify_command")
-"""Settings that do not travel: the cluster has its own, or they are none of a search that runs there, as a script's."""
+OF_THE_PLACE = ("runs", "tracking_uri", "ray_address", "command", "dry_run")
+"""Settings that do not travel: the cluster has its own, or they are none of a search that runs there."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Order:
         runs = ["--runs", self.runs] if self.runs else []
         flags = [option for option, given in (("--quiet", self.quiet), ("--json", self.as_json)) if given]
         words = [self.study, *arguments(self.settings), *runs, "--resume", "auto", *flags]
+        words += ["--", *self.settings.arguments] if self.settings.arguments else []
         return shlex.join(["python", "-m", "search", *words])
 
     def text(self) -> str:
@@ -78,7 +81,7 @@ def read(file: Path) -> Order:
         plain = json.loads(file.read_text())
         settings = plain.pop("settings")
         settings["data"] = Path(settings["data"]) if settings["data"] else None
-        settings["warm_start"] = tuple(settings["warm_start"])
+        settings["warm_start"], settings["arguments"] = tuple(settings["warm_start"]), tuple(settings["arguments"])
         return Order(settings=Settings(**settings), **plain)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{file} is no order of a search ({type(error).__name__}: {error})") from None
@@ -88,20 +91,18 @@ def order(study: str, settings: Settings, *, runs: str | None, as_json: bool = F
     """What becomes of a search of `study` with `settings` here: the same there, under a name.
 
     The folder of a study file goes along (the working folder, if the file is below it), and so do data below that
-    folder; data at another absolute path are taken for the cluster's. Raises BadInput for a relative path that leads
-    out of what travels.
+    folder; data at another absolute path are taken for the cluster's. A script travels with the working folder, in
+    which it runs there too. Raises BadInput for a relative path that leads out of what travels, and for a secret.
     """
-    if settings.notify or settings.notify_command:
-        raise BadInput(
-            "--notify and --notify-command hold for a search that runs here, and an address may be a secret; set "
-            "SEARCH_NOTIFY or SEARCH_NOTIFY_COMMAND in the environment of the cluster's jobs"
-        )
     name = settings.name or f"{Path(study).stem}-{time.strftime('%m%d-%H%M%S')}"
     here, folder = Path.cwd(), None
-    if study.endswith(".py") or "/" in study:
+    if is_script(study):
+        _check_script(study, settings, here)
+    if is_file(study):
         file = Path(study).resolve()
         folder = here if file.is_relative_to(here) else file.parent
-        study = str(file.relative_to(folder))
+        named = str(file.relative_to(folder))
+        study = named if is_file(named) else f"./{named}"
     data = settings.data
     if data is not None and data.exists():
         full = data.resolve()
@@ -117,12 +118,35 @@ def order(study: str, settings: Settings, *, runs: str | None, as_json: bool = F
     return Order(study, travelling, runs, folder, as_json, quiet)
 
 
+def _check_script(name: str, settings: Settings, here: Path) -> None:
+    """Raise BadInput for a script, or a sweep, that would not find on the cluster what it has here."""
+    for file in (Path(name).resolve(), Path(source(name))):
+        if not file.is_relative_to(here):
+            raise BadInput(f"{file} lies outside of {here}, which travels with a script; go to a folder above it")
+    words = [*settings.arguments, *shlex.split(settings.test or "")]
+    if any(f"{{env:{PREFIX}" in word for word in words):
+        raise BadInput(
+            "an argument of the script holds a secret, which does not travel; give it as {env:NAME}, and set NAME in "
+            "the environment of the cluster"
+        )
+    for word in words:
+        path = Path(word.rpartition("=")[2])
+        if not path.is_absolute() and ".." in path.parts and path.exists() and not path.resolve().is_relative_to(here):
+            raise BadInput(
+                f"{path} lies outside of {here}, which travels with the script; put it below, or give its absolute "
+                "path on the cluster"
+            )
+
+
 def arguments(settings: Settings) -> list[str]:
-    """The options of the command line that come to `settings`, but for those OF_THE_PLACE; defaults are left out."""
+    """The options of the command line that come to `settings`, but for those OF_THE_PLACE; defaults are left out.
+
+    Nor are the arguments of a script among them, which come last of all.
+    """
     words: list[str] = []
     for field in fields(Settings):
         value = getattr(settings, field.name)
-        if field.name in OF_THE_PLACE or value == getattr(Settings(), field.name):
+        if field.name in (*OF_THE_PLACE, "arguments") or value == getattr(Settings(), field.name):
             continue
         declaration = declared(Settings).get(field.name)
         option = declaration.flag if declaration else f"--{field.name}"

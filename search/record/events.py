@@ -134,11 +134,11 @@ class EpochReport(Body):
 
     `checkpoint` is the path within the folder of checkpoints, `bytes` its size. Where it was trained: `pid`, `node`,
     `gpus` (their numbers, by commas; None on a CPU); `began` is when that process began with the trial, in seconds
-    since 1970. `system` is how busy its machine was, by MLflow's names; None if nobody looked in that time.
+    since 1970.
     """
 
     kind = Kind.EPOCH
-    optional = ("pid", "node", "began", "gpus", "system")
+    optional = ("pid", "node", "began", "gpus")
     epoch: int
     metrics: Mapping[str, float]
     seconds: float
@@ -149,7 +149,6 @@ class EpochReport(Body):
     node: str | None = None
     began: float | None = None
     gpus: str | None = None
-    system: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -273,15 +272,18 @@ class WinnerTested(Body):
     `beyond` has what says more than accuracy where classes differ in size (see `trainables.metrics`), each 0 to 1.
     `low` is the lower end of the 95 % interval of what the search optimised, accuracy or balanced accuracy; a model
     that always says the largest class gets `chance` in it. All three are None in records of earlier versions.
+
+    Of a script here stands what its program says of its test set: accuracy, loss and images if it says them, and in
+    `beyond` all else, in its own measures.
     """
 
     kind = Kind.TESTED
-    optional = ("beyond", "low", "chance")
+    optional = ("test_accuracy", "test_loss", "images", "beyond", "low", "chance")
     trial: int
     epoch: int
-    test_accuracy: float
-    test_loss: float
-    images: int
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    images: int | None = None
     beyond: Mapping[str, float] | None = None
     low: float | None = None
     chance: float | None = None
@@ -297,11 +299,12 @@ class InMLflow(Body):
     """Where the runs of the search are in MLflow; the ids are None if it has not answered yet.
 
     Once the model of the `winner` (search id/trial/epoch) is logged, `model_uri` is where; if it is registered, under
-    an alias, with its version, its `aliases` and the `logged_model`.
+    an alias, with its version, its `aliases` and the `logged_model`. It is no more than a `file` where that is named,
+    which only its author's code can read.
     """
 
     kind = Kind.PUBLISHED
-    optional = ("model_uri", "winner", "model_version", "aliases", "logged_model")
+    optional = ("model_uri", "winner", "model_version", "aliases", "logged_model", "file")
     tracking_uri: str
     experiment_id: str | None
     parent_run_id: str | None
@@ -310,6 +313,7 @@ class InMLflow(Body):
     model_version: int | None = None
     aliases: Sequence[str] | None = None
     logged_model: str | None = None
+    file: str | None = None
 
     def with_model_of(self, earlier: InMLflow | None) -> InMLflow:
         """These runs, and the model that was published `earlier`."""

@@ -16,7 +16,18 @@ from types import NoneType, UnionType
 from typing import Any
 
 from search.errors import BadInput
-from search.record.events import Asked, Body, Confirming, EpochReport, Event, Kind, Repeated, Restarted, Steered
+from search.record.events import (
+    Asked,
+    Body,
+    Confirming,
+    EpochReport,
+    Event,
+    Kind,
+    Repeated,
+    Restarted,
+    Steered,
+    WinnerTested,
+)
 from search.record.header import Header, Process
 from search.record.reading import header_of, objective_of, space_of
 from search.record.state import State
@@ -121,13 +132,15 @@ def _check_body(event: Event, epochs: list[int], points: _Points) -> None:
         if isinstance(body, EpochReport):
             _require(body.epoch == had + 1, f"epoch {body.epoch} follows epoch {had}")
             _require(all(_is_number(value, float) for value in body.metrics.values()), "its metrics are no numbers")
-            busy = (body.system or {}).values()
-            _require(all(_is_number(value, float) for value in busy), "how busy its machine was are no numbers")
             epochs[event.trial or 0] += 1
         else:
             _require((isinstance(body, Restarted) or body.epoch > 0) and 0 <= body.epoch <= had, "no such epoch")
     if isinstance(body, Steered):
         _check_steered(body, epochs)
+    if isinstance(body, WinnerTested):
+        numbers = {"accuracy": body.test_accuracy, "loss": body.test_loss, **(body.beyond or {})}
+        _require(any(value is not None for value in numbers.values()), "it says nothing of the test set")
+        _require(body.images is None or body.images >= 1, "so many images cannot be")
     if isinstance(body, Confirming):
         named = [*body.trials, *([] if body.control is None else [body.control])]
         _require(all(_is_number(each, int) and 0 <= each < len(epochs) for each in named), "no such trial")

@@ -56,8 +56,11 @@ def _of_ours(name: str, settings: Settings) -> Study:
     if settings.arguments:
         told = " ".join(settings.arguments)[:60]
         raise BadInput(f"unexpected extra argument ({told}): a script takes some, but {name} is a study; leave it out")
-    if settings.report or settings.style:
-        raise BadInput(f"--report and --style are for a script, but {name} is a study; leave them out")
+    for_scripts = {"--report": settings.report, "--style": settings.style, "--test": settings.test}
+    given = [flag for flag, value in {**for_scripts, "--model": settings.model}.items() if value]
+    if given:
+        is_, it = ("are", "them") if len(given) > 1 else ("is", "it")
+        raise BadInput(f"{' and '.join(given)} {is_} for a script, but {name} is a study; leave {it} out")
     if settings.metric is None and settings.mode is None:
         return study
     had = study.objective

@@ -12,8 +12,8 @@ from search.record.trial import EpochRow, Trial
 from search.session.resume import not_run
 from search.storage import mirror
 from search.terminal.console import Display
-from search.tracking.forms import Form, Graph, Ours, WithCode
-from search.tracking.registry import AGREEMENT
+from search.tracking.exam import AGREEMENT
+from search.tracking.forms import Graph, OfImages, Ours, WithCode
 from trainables.classifier import ARCHITECTURE
 from trainables.evaluation import evaluate
 from trainables.exported import NotExportable, export
@@ -25,7 +25,7 @@ UNSERVED = "so it is neither tested nor registered; its checkpoint is kept"
 
 def obtained(
     prepared: Prepared, search: Search, trial: Trial, row: EpochRow, checkpoint: Path, display: Display
-) -> Form | None:
+) -> OfImages | None:
     """The network after the epoch `row` of `trial`, whose verified `checkpoint` that is; None, with a warning, if none.
 
     One of a user's own must show the recorded accuracy on the validation part before it is anything. Its graph is kept

@@ -24,10 +24,9 @@ from search.session.mlflow_address import address_of
 from search.session.prepare import check_confirm, prepare, surroundings
 from search.session.script import runnable
 from search.session.weights import check_weights
-from search.settings import ADJUSTED, More, OfOneCommand, Options, Settings, again, from_environment, masked, recorded
+from search.settings import ADJUSTED, More, Options, Settings, again, from_environment, masked, recorded
 from search.storage import bucket, lock, mirror
 from search.storage.runs import searches
-from search.telling import Telling
 from search.terminal.console import Display
 from spaces.ranges import from_plain_range
 from spaces.space import SpaceError
@@ -35,6 +34,7 @@ from spaces.study import Study, from_plain, script_of, to_plain
 from trainables import datasets
 from trainables.data import Data
 from trainables.epoch import Epoch
+from trainables.script.script import Script
 
 
 @contextmanager
@@ -109,6 +109,7 @@ def recalled(
     if to_train and spaces.is_file(before.source) and before.source != (given or {}).get("source"):
         display.say(f"running the code in {before.source}, which the record names")
     study = recorded_study(before, to_train=to_train)
+    study = _in_this_job(study, header_of(events[:1]).job_folder, before.job_folder)
     check_weights(study)
     uri = address_of(folder, before.tracking_uri, display.say) if to_report else None
     settings = replace(_settings_again(folder, events, before, more, command), tracking_uri=uri)
@@ -131,7 +132,7 @@ def recalled(
         for name, each in declared(More).items()
     ):
         changes["reopened"] = True
-    return Prepared(study, settings, source, data, header, tuple(events), changes)
+    return Prepared(study, settings, source, data, header, tuple(events), changes, runs_code=to_train)
 
 
 def _settings_again(folder: Path, events: Sequence[Event], header: Header, more: More, command: str) -> Settings:
@@ -151,13 +152,21 @@ def _settings_again(folder: Path, events: Sequence[Event], header: Header, more:
         name=folder.name,
         runs=folder.parent,
         data=Path(data) if data else None,
-        **{name: getattr(more, name) for name in (*declared(OfOneCommand), *declared(Telling))},
+        data_limit=more.data_limit,
         epochs=header.epochs,
         sampler=header.sampler,
         scheduler=header.scheduler,
         ray_address=from_environment()["ray_address"],
         command=command,
     )
+
+
+def _in_this_job(study: Study, then: str | None, now: str | None) -> Study:
+    """`study`, whose script ran in the folder of a job `then`, and runs in that of the job of `now`."""
+    mine = study.trainable
+    if then is None or now is None or not isinstance(mine, Script) or not Path(mine.folder).is_relative_to(then):
+        return study
+    return replace(study, trainable=replace(mine, folder=str(Path(now, Path(mine.folder).relative_to(then)))))
 
 
 def not_read() -> Data:
@@ -293,9 +302,12 @@ def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str
     for key in (*same, "reduction_factor"):
         if asked[key] != had[key]:
             yield f"{key} was {had[key]}, asked is {asked[key]}"
-    for name, value in asked.get("script", {}).items():
-        if name != "switches" and had.get("script", {}).get(name) != value:
-            yield f"the script's {name} was {had.get('script', {}).get(name)}, asked is {value}"
+    scripts = [each.get("script", {}) for each in (had, asked)]
+    elsewhere = {"folder"} if header.job_folder and provenance.in_job() else set()  # another one in each job
+    for name in sorted({*scripts[0], *scripts[1]} - {"switches"} - elsewhere):
+        was_so, is_so = (each.get(name) for each in scripts)
+        if was_so != is_so:
+            yield f"the script's {name} was {was_so}, asked is {is_so}"
     # What "auto" came to was fixed when the search began.
     fixed = {key: value for key, value in had["fixed"].items() if key in asked["fixed"]}
     if asked["fixed"] != fixed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search.errors import BadInput
+from search.secrets import hidden
 from search.settings import Settings
 from search.terminal.console import Display
 from spaces import script, sweep
@@ -20,6 +22,7 @@ from spaces.script import Wish, imports
 from spaces.study import Study
 from spaces.values import Value
 from trainables.script import command
+from trainables.script.folder import Home
 from trainables.script.process import death
 from trainables.script.script import Script
 
@@ -43,15 +46,31 @@ def study_of(name: str, settings: Settings, changes: Mapping[str, Range | Value]
         mode=settings.mode,
         report=settings.report,
         style=settings.style,
+        test=_test_words(settings.test),
+        model=settings.model,
     )
     if sweep.is_sweep(name):
         return sweep.read(Path(name)).study(wish, Path.cwd())
     return script.study_of(Path(name), wish, Path.cwd())
 
 
+def _test_words(text: str | None) -> list[str]:
+    """The words of --test. Raises BadInput, also for a secret, which would stand in the record."""
+    try:
+        words = shlex.split(text or "")
+    except ValueError as error:
+        raise BadInput(f"--test takes arguments as a shell does, but got {text!r} ({error})") from None
+    if text is not None and not words:
+        raise BadInput("--test is empty; give the arguments that make the script measure its test set")
+    if hidden(words)[1]:
+        raise BadInput("--test holds a secret, which the record would keep; give it as {env:NAME}, and set NAME")
+    return words
+
+
 def runnable(mine: Script) -> Script:
     """The recorded script. Raises BadInput if a variable is not set that stands among its arguments."""
-    named = [match["env"] for each in mine.arguments for match in command.PLACEHOLDER.finditer(each) if match["env"]]
+    words = [*mine.arguments, *(mine.test or ())]
+    named = [match["env"] for each in words for match in command.PLACEHOLDER.finditer(each) if match["env"]]
     unset = [name for name in named if name not in os.environ]
     if unset:
         raise BadInput(f"{mine.name} needs the environment variable {', '.join(unset)}, whose value no record keeps")
@@ -77,6 +96,8 @@ def asked(study: Study, display: Display) -> Study:
         _answer(study, mine, ["--cfg", "job"], display)
     elif mine.style != command.HYDRA and not known.isdisjoint(PARSERS):
         told = _answer(study, mine, ["--help"], display)
+        if told:
+            _check_test(mine, _Help.read(told))
         if told and mine.style == command.FLAGS:
             return replace(study, trainable=_matched(study, mine, _Help.read(told), display))
     return study
@@ -87,7 +108,9 @@ def _answer(study: Study, mine: Script, question: Sequence[str], display: Displa
     config, lines = study.full_config(study.ranges.corner(high=False), seed=0), list[str]()
     with tempfile.TemporaryDirectory(prefix="search-script-") as scratch:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        with mine.started(config, Path(scratch), question) as process:
+        home = Home(Path(scratch))
+        home.begin(None)
+        with replace(mine, more=question).started(config, home) as process:
             while process.code is None and time.monotonic() < deadline:
                 lines += process.lines(0.1)
             code, complaint = process.code, next(reversed(process.complained), "").strip()[:300]
@@ -127,6 +150,19 @@ class _Help:
             yes = [name for name in names if name != no]
             switches |= {f"{name}/{no}" if no else name for name in yes}
         return cls(set(OPTION.findall(text)), switches)
+
+
+def _check_test(mine: Script, told: _Help) -> None:
+    """Raise BadInput if the script is asked for its test with an option that it does not take."""
+    tester = mine.tester()
+    if tester.program != mine.program:  # it has a page of help of its own
+        return
+    for word in tester.more:
+        option = word.partition("=")[0]
+        if OPTION.fullmatch(option) and not any(each.startswith(option) for each in told.options):
+            near = difflib.get_close_matches(option, sorted(told.options), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise BadInput(f"--test: {mine.name} takes no {option}; it takes {', '.join(sorted(told.options))}{hint}")
 
 
 def _matched(study: Study, mine: Script, told: _Help, display: Display) -> Script:

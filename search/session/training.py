@@ -20,11 +20,12 @@ from search.engine.worker import Task
 from search.errors import ClusterLost, EnvironmentFault
 from search.record.events import Steered
 from search.record.steering import Request, in_words
+from search.session.own_mlflow import place_for_trials
 from search.session.session import Session
 from search.signals import Stop
 from search.storage.checkpoints import Retention, Shelf
 from search.storage.requests import Inbox
-from search.storage.runs import STACKS, TRIALS
+from search.storage.runs import TRIALS
 from trainables.script.script import Script
 
 
@@ -37,7 +38,10 @@ def train(session: Session, shelf: Shelf, retention: Retention, surroundings: Su
 
     folder, display = session.folder.resolve(), session.display
     driver = _Driver(session, stop)
-    engine = Engine(session.search, _task(session, shelf), retention, surroundings, driver)
+    task = _task(session, shelf)
+    engine = Engine(session.search, task, retention, surroundings, driver)
+    if task.mlflow is not None:
+        session.tracker.start()  # trials wait for the runs that it makes
     display.begin(session.search, lambda: None if stop.deadline is None else stop.left())
     # What Tune keeps of an earlier process is never read, and would be found in the way.
     shutil.rmtree(folder / "ray", ignore_errors=True)
@@ -66,7 +70,7 @@ def _task(session: Session, shelf: Shelf) -> Task:
         UsersCode.of_study(source) if spaces.is_file(source) and not ours else trainable,
         put_data(session.prepared.data, here=not settings.ray_address),
         shelf,
-        session.folder.resolve() / STACKS,
+        session.folder.resolve() / "stacks",
         cpus=settings.cpus,
         gpus=settings.gpus,
         budget=settings.checkpoint_budget,
@@ -74,6 +78,7 @@ def _task(session: Session, shelf: Shelf) -> Task:
         folders=tuple(spaces.users_folders()),
         homes=session.folder.resolve() / TRIALS,
         fresh=settings.fresh_workers,
+        mlflow=place_for_trials(session.prepared, session.display.warn),
     )
 
 

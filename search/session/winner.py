@@ -9,23 +9,23 @@ from pathlib import Path
 
 from search.decide.search import Search
 from search.errors import EnvironmentFault, SearchError, SearchFailed
-from search.findings import model_card, predictions
-from search.findings.snapshot import Snapshot
+from search.findings import predictions
 from search.findings.worth import against_the_largest_class
 from search.prepared import Prepared
 from search.record.events import InMLflow, WinnerTested
 from search.record.state import State
 from search.record.trial import EpochRow, Trial
+from search.session import script_winner
 from search.session.obtained import obtained
 from search.settings import masked
 from search.storage import checkpoints, mirror
 from search.terminal.console import Display
+from search.tracking.exam import Exam, OnImages
 from search.tracking.forms import Form
 from search.tracking.registry import Winner, registry
 from spaces.study import Objective
 from trainables.data import Split
 from trainables.datasets import Source, file_names_of_val
-from trainables.epoch import Trainable
 from trainables.evaluation import examined
 from trainables.folds import SERVED
 from trainables.script.script import Script
@@ -120,73 +120,82 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
     `folder` is that of the search. Raises SearchFailed if there is no winner, EnvironmentFault if its checkpoint is
     missing or damaged, StorageFull if there is no room for what it made of the images.
     """
-    shelf = checkpoints.shelf(folder)
+    header, shelf = prepared.header, checkpoints.shelf(folder)
     best = winner(search)
     if best.state is not State.COMPLETE:
         display.warn("no trial had time for its full budget; the winner is the best of those that got furthest")
     row = best.best_epoch(search.study.objective)
-    why = _untested(search.study.trainable, row)
-    if why:
-        kept = "its settings are recorded" if row.checkpoint is None else "its checkpoint is kept"
+    checkpoint = None
+    if row.checkpoint is not None and row.sha256 is not None:
+        checkpoint = checkpoints.verified(shelf, row.checkpoint, row.sha256)
+    if isinstance(search.study.trainable, Script):
+        found = _of_script(prepared, search, best, checkpoint, display)
+    else:
+        found = _of_network(prepared, search, best, checkpoint, display)
+    if found is None:
+        return None
+    form, exam = found
+    tested = best.tested_at_best(search.study.objective)
+    script = search.study.trainable
+    return Winner(
+        study=search.study.name,
+        search=header.name,
+        key=key_of(header.id, best, search.study.objective),
+        form=form,
+        exam=exam,
+        test_accuracy=tested.test_accuracy if tested is not None else None,
+        no_better=tested is not None and tested.no_better,
+        data_digest=script_winner.digest(script) if isinstance(script, Script) else header.digest,
+        classes=tuple(header.classes),
+    )
+
+
+def _of_script(
+    prepared: Prepared, search: Search, best: Trial, checkpoint: Path | None, display: Display
+) -> tuple[Form, Exam | None] | None:
+    """What a script kept of its winner, measured by the script; None, with a warning, if that is no model."""
+    mine = search.study.trainable
+    assert isinstance(mine, Script)
+    if mine.test is None and not mine.model:
+        kept = "its settings are recorded" if checkpoint is None else "its checkpoint is kept"
+        display.warn(
+            f"{mine.name} was given no --test and no --model, so the winner is neither tested nor registered; {kept}"
+        )
+        return None
+    script_winner.test(prepared, search, best, checkpoint, display)
+    return script_winner.served(prepared, best, best.best_epoch(search.study.objective), checkpoint, display)
+
+
+def _of_network(
+    prepared: Prepared, search: Search, best: Trial, checkpoint: Path | None, display: Display
+) -> tuple[Form, Exam | None] | None:
+    """The network of the winner, measured here; None, with a warning, if there is none that could be."""
+    objective = search.study.objective
+    row, folder = best.best_epoch(objective), prepared.settings.runs / prepared.header.name
+    if checkpoint is None or "val_accuracy" not in row.metrics:
+        why = "kept no checkpoint" if checkpoint is None else "was yielded without val_accuracy"
+        kept = "its settings are recorded" if checkpoint is None else "its checkpoint is kept"
         display.warn(f"the winner {why}, so it is neither tested nor registered; {kept}")
         return None
-    assert row.checkpoint is not None
-    assert row.sha256 is not None
-    checkpoint = checkpoints.verified(shelf, row.checkpoint, row.sha256)
     form = obtained(prepared, search, best, row, checkpoint, display)
     if form is None:
         return None
-    keep_val(prepared, best, row, folder, form)
+    keep_val(prepared, best, row, folder.resolve(), form)
     if prepared.source.test is None:
         display.say("the data has no test part, so the winner is not tested")
-    elif best.tested_at_best(search.study.objective) is None:
+    elif best.tested_at_best(objective) is None:
         again = any(trial.tested for trial in search.trials)
         display.say(
             f"measuring trial {best.number} on the test set, {'AGAIN, for another winner' if again else 'once'}"
         )
-    accuracy = measure_winner(search, best, prepared.source, folder, form)
-    tested = best.tested_at_best(search.study.objective)
+    measure_winner(search, best, prepared.source, folder.resolve(), form)
+    tested = best.tested_at_best(objective)
     if tested is not None and tested.no_better:
         display.warn(
             f"THE WINNER IS NO BETTER THAN ALWAYS SAYING THE LARGEST CLASS: at least {tested.low:.3f} of the test set, "
             f"with 95 % confidence, where that gives {tested.chance:.3f}; it is not made champion"
         )
-    return _to_serve(search, best, checkpoint, form, accuracy, folder)
-
-
-def _to_serve(
-    search: Search, trial: Trial, checkpoint: Path, form: Form, accuracy: float | None, folder: Path
-) -> Winner:
-    """The winner with all that is said of it where it is served, as the record in `folder` has it by now."""
-    objective, tested = search.study.objective, trial.tested_at_best(search.study.objective)
-    kept = Snapshot.read(folder)
-
-    def card(uri: str, longest: int | None) -> str:
-        return model_card.build(kept, uri, any_size=form.any_size, longest=longest)
-
-    return Winner(
-        study=search.study.name,
-        search=folder.name,
-        key=key_of(kept.header.id, trial, objective),
-        checkpoint=checkpoint,
-        form=form,
-        metrics=trial.best_epoch(objective).metrics,
-        test_accuracy=accuracy,
-        no_better=tested is not None and tested.no_better,
-        dataset=kept.header.dataset,
-        data_digest=kept.header.digest,
-        classes=tuple(kept.header.classes),
-        card=card,
-    )
-
-
-def _untested(trainable: Trainable, row: EpochRow) -> str:
-    """Why the winner, at its best epoch `row`, cannot be tested here; "" if its network may be."""
-    if row.checkpoint is None:
-        return "kept no checkpoint"
-    if isinstance(trainable, Script):
-        return f"is what {trainable.name} kept, which no other can test"
-    return "" if "val_accuracy" in row.metrics else "was yielded without val_accuracy"
+    return form, OnImages(prepared.data.val, row.metrics, len(prepared.header.classes), form.any_size)
 
 
 def publish(prepared: Prepared, model: Winner, place: InMLflow, instead: str) -> InMLflow:
@@ -200,13 +209,13 @@ def publish(prepared: Prepared, model: Winner, place: InMLflow, instead: str) ->
     assert experiment is not None
     try:
         with registry(prepared.settings.tracking) as models:
-            logged = models.log(model, run_id, experiment, prepared.data.val)
+            logged = models.log(model, run_id, experiment)
             registered = {} if prepared.header.stand_in else models.register(model, logged, run_id)
     except SearchError:
         raise
     except Exception as error:  # MLflow, its store or the disk; the search itself has succeeded
         why = " ".join(masked(str(error)).split())[:300]
         raise EnvironmentFault(
-            f"MLflow did not take the model ({why}); its checkpoint {model.checkpoint} is kept, `{instead}` tries again"
+            f"MLflow did not take the model ({why}); its checkpoint is kept, `{instead}` tries again"
         ) from error
     return replace(place, **{"model_uri": logged, "winner": model.key, **registered})

@@ -103,22 +103,31 @@ def _values(summary: dict[str, Any]) -> list[str]:
         )
     if summary["audit"] is not None:
         lines += audit.lines(summary["audit"])
-    if best["test_accuracy"] is not None:
-        times = summary["test_openings"]
-        opened = "measured once" if times == 1 else f"the test set was opened {times} times"
-        lines.append(f"test accuracy       {best['test_accuracy']:.4f}  ({opened}, on {best['test_images']} images)")
-        if "balanced_accuracy" in (best["test_metrics"] or {}):
-            others = [f"{TEST[name]} {value:.4f}" for name, value in best["test_metrics"].items() if name in TEST]
-            lines.append(f"                    {', '.join(others)}")
-        if best["no_better_than_largest_class"]:
-            lines.append("NO BETTER THAN ALWAYS SAYING THE LARGEST CLASS, as far as the test set can tell")
-    elif summary["state"] == "done":
-        lines.append("test accuracy       not measured")
+    lines += _tested(summary)
     if claim is not None:
         how = "trained here too" if claim["trained"] else "claimed, not trained here"
         lines.append(f"published           {claim['test_accuracy']:.4f}  ({how})")
     if summary["stand_in"]:
         lines.append(f"STAND-IN DATA: these numbers say nothing about {summary['dataset']}")
+    return lines
+
+
+def _tested(summary: dict[str, Any]) -> list[str]:
+    """What the test set gave, and how often it was opened."""
+    best, metrics = summary["best"], summary["best"]["test_metrics"] or {}
+    if best["test_accuracy"] is None and not metrics:
+        return ["test accuracy       not measured"] if summary["state"] == "done" else []
+    times = summary["test_openings"]
+    how = "measured once" if times == 1 else f"the test set was opened {times} times"
+    how += f", on {best['test_images']} images" if best["test_images"] is not None else ""
+    how += ", by its script" if best["command"] else ""
+    said = {"accuracy": best["test_accuracy"], **(metrics if best["command"] else {})}
+    lines = [f"{f'test {name}':<19} {value:.4f}  ({how})" for name, value in said.items() if value is not None]
+    if "balanced_accuracy" in metrics and not best["command"]:
+        others = [f"{TEST[name]} {value:.4f}" for name, value in metrics.items() if name in TEST]
+        lines.append(f"                    {', '.join(others)}")
+    if best["no_better_than_largest_class"]:
+        lines.append("NO BETTER THAN ALWAYS SAYING THE LARGEST CLASS, as far as the test set can tell")
     return lines
 
 
@@ -133,7 +142,13 @@ def _places(summary: dict[str, Any]) -> list[str]:
         lines += (
             [f"MLflow   {mlflow['link']}"] if served else [f"MLflow   {summary['ui']}", f"         {mlflow['link']}"]
         )
-    if mlflow.get("model_uri"):
+    if mlflow.get("file"):
+        lines += [
+            f"model    mlflow.artifacts.download_artifacts({mlflow['model_uri']!r})",
+            f"         {mlflow['file']}, which its script can read",
+            f"         with MLFLOW_TRACKING_URI={uri}",
+        ]
+    elif mlflow.get("model_uri"):
         lines += [
             f"model    mlflow.pyfunc.load_model({mlflow['model_uri']!r})",
             f"         with MLFLOW_TRACKING_URI={uri}",

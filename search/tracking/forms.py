@@ -17,15 +17,19 @@ from trainables.classifier import complete, load_classifier
 
 
 class Form(Protocol):
-    """A winner that can be asked and logged; whether the logged model takes pictures of `any_size`."""
-
-    any_size: ClassVar[bool]
+    """A winner that can be asked and logged."""
 
     def network(self) -> nn.Module:
         """Images as the data has them, `(N, C, H, W)`, to logits; on the CPU and in evaluation mode."""
 
     def arguments(self, folder: Path) -> dict[str, Any]:
         """Those of MLflow's `Model.log` that make a model of this form; files of its own may lie in `folder`."""
+
+
+class OfImages(Form, Protocol):
+    """One that tells images apart; whether the logged model takes pictures of `any_size`."""
+
+    any_size: ClassVar[bool]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Ours:
             "python_model": str(Path(__file__).with_name("served_model.py")),
             "artifacts": {"classifier": str(classifier)},
             "code_paths": [str(provenance.ROOT / "trainables")],
-            **_requirements("torchvision", "pillow", "safetensors"),
+            **requirements("torchvision", "pillow", "safetensors"),
         }
 
 
@@ -67,7 +71,7 @@ class Graph:
     def arguments(self, folder: Path) -> dict[str, Any]:
         """See `Form.arguments`."""
         asked = {"pytorch_model": _Answers(self.network()), "serialization_format": "pt2"}
-        return {"flavor": _TorchModel, **asked, **_requirements()}
+        return {"flavor": TorchModel, **asked, **requirements()}
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class WithCode:
         """See `Form.arguments`."""
         asked = {"pytorch_model": _Answers(self.module), "serialization_format": "pickle"}
         code = [str(path) for path in (provenance.ROOT / "trainables", *self.code)]
-        return {"flavor": _TorchModel, "code_paths": code, **asked, **_requirements("cloudpickle")}
+        return {"flavor": TorchModel, "code_paths": code, **asked, **requirements("cloudpickle")}
 
 
 class _Answers(nn.Module):
@@ -104,7 +108,8 @@ class _Answers(nn.Module):
         return answers
 
 
-def _requirements(*further: str) -> dict[str, Any]:
+def requirements(*further: str) -> dict[str, Any]:
+    """What a model needs to be loaded, besides the packages that all of them do."""
     # Given, because MLflow would start a process and import everything to find out.
     return {"pip_requirements": [f"{name}=={version(name)}" for name in ("mlflow", "torch", "numpy", *further)]}
 
@@ -113,8 +118,8 @@ class _PythonModel:
     """MLflow's pyfunc, whose description of a model says nothing of where on this machine it was made."""
 
     @staticmethod
-    def save_model(path: str, mlflow_model: Any, card: str, **how: Any) -> None:
-        """As `mlflow.pyfunc.save_model`; models are loaded by what lies beside the description. `card` is added."""
+    def save_model(path: str, mlflow_model: Any, **how: Any) -> None:
+        """As `mlflow.pyfunc.save_model`; models are loaded by what lies beside the description."""
         import mlflow.pyfunc
 
         mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **how)
@@ -122,25 +127,24 @@ class _PythonModel:
         flavor["model_code_path"] = Path(flavor["model_code_path"]).name
         for artifact in flavor["artifacts"].values():
             artifact["uri"] = artifact["path"]
-        _complete(path, mlflow_model, card)
+        save_without_path(path, mlflow_model)
 
 
-class _TorchModel:
+class TorchModel:
     """MLflow's flavor of torch. What is exported on a CPU runs there, also where there is a GPU."""
 
     @staticmethod
-    def save_model(path: str, mlflow_model: Any, card: str, **how: Any) -> None:
-        """As `mlflow.pytorch.save_model`; `card` is added."""
+    def save_model(path: str, mlflow_model: Any, **how: Any) -> None:
+        """As `mlflow.pytorch.save_model`."""
         import mlflow.pytorch
 
         with torch.no_grad():
             mlflow.pytorch.save_model(path=path, mlflow_model=mlflow_model, **how)
         mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
-        _complete(path, mlflow_model, card)
+        save_without_path(path, mlflow_model)
 
 
-def _complete(path: str, mlflow_model: Any, card: str) -> None:
-    """Add the model card to the model at `path`, and describe it without a path of this machine."""
-    Path(path, "README.md").write_text(card + "\n")
+def save_without_path(path: str, mlflow_model: Any) -> None:
+    """Write the description of a model anew, without where on this machine it was made."""
     mlflow_model.artifact_path = "model"
     mlflow_model.save(str(Path(path, "MLmodel")))

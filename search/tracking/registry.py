@@ -3,68 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
 import os
-import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search.errors import EnvironmentFault
+from search.tracking.exam import Exam
 from search.tracking.forms import Form
-from search.tracking.shown import part_of
+from search.tracking.kept_model import KeptFile
 from search.tracking.store import prepare_environment
-from trainables.data import Split
-from trainables.folds import SERVED
 
 KEY = "search.winner"
-AGREEMENT = 2
-"""So many images may be judged otherwise by the reloaded model: it adds up in another order than training did."""
-
-
-AT_A_TIME = 250
-"""So many images the reloaded model is asked for at a time."""
-LONGEST_DESCRIPTION = 5000
-"""So many characters the registry's databases keep of a description (mlflow.store.model_registry, 3.17)."""
-OURS = "search.description_sha256"
-"""A tag of a registered model: which description we gave it. One that somebody else wrote is left alone."""
+NAME = "model"
+"""What a model is called among those of its run."""
 
 
 @dataclass(frozen=True)
 class Winner:
-    """What is to be served: the best epoch, in a form that can be logged, and the numbers it must show again.
+    """What is to be served: the best epoch, in a form that can be logged, and the exam that it must pass.
 
-    `key` names search, trial and epoch for good; by it a model that was logged before a crash is found again.
-    `no_better` says that it is worth no more than always saying the largest class. `card` gives the model card for the
-    URI under which the model is served, with as many characters as there may be at most, None for all.
+    `exam` is None for what is no model but a file. `key` names search, trial and epoch for good; by it a model that was
+    logged before a crash is found again. `no_better` says that it is worth no more than always saying the largest
+    class.
     """
 
     study: str
     search: str
     key: str
-    checkpoint: Path
     form: Form
-    metrics: Mapping[str, float]
+    exam: Exam | None
     test_accuracy: float | None
     no_better: bool
-    dataset: str
     data_digest: str
     classes: tuple[str, ...]
-    card: Callable[[str, int | None], str]
-
-    @property
-    def trial(self) -> str:
-        """The tag `search.trial_id` of its trial's run."""
-        return self.key.rpartition("/")[0]
-
-    @property
-    def epoch(self) -> int:
-        """After which epoch it was best."""
-        return int(self.key.rpartition("/")[2])
 
 
 @contextlib.contextmanager
@@ -102,29 +78,25 @@ class Registry:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._client = MlflowClient(tracking_uri=uri)
 
-    def log(self, winner: Winner, parent: str, experiment: str, val: Split) -> str:
-        """Log the winner under the run of its trial in `experiment`, reload it, score it on `val`, and return its URI.
+    def log(self, winner: Winner, run: str, experiment: str) -> str:
+        """Log the winner under the run `run` of `experiment`, reload it, put it to its exam, and return its URI.
 
-        The run `parent` of its search shows it too. What an earlier process logged of the same winner is used, what it
-        only began is deleted. Raises EnvironmentFault if the reloaded model does not show the recorded accuracy.
+        What an earlier process logged of the same winner is used, what it only began is deleted. Of a winner without an
+        exam its file becomes an artifact of the run. Raises EnvironmentFault if the reloaded model fails.
         """
         import mlflow
-        import numpy as np
 
-        images = _as_users_have_them(val)
-        uri = self._logged(winner, experiment) or self._log(winner, parent, experiment, images)
+        if winner.exam is None:
+            assert isinstance(winner.form, KeptFile)
+            _, trial, epoch = winner.key.rsplit("/", 2)
+            place = f"winner/trial-{trial}-epoch-{epoch}"  # a version is to show the same for good
+            self._client.log_artifact(run, str(winner.form.path), place)
+            return f"runs:/{run}/{place}"
+        uri = self._logged(winner, experiment) or self._log(winner, winner.exam, run, experiment)
         with _quiet():
-            served = mlflow.pyfunc.load_model(uri)
-            parts = [images[first : first + AT_A_TIME] for first in range(0, len(images), AT_A_TIME)]
-            again = np.concatenate([served.predict(part) for part in parts])
-        right = int((again.argmax(1) == val.labels.numpy()).sum())
-        # Of folds the recorded accuracy is that of other networks than the one that is served.
-        expected = winner.metrics.get(SERVED, winner.metrics["val_accuracy"]) * len(val)
-        if abs(right - expected) > AGREEMENT:
-            raise EnvironmentFault(
-                f"the model that MLflow gives back gets {right} of {len(val)} validation images right, but "
-                f"{expected:.0f} were recorded; it was not registered"
-            )
+            fault = winner.exam.fault(mlflow.pyfunc.load_model(uri))
+        if fault:
+            raise EnvironmentFault(f"the model that MLflow gives back {fault}; it was not registered")
         return uri
 
     def _logged(self, winner: Winner, experiment: str) -> str | None:
@@ -136,66 +108,23 @@ class Registry:
                 self._client.delete_logged_model(model.model_id)
         return found
 
-    def _log(self, winner: Winner, parent: str, experiment: str, images: Any) -> str:
+    def _log(self, winner: Winner, exam: Exam, run: str, experiment: str) -> str:
         import mlflow
-        import numpy as np
-        from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
-        from mlflow.models.signature import ModelSignature
-        from mlflow.types import Schema, TensorSpec
 
-        # Pictures may have any size, points have none, and a graph has its own.
-        any_size = winner.form.any_size and images.dtype == np.uint8
-        shape = (-1, -1, *images.shape[3:]) if any_size else images.shape[1:]
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(images.dtype, (-1, *shape))]),
-            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(winner.classes)))]),
-        )
-        run = self._run_of(winner, experiment) or parent
         with tempfile.TemporaryDirectory() as folder, _quiet():
             mlflow.set_experiment(experiment_id=experiment)  # where Model.log puts the model, whatever the run's is
             info = Model.log(
                 artifact_path=None,
-                name=_name(winner),
-                run_id=run,  # whose hyperparameters MLflow takes for the model's
-                model_type="classifier",
-                signature=signature,
-                input_example=images[:2],
+                name=NAME,
+                run_id=run,
+                signature=exam.signature(),
+                input_example=exam.example(),
                 tags={KEY: winner.key},
                 metadata={"classes": list(winner.classes), "study": winner.study, "search": winner.search},
-                card=winner.card(f"models:/{winner.study}@champion", None),
                 **winner.form.arguments(Path(folder)),
             )
-        self._tell_metrics(winner, run, info.model_id)
-        if run != parent:
-            self._client.log_outputs(parent, [LoggedModelOutput(info.model_id, 0)])
         return str(info.model_uri)
-
-    def _run_of(self, winner: Winner, experiment: str) -> str | None:
-        """The run of its trial; None if MLflow has lost it."""
-        wanted = f"tags.`search.trial_id` = '{winner.trial}'"
-        found = self._client.search_runs([experiment], filter_string=wanted, max_results=1)
-        return str(found[0].info.run_id) if found else None
-
-    def _tell_metrics(self, winner: Winner, run: str, model: str) -> None:
-        """Give the model what its `run` shows of its epoch, test accuracy included, as measured on its data.
-
-        The same points again, at the same times, so that the run has each once.
-        """
-        from mlflow.entities import Metric
-
-        def of_data(key: str) -> dict[str, Any]:
-            part = "test" if key.startswith("test_") else "training" if key.startswith("train_") else "validation"
-            named = {"dataset_name": part_of(winner.dataset, part), "dataset_digest": winner.data_digest[:36]}
-            return named if winner.dataset else {}
-
-        points = [
-            Metric(each.key, each.value, each.timestamp, each.step, model_id=model, **of_data(key))
-            for key in self._client.get_run(run).data.metrics
-            for each in self._client.get_metric_history(run, key)
-            if each.step == winner.epoch and each.model_id is None
-        ]
-        self._client.log_batch(run, metrics=points)
 
     def register(self, winner: Winner, model_uri: str, run: str) -> dict[str, Any]:
         """Register the model under the study's name: alias `candidate`, and `champion` if it beats the present one.
@@ -214,7 +143,10 @@ class Registry:
         made = self._registered(winner)
         if made is None:
             with _quiet():
-                made = mlflow.register_model(model_uri, winner.study, tags=tags)
+                if isinstance(winner.form, KeptFile):
+                    made = self._version_of_file(winner.study, model_uri, run, tags)
+                else:
+                    made = mlflow.register_model(model_uri, winner.study, tags=tags)
         aliases = ["candidate"]
         champion = self._champion(winner.study)
         first = champion is None or champion.version == made.version
@@ -223,20 +155,23 @@ class Registry:
         for alias in aliases:
             self._client.set_registered_model_alias(winner.study, alias, made.version)
         uri = f"models:/{winner.study}@{aliases[-1]}"
-        self._describe(winner, made.version, uri, whole=first or "champion" in aliases)
-        return {"model_uri": uri, "model_version": int(made.version), "aliases": aliases, "logged_model": model_uri}
+        told = {"model_uri": uri, "model_version": int(made.version), "aliases": aliases, "logged_model": model_uri}
+        return told | ({"file": winner.form.path.name} if isinstance(winner.form, KeptFile) else {})
 
-    def _describe(self, winner: Winner, version: str, uri: str, *, whole: bool) -> None:
-        """Make its card the description of this `version`, and of the `whole` registered model if that is wanted.
+    def _version_of_file(self, name: str, uri: str, run: str, tags: Mapping[str, str]) -> Any:
+        """A version of the registered model `name` that is what lies at `uri`, among the artifacts of `run`.
 
-        A description that somebody else wrote stays.
+        MLflow's `register_model` takes none but models.
         """
-        self._client.update_model_version(winner.study, version, winner.card(uri, LONGEST_DESCRIPTION))
-        known = self._client.get_registered_model(winner.study)
-        if whole and (not known.description or known.tags.get(OURS) == _sha256(known.description)):
-            card = winner.card(uri, LONGEST_DESCRIPTION)
-            self._client.set_registered_model_tag(winner.study, OURS, _sha256(card))
-            self._client.update_registered_model(winner.study, card)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{self._client.get_run(run).info.artifact_uri}/{uri.partition(f'runs:/{run}/')[2]}"
+        return self._client.create_model_version(name, source, run, tags=dict(tags))
 
     def _registered(self, winner: Winner) -> Any:
         return next(
@@ -263,23 +198,6 @@ def _beats(winner: Winner, champion: Mapping[str, str]) -> bool:
     if winner.test_accuracy is None or champion.get("data_sha256") != winner.data_digest:
         return False
     return winner.test_accuracy > float(champion.get("test_accuracy", "-inf"))
-
-
-def _name(winner: Winner) -> str:
-    """What it is, without the signs that MLflow takes in no name of a model."""
-    return re.sub(
-        r"[^\w-]", "_", f"{winner.search}-trial-{int(winner.trial.rpartition('/')[2]):03d}-epoch-{winner.epoch}"
-    )
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _as_users_have_them(split: Split) -> Any:
-    """Images as an `.npz` file holds them: `(N, H, W)`, or `(N, H, W, C)` where there is more than one channel."""
-    images = split.images
-    return (images.squeeze(1) if images.shape[1] == 1 else images.permute(0, 2, 3, 1)).contiguous().numpy()
 
 
 def _quiet() -> Any:

@@ -97,6 +97,37 @@ def test_a_word_that_is_like_the_study_or_its_data_stays_as_it_is(project: Path)
     assert (made.name, made.settings.changes) == ("data.npz", {"train/optimizer": "mine.py"})
 
 
+SCRIPT = "import argparse\n"
+
+
+def test_a_script_travels_with_the_working_folder_and_its_arguments(project: Path) -> None:
+    (project / "code").mkdir()
+    (project / "code" / "train.py").write_text(SCRIPT)
+    asked = Settings(name="x", arguments=("--data", "data.npz", "--out", "{folder}"), changes={"lr": "log(1e-3, 1)"})
+    made = orders.order("code/train.py", asked, runs=None)
+    assert (made.folder, made.study) == (project, "code/train.py")
+    assert made.command.endswith("--resume auto -- --data data.npz --out '{folder}'")
+    assert "'lr=log(1e-3, 1)'" in made.command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--data", "../other"), "../other lies outside of"),
+        (("--data=../other",), "../other lies outside of"),
+        (("--token", "{env:SEARCH_SECRET_TOKEN}"), "holds a secret, which does not travel"),
+    ],
+)
+def test_what_a_script_would_not_find_there_is_refused(project: Path, arguments: tuple[str, ...], why: str) -> None:
+    (project / "train.py").write_text(SCRIPT)
+    (project.parent / "other").mkdir()
+    with pytest.raises(BadInput, match=why):
+        orders.order("train.py", Settings(name="x", arguments=arguments), runs=None)
+    (project.parent / "train.py").write_text(SCRIPT)
+    with pytest.raises(BadInput, match="which travels with a script; go to a folder above it"):
+        orders.order("../train.py", Settings(name="x"), runs=None)
+
+
 # There and back
 
 
@@ -119,6 +150,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "mode": st.sampled_from(["max", "min"]),
     "report": TEXTS,
     "style": TEXTS,
+    "test": TEXTS,
+    "arguments": st.lists(TEXTS, max_size=3).map(tuple),
+    "model": TEXTS,
     "warm_start": st.lists(TEXTS, max_size=3).map(tuple),
     **{
         name: st.integers(each.least or 1, each.most or 10**9)
@@ -152,7 +186,7 @@ def of_command_line(words: list[str]) -> Mapping[str, Any]:
 
 @given(settings())
 def test_the_command_line_of_settings_comes_to_the_same_settings(asked: Settings) -> None:
-    options_ = of_command_line(["digits_cnn", *orders.arguments(asked)])
+    options_ = of_command_line(["digits_cnn", *orders.arguments(asked), "--", *asked.arguments])
     got = options.settings_of(options_)
     assert {name: getattr(got, name) for name in TRAVELLING} == {name: getattr(asked, name) for name in TRAVELLING}
 
@@ -205,4 +239,4 @@ def test_an_order_that_asks_for_what_no_search_allows_is_refused_as_everywhere(t
 def test_every_setting_that_travels_is_an_option_of_a_search() -> None:
     known = {word for parameter in run_study.params if isinstance(parameter, click.Option) for word in parameter.opts}
     for name in TRAVELLING:
-        assert name in ("name", "data") or declared(Settings)[name].flag in known
+        assert name in ("name", "data", "arguments") or declared(Settings)[name].flag in known

@@ -9,6 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, models, transforms
 
+from search.report import model
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -25,6 +27,7 @@ def arguments():
     parser.add_argument("--label-smoothing", type=float, default=0.0)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--evaluate", action="store_true")
     return parser.parse_args()
 
 
@@ -94,6 +97,11 @@ def main():
     val_loader = DataLoader(val_set, options.batch_size)
     test_loader = DataLoader(test_set, options.batch_size)
     net = network(len(train_set.classes), options.dropout)
+    if options.evaluate:
+        net.load_state_dict(torch.load(options.out / "best.pt"))
+        accuracy = evaluate(net, test_loader)["val_accuracy"]
+        print(f"test accuracy {accuracy:.4f}")
+        return
     optimizer = torch.optim.SGD(
         net.parameters(), lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay
     )
@@ -113,13 +121,11 @@ def main():
         if metrics["val_accuracy"] > best:
             best = metrics["val_accuracy"]
             torch.save(net.state_dict(), options.out / "best.pt")
+            model(net, next(iter(val_loader))[0])
         parts = {"net": net, "optimizer": optimizer, "scheduler": scheduler}
         state = {name: part.state_dict() for name, part in parts.items()}
         torch.save({**state, "best": best, "epoch": epoch}, last)
         print(json.dumps({"epoch": epoch, **metrics}), flush=True)
-    net.load_state_dict(torch.load(options.out / "best.pt"))
-    accuracy = evaluate(net, test_loader)["val_accuracy"]
-    print(f"test accuracy {accuracy:.4f}")
 
 
 if __name__ == "__main__":

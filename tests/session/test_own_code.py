@@ -68,10 +68,11 @@ def train(config, data):
     if config["what"] == "exit":
         sys.exit("no such photo")
     if config["what"] == "process":
-        with get_context("spawn").Pool(1) as pool:
-            assert pool.map(square, [2]) == [4]
-        loader = torch.utils.data.DataLoader(Numbers(), batch_size=4, num_workers=1, multiprocessing_context="spawn")
-        assert len(list(loader)) == 2
+        for method in ("spawn", "forkserver"):
+            with get_context(method).Pool(1) as pool:
+                assert pool.map(square, [2]) == [4]
+            loader = torch.utils.data.DataLoader(Numbers(), batch_size=4, num_workers=1, multiprocessing_context=method)
+            assert len(list(loader)) == 2
     torch.save(Own(), folder() / "model.pt")
     yield Epoch(1, {"val_accuracy": FACTOR * far_of_mine.FACTOR, "seen": len(SEEN)}, model=Own())
 

@@ -71,6 +71,11 @@ def words(
     return placed
 
 
+def filled(arguments: Sequence[str], values: Mapping[str, Any], given: Given) -> list[str]:
+    """`arguments` with their placeholders replaced, and nothing after them. Raises as `words`."""
+    return words(arguments, values, given, style=MODULE)
+
+
 def flag(name: str, value: Any, switches: Collection[str] = ()) -> list[str]:
     """`--lr 0.1`; a switch without its value; nothing for None."""
     option = f"-{name}" if f"-{name}" in switches else f"--{name}"

@@ -15,5 +15,9 @@ class ScriptUnusable(ScriptFailed):
     """The same for what no other setting would mend: it cannot be started, knows an argument not, or says no metric."""
 
 
+class ScriptWithoutModel(ScriptUnusable):
+    """A script came to its end without the file that is said to be its model."""
+
+
 class ScriptOutOfMemory(ScriptFailed, MemoryError):
     """The same for want of memory."""

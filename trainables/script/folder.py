@@ -73,6 +73,13 @@ class Home:
         self.files.mkdir(exist_ok=True)
         return said
 
+    def hand_out(self, checkpoint: Path | None) -> None:
+        """Make the folder with the files that the program kept in `checkpoint`, and no others."""
+        self.begin(None)
+        if checkpoint is not None and (checkpoint / FILES).is_dir():
+            self.files.rmdir()
+            _copy(checkpoint / FILES, self.files)
+
     def take(self, count: int) -> None:
         """Say that so many epochs of `search.report` were taken."""
         aside = self.path / "taken.new"

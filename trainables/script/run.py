@@ -6,12 +6,13 @@ import json
 import math
 import re
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from trainables.epoch import Epoch
-from trainables.script.failures import ScriptFailed, ScriptOutOfMemory, ScriptUnusable
+from trainables.script.failures import ScriptFailed, ScriptOutOfMemory, ScriptUnusable, ScriptWithoutModel
 from trainables.script.folder import QUIET_SECONDS, Home
 from trainables.script.guard import NOT_STARTED
 from trainables.script.metrics import (
@@ -35,6 +36,11 @@ LOOK_SECONDS = 0.05
 """Files are looked at so often."""
 USAGE = 2
 """The exit code of argparse, click and others for arguments that they do not take."""
+MOST_NAMED = 5
+"""So many files are named where another one is missing."""
+SETTLED = 0.05
+"""Who prints an epoch before it saves it has so large a part of an epoch to begin with that, SETTLE_SECONDS at most."""
+SETTLE_SECONDS = 1.0
 OUT_OF_MEMORY = re.compile(r"OutOfMemory|MemoryError|out of memory")
 
 
@@ -57,6 +63,10 @@ class Program(Protocol):
     def report(self) -> str:
         """In which form it is said."""
 
+    @property
+    def model(self) -> str:
+        """The file in its folder that is its model, "" if nobody says."""
+
     def is_told(self, name: str) -> bool:
         """Whether the program hears of its `epochs`."""
 
@@ -71,6 +81,7 @@ class Run:
         self._gathered = Epochs(tidy(script.metric))
         self._reports, self._reported = Added(home.reports), 0
         """What `search.report` has written, and how many epochs of it were read."""
+        self._said_at = time.monotonic()
         self._rows = Rows(self._csv(self._form.path)) if isinstance(self._form, Csv) else None
 
     def epochs(self, last: int) -> Iterator[Epoch]:
@@ -86,8 +97,10 @@ class Run:
                 if next(heard, None) is not None:
                     self._process.note(f"it was to end after {last} epochs, says more, and is ended")
                     self._process.end()
+                self._check_model()
             yield epoch
             self._take()
+        self._check_model()
 
     def _heard(self) -> Iterator[Metrics]:
         """The metrics of each epoch that the program says, until it ends. Raises ScriptFailed."""
@@ -110,9 +123,13 @@ class Run:
             number = self._numbers.number(said)
         except ValueError as error:
             raise ScriptFailed(f"{self._script.name} {error}", self._last_words()) from None
-        known = self._numbers.said
+        known, now = self._numbers.said, time.monotonic()
+        settled = now + min(SETTLE_SECONDS, SETTLED * (now - self._said_at))
+        self._said_at = now
 
         def save(into: Path) -> None:
+            if not self._reported and self._process.code is None:
+                time.sleep(max(0.0, settled - time.monotonic()))
             writing = self._home.save(into, known, guard=None if self._reported else self._process.guard)
             if writing:
                 self._process.note(f"{writing} was still written {QUIET_SECONDS:.0f} s after epoch {number}")
@@ -127,6 +144,18 @@ class Run:
 
     def _csv(self, path: str) -> Path:
         return Path(self._script.folder, path.replace("{folder}", str(self._home.files)))
+
+    def _check_model(self) -> None:
+        """Raise ScriptWithoutModel if the program has come to its end, and its folder lacks the model."""
+        name, files = self._script.model, self._home.files
+        if not name or (files / name).is_file():
+            return
+        there = sorted(str(path.relative_to(files)) for path in files.rglob("*") if path.is_file())
+        wrote = f"it wrote {', '.join(there[:MOST_NAMED])}: name one with --model" if there else "it wrote nothing"
+        raise ScriptWithoutModel(
+            f"{self._script.name} ended without {name} in {{folder}}, which is to be its model; {wrote}",
+            self._last_words(),
+        )
 
     def _check_end(self) -> None:
         """Raise ScriptFailed if the program ended badly, or has said no epoch."""

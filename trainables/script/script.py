@@ -10,7 +10,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from trainables.script.run import Run
 
 HOME_VARIABLE = "SEARCH_TRIAL"
 """In the environment of a script: the folder by which `search.report` finds what it needs."""
+LATER = ("test", "model", "more")
+"""Fields that a record has of some scripts only, or of none."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,7 +38,10 @@ class Script:
     values that have none of their own, in `style`. `switches` are its options that take no value. `base` is what the
     file of `{config}` holds besides values. Its epochs end where it says `metric`, in the form `report`
     (`metrics.FORMS`), or with `search.report`. If it is `endless`, nobody has said how many epochs it trains, and it is
-    not told.
+    not told. With the words `test` besides, it measures what it has kept on its test set; where the first of them is a
+    file, that is the program which does, with the others. None is for one that is not asked for that, and none at all
+    for one that asks `search.report`. `model` is the file in its folder that is its model, "" if nobody says. `more`
+    are words that come last; they are of one run, and no record has them.
 
     Raises ValueError at birth for what cannot be.
     """
@@ -50,14 +55,17 @@ class Script:
     report: str = "json"
     base: Mapping[str, Any] = field(default_factory=dict)
     endless: bool = False
+    test: Sequence[str] | None = None
+    model: str = ""
+    more: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for name in ("arguments", "switches"):
+        for name in ("arguments", "switches", "more", *(() if self.test is None else ("test",))):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(each, str) for each in value):
                 raise ValueError(f"{name} of a script must be words, but are {value!r}")
             object.__setattr__(self, name, tuple(value))
-        for name in ("program", "folder", "metric", "report"):
+        for name in ("program", "folder", "metric", "report", "model"):
             if not isinstance(getattr(self, name), str) or "\0" in getattr(self, name):
                 raise ValueError(f"{name} of a script must be a text, but is {getattr(self, name)!r}")
         if self.style not in command.STYLES:
@@ -65,6 +73,8 @@ class Script:
         if not isinstance(self.base, Mapping):
             raise ValueError(f"the base of a script's file must be an object, but is a {type(self.base).__name__}")
         form_of(self.report)
+        if self.model and (Path(self.model).is_absolute() or ".." in Path(self.model).parts):
+            raise ValueError(f"the model of a script is a file in its {{folder}}, and not {self.model!r}")
 
     @property
     def name(self) -> str:
@@ -87,8 +97,11 @@ class Script:
 
     def to_plain(self) -> dict[str, Any]:
         """All but where the program is, as JSON can hold it."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "program"}
-        return {**plain, "arguments": list(self.arguments), "switches": list(self.switches), "base": dict(self.base)}
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("program", *LATER)}
+        plain |= {"arguments": list(self.arguments), "switches": list(self.switches), "base": dict(self.base)}
+        # Left out where there is none, so that records of other scripts stay as they were.
+        plain |= {"test": list(self.test)} if self.test is not None else {}
+        return plain | ({"model": self.model} if self.model else {})
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Script:
@@ -97,18 +110,32 @@ class Script:
 
     def words(self, config: Mapping[str, Any], folder: str, file: str) -> list[str]:
         """The arguments for a trial of `config`, with `{folder}` and the file of `{config}`. Raises ValueError."""
-        given = _given(config, folder, file)
-        return command.words(self.arguments, _values(config), given, style=self.style, switches=self.switches)
+        given, values = _given(config, folder, file), _values(config)
+        own = command.words(self.arguments, values, given, style=self.style, switches=self.switches)
+        return [*own, *command.filled(self.more, values, given)]
 
     def shown(self, config: Mapping[str, Any], *, folder: str, file: str) -> str:
         """The command for `config`, as one types it in the working folder; variables stay their names."""
-        visible = [command.PLACEHOLDER.sub(_as_shell_variable, each) for each in self.arguments]
-        given = _given(config, folder, file)
-        words = command.words(visible, _values(config), given, style=self.style, switches=self.switches)
+        own, more = (
+            [command.PLACEHOLDER.sub(_as_shell_variable, each) for each in words]
+            for words in (self.arguments, self.more)
+        )
+        words = replace(self, arguments=own, more=more).words(config, folder, file)
         here = Path(self.program).is_relative_to(self.folder)
         program = str(Path(self.program).relative_to(self.folder)) if here else self.program
         start = ["python", program] if program.endswith(".py") else [f"./{program}" if here else program]
         return " ".join(word if word.startswith("$") else shlex.quote(word) for word in [*start, *words])
+
+    def tester(self) -> Script:
+        """The program that measures on the test set, as a script: this one with more words, or another with its own.
+
+        Its own are given no values but where a placeholder stands for one.
+        """
+        test = tuple(self.test or ())
+        program = Path(self.folder, test[0] if test else "")
+        if not program.is_file() or not (program.suffix == ".py" or os.access(program, os.X_OK)):
+            return replace(self, more=test)
+        return replace(self, program=str(program), arguments=test[1:], style=command.MODULE)
 
     def at(self, home: Path) -> Placed:
         """This script, run with `home` as the folder of its trial."""
@@ -130,22 +157,17 @@ class Script:
                 place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="search-script-")))
             home = Home(place.absolute())
             before = home.begin(resume)
-            run = Run(self, home, before, stack.enter_context(self._started(config, home, ())))
+            run = Run(self, home, before, stack.enter_context(self.started(config, home)))
             yield from run.epochs(config["train/epochs"])
 
-    def started(self, config: Mapping[str, Any], place: Path, more: Sequence[str] = ()) -> Process:
-        """The program, run for `config` with its files in the folder `place`, and with `more` arguments at the end."""
-        home = Home(place.absolute())
-        home.begin(None)
-        return self._started(config, home, more)
-
-    def _started(self, config: Mapping[str, Any], home: Home, more: Sequence[str]) -> Process:
+    def started(self, config: Mapping[str, Any], home: Home, *, testing: bool = False) -> Process:
+        """The program, run for `config` with the files in `home`, which is made; `search.report` hears of `testing`."""
         values, file = _values(config), home.path / self.file
         given = _given(config, str(home.files), str(file))
         command.written(file, self.base, values, given)
         asked = {"values": values, "seed": given.seed, **({} if self.endless else {"epochs": given.epochs})}
-        home.asked.write_text(json.dumps(asked))
-        words = [*self.words(config, given.folder, given.config), *more]
+        home.asked.write_text(json.dumps({**asked, **({"testing": True} if testing else {})}))
+        words = self.words(config, given.folder, given.config)
         process = Process(
             [*([sys.executable] if self.program.endswith(".py") else []), self.program, *words],
             folder=Path(self.folder),

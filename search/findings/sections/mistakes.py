@@ -103,7 +103,7 @@ class Mistakes:
 def build(search: Snapshot) -> Mistakes:
     """What the winner of `search` made of the test set, from what the one opening of it left behind."""
     classes = [str(name) for name in search.header.classes]
-    images = search.tested.images if search.tested else 0
+    images = (search.tested.images if search.tested else None) or 0
     kept, missing = kept_test(search)
     surest = _surest(search)
     if kept is None:
