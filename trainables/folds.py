@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,16 +21,18 @@ class Folded:
     comes back from a disk as it was, `refit_val_accuracy` can show, and nothing else: it is no measure of quality.
     """
 
-    def __init__(self, loops: Sequence[Loop]) -> None:
-        self._folds, self._whole = loops[:-1], loops[-1]
+    def __init__(self, loops: Sequence[Callable[[], Loop]]) -> None:
+        *self._folds, whole = loops
+        self._whole = whole()  # now, because it shows what cannot be; the others when they are trained
 
     def epochs(self, last: int, resume: Path | None) -> Iterator[Epoch]:
         """The epochs up to `last`; a checkpoint has those of the folds in folders of their own."""
+        folds = [make() for make in self._folds]
         trainings = [
-            loop.epochs(last, resume / _folder(number) if resume else None) for number, loop in enumerate(self._folds)
+            loop.epochs(last, resume / _folder(number) if resume else None) for number, loop in enumerate(folds)
         ]
         for *judged, whole in zip(*trainings, self._whole.epochs(last, resume), strict=True):
-            weights = [len(loop.supply.val) for loop in self._folds]
+            weights = [len(loop.supply.val) for loop in folds]
             names = [name for name in judged[0].metrics if all(name in each.metrics for each in judged)]
             metrics = {
                 name: sum(weight * each.metrics[name] for weight, each in zip(weights, judged, strict=True))

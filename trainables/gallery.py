@@ -11,19 +11,17 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trainables import backbones, features
 from trainables.data import Data
 from trainables.device import seeded
+from trainables.fused import Frozen
 from trainables.loop import mix
 from trainables.photo_network import Prepared
 from trainables.views import Recipe, viewed
 
 MIRROR = -1
 """The view that is the photo's mirror image; 0 is the photo as it is, those from 1 on are random ones."""
-AT_A_TIME = 8
-"""Photos that go through the stages together: on one CPU core more are slower, since they leave its cache."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,9 @@ class Stem:
 
     @property
     def shape(self) -> Sequence[int]:
-        """`(channels, height, width)` of the maps of one photo."""
-        return _shape(self)
+        """`(channels, height, width)` of the maps of one photo; pooled ones have 1 by 1."""
+        channels, *sides = _shape(self)
+        return (channels, 1, 1) if self.whole else (channels, *sides)
 
     def maps(self, photos: Tensor, device: torch.device) -> Tensor:
         """What the stages make of `photos` `(N, C, H, W)` uint8: float32, on the CPU; exact, whatever the device."""
@@ -56,7 +55,7 @@ class Stem:
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         made = []
         with torch.inference_mode(), exact if device.type == "cuda" else nullcontext():
-            for batch in photos.split(AT_A_TIME if device.type == "cpu" else features.PIECE):
+            for batch in photos.split(features.PIECE):
                 maps = body(batch.to(device))
                 made.append((maps.mean((2, 3), keepdim=True) if self.whole else maps).float().cpu())
         return torch.cat(made).contiguous()
@@ -66,27 +65,15 @@ class Stem:
 def _body(stem: Stem, device: torch.device) -> nn.Module:
     known = backbones.known(stem.backbone)
     stages = backbones.frozen(stem.backbone, stem.weights.path, stem.weights.sha256)[: stem.stages]
-    body = nn.Sequential(Prepared(stem.size, known.mean, known.std), *map(_fused, deepcopy(list(stages)))).eval()
-    # Twice as fast on a CPU, and on a GPU no slower.
-    return body.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _fused(module: nn.Module) -> nn.Module:
-    """`module` with each batch norm folded into the convolution before it: the same maps in two thirds of the time."""
-    before: tuple[str, nn.Module] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and before is not None and isinstance(before[1], nn.Conv2d):
-            setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            setattr(module, name, nn.Identity())
-        else:
-            _fused(child)
-        before = name, child
-    return module
+    return Frozen(Prepared(stem.size, known.mean, known.std), *deepcopy(list(stages))).to(device)
 
 
 @cache
 def _shape(stem: Stem) -> Sequence[int]:
-    return tuple(stem.maps(torch.zeros(1, 3, stem.size, stem.size, dtype=torch.uint8), torch.device("cpu")).shape[1:])
+    # The stages as they are, which all trials share: to fold them first takes far longer.
+    stages = backbones.frozen(stem.backbone, stem.weights.path, stem.weights.sha256)[: stem.stages]
+    with torch.inference_mode():
+        return tuple(nn.Sequential(*stages)(torch.zeros(1, 3, stem.size, stem.size)).shape[1:])
 
 
 class Gallery:

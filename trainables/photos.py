@@ -17,6 +17,7 @@ from trainables import backbones
 from trainables.classifier import ARCHITECTURE, WEIGHTS, Architecture
 from trainables.data import Data
 from trainables.epoch import Epoch, check_sections, section
+from trainables.fused import Frozen
 from trainables.gallery import Gallery, Stem
 from trainables.layers import at_least
 from trainables.photo_network import Head, Photos, Prepared
@@ -78,6 +79,16 @@ def published(arguments: Mapping[str, Any]) -> dict[str, Tensor]:
         for number, stage in enumerate(parts[: len(parts) - arguments["trained_stages"]], start=1)
         for key, value in stage.state_dict().items()
     }
+
+
+def quicker(network: nn.Module) -> nn.Module:
+    """`network`, which is trained no more, changed so that it answers sooner: the same but for rounding."""
+    assert isinstance(network, Photos)
+    network.eval()
+    if isinstance(network.body, nn.Sequential):
+        network.body = Frozen(*network.body)
+    network.tail = Frozen(*network.tail)
+    return network
 
 
 def train_photos(config: Mapping[str, Any], data: Data, *, resume: Path | None = None) -> Iterator[Epoch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def fit(
         notes.append(f"train/batch_size above the {len(supply.labels)} training images is cut to their number")
     if folds:
         supplies = supply.folds(folds, seed=0)  # the same folds in all trials, or luck with the folds would win
-        whole = Folded([loop(each, mix(seed, number)) for number, each in enumerate(supplies)])
+        whole = Folded([partial(loop, each, mix(seed, number)) for number, each in enumerate(supplies)])
         return Training(whole.epochs(epochs, resume), resolved, whole.pace, notes)
     alone = loop(supply, seed)
     return Training(alone.epochs(epochs, resume), resolved, alone.pace, notes)

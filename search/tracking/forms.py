@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from search import provenance
 from trainables import exported
-from trainables.classifier import complete, load_classifier
+from trainables.classifier import complete, load_to_serve
 
 
 class Form(Protocol):
@@ -41,7 +41,7 @@ class Ours:
 
     def network(self) -> nn.Module:
         """See `Form.network`."""
-        return load_classifier(self.checkpoint)[1]
+        return load_to_serve(self.checkpoint)[1]
 
     def arguments(self, folder: Path) -> dict[str, Any]:
         """See `Form.arguments`."""

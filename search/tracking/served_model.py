@@ -26,9 +26,9 @@ class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Build the network from its description and read its weights."""
-        from trainables.classifier import load_classifier
+        from trainables.classifier import load_to_serve
 
-        self._architecture, self._model = load_classifier(Path(context.artifacts["classifier"]))
+        self._architecture, self._model = load_to_serve(Path(context.artifacts["classifier"]))
 
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
         """Probabilities; `argmax(1)` of them is the class."""

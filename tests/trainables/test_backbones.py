@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from trainables import backbones
 from trainables.efficientnet_lite import EfficientNetLite0, SamePadded
-from trainables.gallery import _fused
+from trainables.fused import Frozen, fused
 from trainables.photo_network import Prepared
 
 
@@ -44,7 +44,7 @@ def test_the_stages_one_after_the_other_are_the_backbone(name: str) -> None:
     with torch.inference_mode():
         maps = nn.Sequential(*stages).eval()(images)
         assert torch.allclose(maps.mean((2, 3)), features_of(net, images), atol=1e-5)
-        folded = nn.Sequential(*(_fused(deepcopy(stage).eval()) for stage in stages))
+        folded = nn.Sequential(*(fused(deepcopy(stage).eval()) for stage in stages))
         assert (folded(images) - maps).abs().max() < 1e-3 * maps.abs().max()
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     assert maps.shape[1] == backbones.KNOWN[name].channels
@@ -172,3 +172,14 @@ def test_without_a_network_there_are_no_weights_and_how_to_have_them_is_told(mon
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
     assert backbones.find("resnet50") is None
     assert "checkpoints, or give --weights FILE" in backbones.hint("resnet50")
+
+
+def test_frozen_stages_make_the_same_maps_for_any_number_of_images() -> None:
+    torch.manual_seed(0)
+    stages = EfficientNetLite0().eval().stages()[:3]
+    images = torch.randn(19, 3, 64, 64)
+    with torch.inference_mode():
+        plain = nn.Sequential(*stages)(images)
+        frozen = Frozen(*deepcopy(stages))
+        assert torch.allclose(frozen(images), plain, atol=1e-4)
+        assert torch.equal(frozen(images)[:8], frozen(images[:8]))

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from trainables import backbones, gallery
-from trainables.classifier import complete, load_classifier
+from trainables import photos as photo_trainable
+from trainables.classifier import complete, load_classifier, load_to_serve
 from trainables.data import Data, Split, statistics
 from trainables.epoch import Epoch
 from trainables.evaluation import evaluate
@@ -138,6 +139,21 @@ def test_the_classifier_in_a_checkpoint_judges_photos_as_the_trial_was_judged(
     assert found["val_accuracy"] == whole[3]["val_accuracy"]
     assert found["val_loss"] == pytest.approx(whole[3]["val_loss"], abs=1e-4)
     assert architecture.shape == (3, 40, 40)
+    _, served = load_to_serve(tmp_path / "3")
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in served.modules())
+    assert evaluate(served, photos.val)["val_loss"] == pytest.approx(found["val_loss"], abs=1e-4)
+
+
+def test_of_folds_one_network_is_built_before_training_begins(
+    photos: Data, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[int] = []
+    build = photo_trainable._Blueprint.build
+    monkeypatch.setattr(photo_trainable._Blueprint, "build", lambda *given: built.append(1) or build(*given))
+    training = start(photos, weights, folds=3)
+    assert len(built) == 1
+    next(training)
+    assert len(built) == 4
 
 
 def test_a_checkpoint_holds_what_is_trained_and_nothing_else(photos: Data, weights: Path, tmp_path: Path) -> None:

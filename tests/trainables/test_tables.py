@@ -70,6 +70,53 @@ def test_pictures_get_the_labels_of_the_table_beside_them(tmp_path: Path, write:
     assert np.array_equal(source.train()[0][3].permute(1, 2, 0).numpy(), np.asarray(picture(3)))
 
 
+def lines(path: Path, *objects: dict[str, Any]) -> Path:
+    """A file with a JSON object in each line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(each) + "\n" for each in objects))
+    return path
+
+
+def test_objects_in_lines_are_a_table_also_for_each_part(tmp_path: Path) -> None:
+    for part, count, first in (("train", 12, 0), ("test", 4, 50)):
+        ids = pictures(tmp_path / part, count, first)
+        rows = [{"file_name": f"{name}.png", "label": i % 2, "boxes": [[1, 2]]} for i, name in enumerate(ids)]
+        lines(tmp_path / part / "metadata.jsonl", *rows)
+    source = find("digits", tmp_path)
+    assert source.test is not None
+    assert (source.classes, source.train()[1].tolist()) == (("0", "1"), [0, 1] * 6)
+    assert source.test()[1].tolist() == [0, 1] * 2
+    assert np.array_equal(source.test()[0][0].permute(1, 2, 0).numpy(), np.asarray(picture(50)))
+
+
+def test_the_same_name_in_two_parts_is_the_picture_beside_its_table(tmp_path: Path) -> None:
+    for part, first in (("train", 0), ("test", 50)):
+        (tmp_path / part).mkdir()
+        for number in range(6):
+            picture(first + number).save(tmp_path / part / f"{number}.png")
+        rows = (f"{number}.png,{'ab'[number % 2]}" for number in range(6))
+        table(tmp_path / part / "metadata.csv", "file_name,label", *rows)
+    source = find("digits", tmp_path)
+    assert source.test is not None
+    for part, first in ((source.train(), 0), (source.test(), 50)):
+        assert np.array_equal(part[0][3].permute(1, 2, 0).numpy(), np.asarray(picture(first + 3)))
+
+
+def test_captions_beside_folders_of_classes_are_no_labels(tmp_path: Path) -> None:
+    names = [f"{kind}/{name}.png" for kind in "ab" for name in pictures(tmp_path / kind, 6, 50 * (kind == "b"))]
+    lines(tmp_path / "captions.jsonl", *({"file_name": name, "text": f"this is {name}"} for name in names))
+    assert find("digits", tmp_path).classes == ("a", "b")
+
+
+def test_a_line_that_is_no_object_is_named(tmp_path: Path) -> None:
+    ids = pictures(tmp_path)
+    lines(tmp_path / "metadata.jsonl", {"file_name": f"{ids[0]}.png", "label": 1})
+    with (tmp_path / "metadata.jsonl").open("a") as file:
+        file.write("nonsense\n")
+    with pytest.raises(DataError, match=r"metadata\.jsonl: line 2 is no JSON object"):
+        find("digits", tmp_path)
+
+
 def test_a_table_without_a_line_of_names_loses_no_picture(tmp_path: Path) -> None:
     ids = pictures(tmp_path)
     table(tmp_path / "all.csv", *(f"{name}.png,{'ab'[i % 2]}" for i, name in enumerate(ids)))

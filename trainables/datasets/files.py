@@ -7,7 +7,6 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from trainables.datasets.source import DataError, counted, listed
 
@@ -21,7 +20,7 @@ UNREAD = frozenset(
 )
 """Files with these suffixes are pictures too, which cannot be read here; to pass them over would be to lose them."""
 
-TABLES = frozenset((".csv", ".tsv"))
+TABLES = frozenset((".csv", ".tsv", ".jsonl"))
 
 LEFT_BY_SYSTEMS = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir"))
 
@@ -49,6 +48,9 @@ class Folder:
 
     def all_pictures(self) -> Iterator[Found]:
         """The pictures here and below, sorted by the names on their way."""
+        if not self.folders:  # they are sorted, and may be many
+            yield from self.pictures
+            return
         entries: list[tuple[str, Found | Folder]] = [(os.path.basename(each.path), each) for each in self.pictures]
         entries += [(each.name, each) for each in self.folders]
         for _, each in sorted(entries, key=lambda entry: entry[0]):
@@ -63,7 +65,7 @@ class Folder:
 
     def holds_pictures(self) -> bool:
         """Whether there is a picture here or below."""
-        return next(self.all_pictures(), None) is not None
+        return bool(self.pictures) or any(each.holds_pictures() for each in self.folders)
 
 
 @dataclass
@@ -99,7 +101,7 @@ class Walk:
         self.files += 1
         if self.files > MOST_FILES:
             raise DataError(f"{shown(into.path)} and what lies beside it are more than {MOST_FILES:,} files")
-        suffix = PurePath(entry.name).suffix.lower()
+        suffix = os.path.splitext(entry.name)[1].lower().rstrip(".")
         if suffix in TABLES:
             into.tables.append(entry.path)
             return

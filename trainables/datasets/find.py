@@ -12,7 +12,7 @@ from trainables.datasets import known
 from trainables.datasets.archives import is_archive, unpacked
 from trainables.datasets.array_files import SUFFIXES as ARRAYS
 from trainables.datasets.arrays import array_file, array_folder, meaning
-from trainables.datasets.files import shown
+from trainables.datasets.files import TABLES, shown
 from trainables.datasets.folders import count_pictures, has_train, picture_folder
 from trainables.datasets.generated import GENERATED
 from trainables.datasets.idx_files import idx_folder
@@ -121,8 +121,8 @@ def _file(name: str, path: Path, reading: Reading) -> Source:
         return replace(found, where=where)
     if suffix == ".parquet":
         return parquet_files(own, where, path.parent, [path], reading)
-    if suffix in (".csv", ".tsv"):
-        if is_pixel_table(path):
+    if suffix in TABLES:
+        if suffix != ".jsonl" and is_pixel_table(path):
             found = pixel_tables(own, where, [path], reading)
             beside = sorted(
                 each for each in path.parent.glob(f"*{path.suffix}") if each != path and is_pixel_table(each)

@@ -34,11 +34,19 @@ def picture_folder(name: str, root: Path, reading: Reading, where: str = "") -> 
         # Folders beside a table that names their pictures are no classes: images/, part_1/, part_2/.
         by_table = labelled(tree, walk, reading.group_by)
         of_pictures = sum(1 for _ in tree.all_pictures())
-        if by_table is not None and (listing is None or by_table.count() >= NEARLY_ALL * of_pictures):
+        if by_table is not None and (
+            listing is None or (by_table.count() >= NEARLY_ALL * of_pictures and not _are_captions(by_table))
+        ):
             listing = by_table
     if listing is None:
         return None
     return listed_pictures(name, where or shown(str(root)), listing, reading, base=str(root))
+
+
+def _are_captions(listing: Listing) -> bool:
+    """Whether the labels of a table are rather texts about each picture: hardly any is of two."""
+    labels = [each.label for entries in listing.parts.values() for each in entries]
+    return len(set(labels)) > len(labels) / 2
 
 
 def listed_pictures(

@@ -1,8 +1,12 @@
-"""Pictures beside a table of their labels: `labels.csv` with a column of paths, names or ids, and one of labels."""
+"""Pictures beside a table of their labels: a column of paths, names or ids, and one of labels.
+
+`labels.csv`, or `metadata.jsonl` as Hugging Face's image folders have it.
+"""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,8 +43,9 @@ class Table:
 
 @dataclass
 class Names:
-    """Pictures by the names that a table may have for them; what could mean two pictures means none."""
+    """Pictures by their paths, and by the names that a table may have for them; one for two pictures means none."""
 
+    by_path: dict[str, Found] = field(default_factory=dict)
     by_name: dict[str, Found | None] = field(default_factory=dict)
 
     @classmethod
@@ -50,21 +55,26 @@ class Names:
         for each in pictures:
             paths = {os.path.relpath(each.path, root).replace(os.sep, "/") for root in roots}
             base = os.path.basename(each.path)
+            names.by_path[each.path] = each
             for name in {*paths, *(_stem(path) for path in paths), base, _stem(base)}:
                 known = names.by_name.get(name, each)
                 names.by_name[name] = each if known is each else None
         return names
 
-    def get(self, text: str) -> Found | None:
-        """The picture that a cell names."""
+    def get(self, text: str, folder: str) -> Found | None:
+        """The picture that a cell of a table in `folder` names: seen from there, or from where all begins."""
         name = text.strip().replace("\\", "/").removeprefix("./")
+        beside = self.by_path.get(os.path.join(folder, name))
+        if beside is not None:
+            return beside
         return self.by_name.get(name) or self.by_name.get(PurePosixPath(name).name)
 
 
 def labelled(folder: Folder, walk: Walk, group_by: str | None) -> Listing | None:
     """The pictures below `folder` with the labels of the tables there; None if no table names pictures.
 
-    A table is of the part that it names itself after (`train.csv`, `val.csv`, `test.csv`), or has a column `split`.
+    A table is of the part that it, or the folder that it lies in, is named after (`train.csv`, `test/metadata.jsonl`),
+    or has a column `split`.
     A row without a picture is a broken file. Raises DataError.
     """
     base = folder
@@ -108,10 +118,12 @@ def _delimiter(line: str) -> str:
 
 
 def read_table(path: str) -> Table:
-    """The table in a file with commas, semicolons or tabs. Raises DataError."""
+    """The table in a file with commas, semicolons or tabs, or with a JSON object in each line. Raises DataError."""
     try:
         if os.path.getsize(path) > MOST_BYTES:
             raise DataError(f"{shown(path)} is larger than {MOST_BYTES:,} bytes, so it is no table of labels")
+        if path.lower().endswith(".jsonl"):
+            return _json_lines(path)
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             delimiter = _delimiter(file.readline(1_000_000))
             file.seek(0)
@@ -124,15 +136,39 @@ def read_table(path: str) -> Table:
     return Table(path, header, [row for row in rows[1:] if len(row) == len(header)])
 
 
+def _json_lines(path: str) -> Table:
+    """Objects, one in each line, as rows; columns of lists and objects within (boxes, captions) are left out."""
+    found: list[dict[str, object]] = []
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                each = json.loads(line)
+            except (ValueError, RecursionError):
+                each = None
+            if not isinstance(each, dict):
+                raise DataError(f"{shown(path)}: line {number} is no JSON object; write one for each picture")
+            found.append(each)
+    header = list(dict.fromkeys(name for each in found for name in each))
+    header = [name for name in header if not any(isinstance(each.get(name), (list, dict)) for each in found)]
+    return Table(path, header, [[_cell(each.get(name)) for name in header] for each in found])
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
+
+
 def _of_table(table: Table, names: Names, listing: Listing, group_by: str | None) -> dict[str, list[Entry]]:
     """The entries of a table, by part; none if it names no pictures or has no labels, which is said."""
-    if any(names.get(cell) is not None for cell in table.header):
+    folder = os.path.dirname(table.path)
+    if any(names.get(cell, folder) is not None for cell in table.header):
         listing.notes.append(
             f"{shown(os.path.basename(table.path))} has no line of names: its first line is a picture's"
         )
         columns = [f"column {number}" for number in range(1, len(table.header) + 1)]
         table = Table(table.path, columns, [table.header, *table.rows])
-    hits = {name: sum(names.get(cell) is not None for cell in table.column(name)) for name in table.header}
+    hits = {name: sum(names.get(cell, folder) is not None for cell in table.column(name)) for name in table.header}
     of_files = max(hits, key=lambda name: hits[name], default=None)
     if of_files is None or not hits[of_files]:
         listing.notes.append(f"{shown(os.path.basename(table.path))} names no pictures: passed over")
@@ -146,7 +182,7 @@ def _of_table(table: Table, names: Names, listing: Listing, group_by: str | None
     entries: dict[str, list[Entry]] = {}
     for cell, label, group, part in zip(table.column(of_files), labels, groups, parts, strict=True):
         missing = Found(os.path.join(listing.root, cell), "", "it is named in a table, and there is no such picture")
-        found = names.get(cell) or missing
+        found = names.get(cell, folder) or missing
         entries.setdefault(part, []).append(Entry(found, label.strip(), group))
     return entries
 
@@ -180,7 +216,7 @@ def _one_hot(table: Table, columns: list[str]) -> list[str]:
 
 
 def _part_of_rows(table: Table) -> list[str]:
-    """The part of each row: by a column, or by the table's name."""
+    """The part of each row: by a column, or by the name of the table or of its folder."""
     lower: Mapping[str, str] = {name.casefold(): name for name in table.header}
     for name in SPLITS:
         if name in lower:
@@ -188,7 +224,8 @@ def _part_of_rows(table: Table) -> list[str]:
             if all(told):
                 return [part or "train" for part in told]
     stem = os.path.splitext(os.path.basename(table.path))[0]
-    return [part_named(stem) or "train"] * len(table.rows)
+    folder = os.path.basename(os.path.dirname(table.path))
+    return [part_named(stem) or PARTS.get(folder.casefold()) or "train"] * len(table.rows)
 
 
 def _stem(path: str) -> str:

@@ -159,7 +159,8 @@ def _by_class(name: str, part: Folder, listing: Listing) -> list[Entry]:
     nested = 0
     entries = []
     for kind in part.folders:
-        of_kind = [Entry(found, shown(kind.name)) for found in kind.all_pictures()]
+        label = shown(kind.name)
+        of_kind = [Entry(found, label) for found in kind.all_pictures()]
         nested += len(of_kind) - len(kind.pictures)
         entries += of_kind
     if nested:
