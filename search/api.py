@@ -216,6 +216,25 @@ class Result:
             raise SearchFailed(f"the winner of {self.name} was not exported, so its own code must load its checkpoint")
         return model
 
+    def predict(self, pictures: Any, top: int = 1) -> pandas.DataFrame:
+        """What the winner says of `pictures`: a row each, with `path`, `class`, `probability`, and so for the `top` K.
+
+        `pictures` are a path or a list of paths (files, folders, archives, `.npz`), or pictures in memory: an array
+        `(N, H, W)` or `(N, H, W, C)`, a list of arrays, of files' bytes or of Pillow's images. Files that cannot be
+        read are told in a warning, and left out. Raises BadInput for what are no pictures, and what `model` raises.
+        """
+        import warnings
+
+        from search.session import predict
+
+        model = predict.model_of(self._search)
+        some = pictures if isinstance(pictures, (list, tuple)) else [pictures]
+        paths = bool(some) and all(isinstance(each, (str, os.PathLike)) for each in some)
+        found = predict.predicted(model, some) if paths else predict.asked(model, pictures)
+        for line in (*found.notes, *found.unread()):
+            warnings.warn(line, stacklevel=2)
+        return _frame(found.table(top))
+
     def reproduce(self, trial: int | None = None) -> Reproduction:
         """Train `trial`, or the winner if it is None, again in this process, and compare it with the record.
 

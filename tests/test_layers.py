@@ -28,6 +28,7 @@ MAY_IMPORT = {
         "tracking/kept_model.py",
         "tracking/registry.py",
         "tracking/runs.py",
+        "tracking/served.py",
         "tracking/served_model.py",
         "tracking/store.py",
     },

@@ -130,26 +130,37 @@ def pixels(image: Any) -> Any:
 
 def image_of(content: bytes, shape: tuple[int, int, int]) -> Any:
     """The file with these bytes as a network of images `(C, H, W)` sees it: uint8 of that shape. Raises Unreadable."""
-    channels, height, width = shape
-    square = height == width
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with opened(io.BytesIO(content)) as picture:
-            return _into(decoded(picture, channels, height if square else None), shape)
+            return image_of_picture(picture, shape)
+
+
+def image_of_picture(picture: Any, shape: tuple[int, int, int]) -> Any:
+    """The same of a picture that Pillow has opened."""
+    channels, height, width = shape
+    return _into(decoded(picture, channels, height if height == width else None), shape)
 
 
 def image_of_array(array: Any, shape: tuple[int, int, int]) -> Any:
-    """The picture `(H, W)` or `(H, W, C)` uint8, C of 1 to 4, as a network of images `(C, H, W)` sees it."""
+    """The picture `(H, W)`, `(H, W, C)` or `(C, H, W)` as a network of images sees it: uint8 `shape`.
+
+    `array` is uint8 with C of 1 to 4; C stands first only if it is 1 or 3 and the last axis can be no colours.
+    """
     import numpy as np
     from PIL import Image
 
     array = np.asarray(array)
     if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:
         array = array.astype(np.uint8)
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] > 4:
+        array = array.transpose(1, 2, 0)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
         raise Unreadable(
             f"a picture is uint8 (H, W) or (H, W, C), C of 1 to 4, but this is {array.dtype} {array.shape}"
         )
+    if not array.size:
+        raise Unreadable(f"a picture {array.shape} has no pixels")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     picture = Image.fromarray(np.ascontiguousarray(array))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from search.cli import check, cluster, data, look, run, steer
+from search.cli import check, cluster, data, look, predict, run, steer
 from search.cli.output import echo
 from search.errors import BadInput, ClusterLost, SearchError
 from search.printable import one_line
@@ -112,6 +112,7 @@ for verb in (
     look.list_searches,
     look.show,
     look.best,
+    predict.predict,
     look.export,
     look.report,
     look.ui,

@@ -163,13 +163,20 @@ def best(name: str, runs: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace what an earlier export wrote into FOLDER.")
+@click.option("--data-limit", metavar="SIZE", help="As in a search; the model is checked on its validation part.")
 @RUNS
-def export(name: str, folder: Path, runs: Path) -> None:
-    """Write a search into FOLDER: the winner's weights and configuration, trials and curves as CSV, an Optuna study."""
-    from search.findings.export import export_search
+@DEBUG
+def export(name: str, folder: Path, force: bool, data_limit: str | None, runs: Path) -> None:
+    """Write a search into FOLDER: the winner's model and configuration, trials and curves as CSV, an Optuna study."""
+    from search.options import size
+    from search.session.export import export as exported
     from search.storage.runs import find_search
+    from search.terminal import screen
 
-    for file in export_search(find_search(name, runs), folder):
+    limit = size(data_limit, "--data-limit") if data_limit else None
+    run, display = find_search(name, runs), screen.for_stderr(quiet=True)
+    for file in exported(run, folder, display, lambda text: echo(text, err=True), force=force, limit=limit):
         echo(str(file))
 
 

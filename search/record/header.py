@@ -40,7 +40,8 @@ class Header(Options):
     were fitted to `image_size`, None if they stayed as they are; `skip_broken` and `group_by` are how they were read;
     `split` says how the train part was parted ("own": the validation part is the data's own), `val_as_test` that their
     validation part is the test part, and `notes` what had to be said; `contents` is what was found in data of a user's
-    own, None of others and in records of earlier versions. `fixed` and `space` are the hyperparameters,
+    own, None of others and in records of earlier versions. `brightest` is the brightest grey level, see
+    `trainables.request.brightest`. `fixed` and `space` are the hyperparameters,
     those of a space as text; `definition` is the whole study, which `source` names: a name, or the path of a file.
     `job_folder` is the folder that came with a job of a cluster; study file and `data` in it have another path in every
     job. `commit` is of this service; `study_commit` and `study_diff` are of a user's own code, in its checkout.
@@ -67,6 +68,7 @@ class Header(Options):
     val_as_test: bool = False
     notes: Sequence[str] = ()
     contents: Contents | None = None
+    brightest: int = 255
     objective: Objective
     space: Mapping[str, str]
     fixed: Mapping[str, Value]
@@ -122,6 +124,8 @@ class Header(Options):
         plain |= {name: own[name] for name, usual in OF_PICTURES.items() if own[name] and own[name] != usual}
         if self.contents is not None:
             plain |= {"contents": self.contents.to_plain()}
+        if self.brightest != 255:
+            plain["brightest"] = self.brightest
         if self.name:
             plain |= {"name": self.name, "id": self.id, "started_at": self.started_at}
         return {**plain, **self.here()} if self.process.pid else plain
@@ -160,7 +164,7 @@ def _folder_of_ray(*paths: str | None) -> str | None:
 
 
 OF_SOME = ("resume_command", "job_folder", "study_commit", "study_diff")
-NOT_ALWAYS = (*OF_SOME, "name", "id", "started_at", "process")
+NOT_ALWAYS = (*OF_SOME, "brightest", "name", "id", "started_at", "process")
 """What is written only of a search that has it."""
 
 OF_PICTURES: Mapping[str, Any] = {

@@ -37,6 +37,7 @@ from trainables.data import Data
 from trainables.datasets import Source
 from trainables.device import pick_device
 from trainables.epoch import takes_resume
+from trainables.request import brightest
 from trainables.started import started
 
 OWN = "photos"
@@ -102,6 +103,7 @@ def _header(path: str, study: Study, settings: Settings, source: Source, data: D
         classes=list(data.classes),
         shape=list(data.shape),
         **data_read.header_fields(source, settings),
+        brightest=brightest(data.val.images),
         objective=study.objective,
         space={key: str(range_) for key, range_ in study.ranges.items()},
         fixed=dict(study.fixed),

@@ -19,6 +19,7 @@ from search.record.events import Event
 from search.record.header import Header
 from search.record.reader import FILE, read
 from search.record.reading import header_of, spent
+from search.session import data_read
 from search.session.asked import adapted, to_search
 from search.session.mlflow_address import address_of
 from search.session.prepare import check_confirm, prepare, surroundings
@@ -167,6 +168,20 @@ def _in_this_job(study: Study, then: str | None, now: str | None) -> Study:
     if then is None or now is None or not isinstance(mine, Script) or not Path(mine.folder).is_relative_to(then):
         return study
     return replace(study, trainable=replace(mine, folder=str(Path(now, Path(mine.folder).relative_to(then)))))
+
+
+def recorded_data(folder: Path, events: Sequence[Event], display: Display, limit: int | None = None) -> Data:
+    """The data of the search in `folder`, read again where they are at hand; nothing is downloaded, no code is run.
+
+    Raises BadInput for data that are not there, EnvironmentFault for others than the recorded ones.
+    """
+    header = header_of(events)
+    more = More(data_limit=limit)
+    settings = replace(_settings_again(folder, events, header, more, ""), dry_run=True)
+    _, data, digest = data_read.read(recorded_study(header, to_train=False), settings, display, header)
+    if digest != header.digest:
+        raise EnvironmentFault(f"the data are not at hand, or not the recorded ones (SHA-256 {header.digest[:12]}…)")
+    return data
 
 
 def not_read() -> Data:

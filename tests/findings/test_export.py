@@ -22,10 +22,12 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from optuna.trial import TrialState
 
 from search.errors import BadInput, EnvironmentFault, SearchError, StorageFull
-from search.findings.export import export_search
+from search.findings.export import WRITTEN, export_search
+from search.findings.exported_folder import model_in
 from search.record.reader import FILE, read
 from search.record.record import Record
 from search.record.state import State
@@ -254,7 +256,7 @@ def test_tables_hold_a_row_per_trial_and_per_epoch_and_the_model_is_the_winners(
     names = {str(file.relative_to(tmp_path / "out")) for file in export_search(run, tmp_path / "out")}
     assert names == {
         "summary.json", "trials.csv", "curves.csv", "optuna.db", "config.json",
-        "model/weights.safetensors", "model/architecture.json",
+        "model/weights.safetensors", "model/architecture.json", "model/config.yaml", "model/load.py", "model/README.md",
     }  # fmt: skip
     with (tmp_path / "out" / "trials.csv").open(newline="") as file:
         trials = list(csv.DictReader(file))
@@ -302,7 +304,69 @@ def test_an_empty_folder_is_filled_in_its_place(
     files = export_search(run, tmp_path / "out")
     assert (tmp_path / "out").stat().st_ino == before, "where somebody stands cannot be replaced"
     assert set(beside) == {"runs", "out"}, "nothing can be moved into a mount from beside it"
-    assert len(files) == len([file for file in (tmp_path / "out").rglob("*") if file.is_file()]) == 7
+    assert len(files) == len([file for file in (tmp_path / "out").rglob("*") if file.is_file()]) == 10
+
+
+def test_force_replaces_what_an_export_wrote_and_nothing_else(tiny_study: Study, tmp_path: Path) -> None:
+    run, _ = kept(tmp_path / "runs", tiny_study)
+    out = tmp_path / "out"
+    first = export_search(run, out)
+    (out / "notes.txt").write_text("mine")
+    (out / "model" / "old.bin").write_text("of an earlier version")
+    (out / "trials.csv").write_text("spoilt")
+    refused(run, out, BadInput, "not empty; give the name of a new folder, or --force to export again")
+    assert export_search(run, out, force=True) == first
+    assert (out / "notes.txt").read_text() == "mine"
+    assert not (out / "model" / "old.bin").exists()
+    assert (out / "trials.csv").read_text() != "spoilt"
+    assert {path.name for path in out.iterdir()} <= {*WRITTEN, "notes.txt"}, "something is left over"
+
+
+def test_force_does_not_touch_a_folder_that_is_no_export(tiny_study: Study, tmp_path: Path) -> None:
+    run, _ = kept(tmp_path / "runs", tiny_study)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model").write_text("mine")
+    with pytest.raises(BadInput, match="no export, which --force would replace"):
+        export_search(run, tmp_path / "mine", force=True)
+    assert (tmp_path / "mine" / "model").read_text() == "mine"
+
+
+def test_an_export_again_that_fails_leaves_the_one_before(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = kept(tmp_path / "runs", tiny_study)
+    export_search(run, tmp_path / "out")
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    rename, count = Path.rename, [0]
+
+    def full(self: Path, target: Path) -> Path:
+        count[0] += 1
+        if count[0] == 9:  # some are moved out of the way by then, and some in
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(StorageFull, match="no space left"):
+        export_search(run, tmp_path / "out", force=True)
+    monkeypatch.undo()
+    assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == before
+
+
+def test_the_description_and_the_code_beside_the_model_say_what_it_is(tiny_study: Study, tmp_path: Path) -> None:
+    run, search = kept(tmp_path / "runs", tiny_study, classes=["a", "b", "c", "d"])
+    export_search(run, tmp_path / "out")
+    told = yaml.safe_load((tmp_path / "out" / "model" / "config.yaml").read_text())
+    best = search.trials.best()
+    assert best is not None
+    assert (told["search"], told["trial"], told["classes"]) == ("tiny-1", best.number, ["a", "b", "c", "d"])
+    assert (told["shape"], told["dtype"], told["brightest"]) == ([1, 8, 8], "uint8", 255)
+    assert told["hyperparameters"] == {**tiny_study.fixed, **best.point}
+    read = (tmp_path / "out" / "model" / "README.md").read_text()
+    assert "from load import CLASSES, load" in read
+    assert "model.onnx" not in read, "it was not written, for there was nothing to check it on"
+    asked = model_in(tmp_path / "out")
+    assert asked.classes == ("a", "b", "c", "d")
+    assert model_in(tmp_path / "out" / "model").classes == asked.classes
 
 
 def test_a_damaged_checkpoint_leaves_no_export(tiny_study: Study, tmp_path: Path) -> None:

@@ -269,6 +269,16 @@ def _notes(heads: Sequence[pictures.Head], shape: tuple[int, int, int], size: in
         smaller = sum(min(head.size) < size for head in heads)
         if smaller:
             said.append(f"{counted(smaller, 'picture')} smaller than {size} pixels made larger")
+    said += kind_notes(heads)
+    grey = sum(head.grey for head in heads)
+    if grey and shape[0] == 3:
+        said.append(f"{counted(grey, 'picture')} in grey among others in colour: all are read in colour")
+    return said
+
+
+def kind_notes(heads: Sequence[pictures.Head]) -> list[str]:
+    """What the pictures with these heads are, and what had to be done to read them, with counts."""
+    said = []
     kinds = Counter(head.kind for head in heads)
     if len(kinds) > 1:
         said.append(
@@ -286,8 +296,6 @@ def _notes(heads: Sequence[pictures.Head], shape: tuple[int, int, int], size: in
             modes[f"converted from {head.mode} to RGB"] += 1
         if head.animated:
             modes["with several frames: the first is read"] += 1
-        if head.grey and shape[0] == 3:
-            modes["in grey among others in colour: all are read in colour"] += 1
     return said + [f"{counted(count, 'picture')} {what}" for what, count in modes.items()]
 
 
