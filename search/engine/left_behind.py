@@ -1,6 +1,6 @@
 """What a trial leaves in the folder of its search: a log of all that it prints, and a folder for files of its own.
 
-Runs in worker processes, one trial at a time.
+Runs in worker processes, one trial at a time, and where the driver builds a winner again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ LAST_BYTES = 4096
 
 
 @contextlib.contextmanager
-def kept(folder: Path, trial: int, attempt: int) -> Iterator[None]:
+def kept(folder: Path, trial: int, title: str = "") -> Iterator[None]:
     """Inside, what this process prints goes to the log of `trial`, also by its children and libraries in C.
 
-    `trainables.trial.folder()` is then a folder that is kept. A later attempt adds to the log of an earlier one. Where
-    no log can be written, as on a full disk, the trial trains without.
+    `trainables.trial.folder()` is then a folder that is kept. What is printed is added to what the log has, below a
+    line with the `title`. Where no log can be written, as on a full disk, the trial trains without.
     """
     path = log_file(folder, trial)
     descriptor = _opened(path)
@@ -38,7 +38,7 @@ def kept(folder: Path, trial: int, attempt: int) -> Iterator[None]:
     try:
         with contextlib.ExitStack() as stack:
             if descriptor is not None:
-                stack.enter_context(_redirected(descriptor, attempt))
+                stack.enter_context(_redirected(descriptor, title))
                 stack.enter_context(_bounded(descriptor, path))
             yield
     finally:
@@ -106,7 +106,7 @@ def _opened(path: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def _redirected(descriptor: int, attempt: int) -> Iterator[None]:
+def _redirected(descriptor: int, title: str) -> Iterator[None]:
     """Inside, standard output and error of this process go to `descriptor`.
 
     Below Python, so that what holds on to `sys.stderr` from one trial to the next, as handlers of `logging` do, writes
@@ -114,8 +114,8 @@ def _redirected(descriptor: int, attempt: int) -> Iterator[None]:
     """
     _flush()
     before = [os.dup(stream) for stream in (1, 2)]
-    if attempt > 1:
-        os.write(descriptor, f"--- attempt {attempt} ---\n".encode())
+    size, head = os.fstat(descriptor).st_size, f"--- {title} ---\n".encode() if title else b""
+    os.write(descriptor, head)
     try:
         for stream in (1, 2):
             os.dup2(descriptor, stream)
@@ -126,6 +126,8 @@ def _redirected(descriptor: int, attempt: int) -> Iterator[None]:
         for stream, was in zip((1, 2), before, strict=True):
             os.dup2(was, stream)
             os.close(was)
+        if os.fstat(descriptor).st_size == size + len(head):  # nothing was printed
+            os.ftruncate(descriptor, size)
 
 
 @contextlib.contextmanager

@@ -139,7 +139,8 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     stacks = stack_file(task.stacks, config["trial"], config["attempt"])
     run = task.stacks.parent
     with _stack_dump(stacks, 0.9 * config["silence"]) as heard, contextlib.ExitStack() as stack:
-        stack.enter_context(left_behind.kept(run, config["trial"], config["attempt"]))
+        again = f"attempt {config['attempt']}" if config["attempt"] > 1 else ""
+        stack.enter_context(left_behind.kept(run, config["trial"], again))
         note = stack.enter_context(active(task.mlflow, config["trial"]))
         try:
             resume = stack.enter_context(task.shelf.lent(config["resume"])) if config.get("resume") else None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import spaces
 from search.decide.search import Search
+from search.engine import left_behind
 from search.findings import winner_model
 from search.prepared import Prepared
 from search.record.trial import EpochRow, Trial
@@ -42,11 +43,12 @@ def obtained(
         display.warn("the winner has to be built by its author's code, which this command does not run; `resume` does")
         return None
     try:
-        model = rebuilt(study.trainable, search.config(trial), prepared.data, checkpoint)
+        with left_behind.kept(folder, trial.number, "built again to be measured"):
+            model = rebuilt(study.trainable, search.config(trial), prepared.data, checkpoint)
+            right = evaluate(model, val)["val_accuracy"] * len(val)
     except NotRebuilt as error:
         display.warn(f"the winner could not be built again ({error}), {UNSERVED}")
         return None
-    right = evaluate(model, val)["val_accuracy"] * len(val)
     expected = row.metrics.get(SERVED, row.metrics["val_accuracy"]) * len(val)
     if abs(right - expected) > AGREEMENT:
         display.warn(

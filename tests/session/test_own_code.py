@@ -126,6 +126,9 @@ def test_code_of_ones_own_runs_as_it_is_laid_out_and_what_it_leaves_is_kept(laid
     assert summary["trials"] == {"complete": 3, "failed": 1}
     folder = laid_out / "runs" / "own"
     assert "printed process 1" in (folder / "logs" / "trial-0000.log").read_text()
+    # The winner is built again by its author's code, in the driver.
+    [winner] = [each for each in (folder / "logs").glob("*.log") if "--- built again" in each.read_text()]
+    assert "printed" in winner.read_text().partition("--- built again to be measured ---")[2]
     assert "printed" not in done.stderr
     assert (folder / "trials" / "trial-0001" / "model.pt").is_file()
     told = json.loads(search("show", "own", "--trial", "3", "--json", cwd=laid_out, PYTHONPATH=str(ROOT)).stdout)
