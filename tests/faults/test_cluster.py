@@ -41,7 +41,7 @@ from trainables.epoch import Epoch
 from beside import HOLDS
 
 with Path({log!r}).open("a") as log:
-    log.write(f"{{os.getpid()}}\\n")
+    log.write(f"{{__file__}}\\n")
 
 def train(config, data, *, resume=None):
     from late import ACCURACY
