@@ -60,21 +60,36 @@ def test_the_moved_script_ends_with_a_test_accuracy_and_a_registered_model(way: 
     assert load(f"{way}-1", tmp_path / "runs").model() is not None
 
 
+WINNERS = {"train": ("--model", "best.pt"), "script": ("--test", "--evaluate")}
+"""What each of the two is asked for besides."""
+
+
 @pytest.mark.slow
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("way", ["train", "script"])
-def test_the_script_as_it_is_ends_with_the_command_that_is_best(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WINNERS)
+def test_the_script_as_it_is_ends_with_the_command_that_is_best_and_a_registered_model(
+    way: str, tmp_path: Path
+) -> None:
     photographed(tmp_path / "photos")
     shutil.copy(MOVED / f"{way}.py", tmp_path)
     options = ["--set", "lr=log(1e-3, 1e-1)", "--epochs", "2", "--trials", "2", "--concurrent", "1", "--json"]
-    done = search(f"{way}.py", *options, "--", "--epochs", "{epochs}", "--out", "{folder}", cwd=tmp_path)
+    words = ["--", "--epochs", "{epochs}", "--out", "{folder}"]
+    done = search(f"{way}.py", *options, *WINNERS[way], *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    best = json.loads(done.stdout)["best"]
+    document = json.loads(done.stdout)
+    best, place, run = document["best"], document["mlflow"], tmp_path / "runs" / f"{way}-1"
     assert best["command"].startswith(f"python {way}.py --epochs 2 --out {way}-1-best --lr ")
-    if way == "script":  # the other one prints before it saves
-        kept = tmp_path / "runs" / "script-1" / "checkpoints" / best["checkpoint"] / "files"
-        assert (kept / "last.pt").is_file()
-    assert (tmp_path / "runs" / f"{way}-1" / "trials" / "trial-0000" / "files" / "best.pt").is_file()
-    assert "test accuracy" in (tmp_path / "runs" / f"{way}-1" / "trials" / "trial-0000" / "log.txt").read_text()
+    assert place["aliases"] == ["candidate", "champion"]
+    assert (run / "trials" / "trial-0000" / "files" / "best.pt").is_file()
+    if way == "script":
+        assert (run / "checkpoints" / best["checkpoint"] / "files" / "last.pt").is_file()
+        assert best["test_accuracy"] >= 0.5
+        assert document["test_openings"] == 1
+        assert "file" not in place
+        assert load("script-1", tmp_path / "runs").model() is not None
+    else:
+        assert place["file"] == "best.pt"
+        assert best["test_accuracy"] is None, "it says one of each trial, in its log"
+        assert "test accuracy" in (run / "trials" / "trial-0000" / "log.txt").read_text()
