@@ -11,6 +11,7 @@ from tests.benchmarks import scale
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
+@pytest.mark.nightly
 def test_a_search_of_a_hundred_played_trials_is_told_and_reaches_mlflow(tmp_path: Path) -> None:
     told = scale.played(tmp_path / "scale", trials=100, concurrent=4, sampler="random")
     assert [row["trials"] for row in told["rows"]] == [100]

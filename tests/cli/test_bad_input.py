@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -395,6 +395,14 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert list(place.iterdir()) == []
 
 
+SLOW = ("negative depth", "no data and no stand-in")
+
+
+def nightly(slow: bool) -> Sequence[pytest.MarkDecorator]:
+    """The marks of a row that is `slow`."""
+    return [pytest.mark.nightly] if slow else []
+
+
 PROCESSES = {
     name: ROWS[name]
     for name in (
@@ -412,7 +420,10 @@ PROCESSES = {
 """Rows that are also run as anybody would run them."""
 
 
-@pytest.mark.parametrize(("line", "code", "message"), PROCESSES.values(), ids=PROCESSES.keys())
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [pytest.param(*row, id=name, marks=nightly(name in SLOW)) for name, row in PROCESSES.items()],
+)
 def test_a_process_is_refused_in_one_line_and_ray_never_starts(
     process: Command, place: Path, files: Path, line: str, code: int, message: str
 ) -> None:
@@ -424,6 +435,7 @@ def test_gpus_that_are_not_there_are_refused_within_ten_seconds(process: Command
     refused(process(DIGITS, "--gpus", str(TOO_MANY_GPUS)), 3, r"--gpus \d+ per trial", within=10)
 
 
+@pytest.mark.nightly
 def test_gpus_of_which_no_use_is_made_are_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     told = "trials train on processors, though this machine has 2 GPUs; --gpus 1 gives"
@@ -447,6 +459,7 @@ def test_a_gpu_for_every_trial_leaves_nothing_to_also_cpus(command: Command, mon
     refused(said, 2, "train/device=cuda leaves nothing to --also-cpus")
 
 
+@pytest.mark.nightly
 def test_what_is_sound_is_not_refused(command: Command, place: Path, files: Path) -> None:
     for line in (DIGITS, f"{files}/sound.py", f"{DIGITS} --data {files}/sound.npz --set train/lr=0.1 --name mine"):
         said = command(*shlex.split(line), "--dry-run", "--probe", "0", "--json")
@@ -580,6 +593,7 @@ def test_a_server_that_is_not_there_is_refused_within_fifteen_seconds(
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.nightly
 def test_a_server_that_never_answers_is_refused_within_fifteen_seconds(
     process: Command, place: Path, monkeypatch: pytest.MonkeyPatch, silent_port: int
 ) -> None:
@@ -630,7 +644,9 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("uri", SECRETS.values(), ids=SECRETS.keys())
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+@pytest.mark.parametrize(
+    "options", [pytest.param(words, id=name, marks=nightly(name != "dry run")) for name, words in OPTIONS.items()]
+)
 def test_a_password_in_the_tracking_uri_is_never_shown(
     command: Command, monkeypatch: pytest.MonkeyPatch, closed_port: int, uri: str, options: tuple[str, ...]
 ) -> None:

@@ -638,6 +638,7 @@ def test_optunas_file_has_a_confirmation_as_a_trial_that_taught_nothing(tiny_stu
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.nightly
 def test_mlflow_shows_what_the_clock_left_behind_as_killed_through_every_batch(simple: Study, tmp_path: Path) -> None:
     more = {"experiment": "tiny", "where": "", "digest": "ab" * 32, "user": "me", "commit": "", "versions": {}}
     record, search = timed(simple, **more)

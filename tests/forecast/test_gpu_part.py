@@ -115,6 +115,7 @@ def _wayward(config: Mapping[str, Any], data: Data, *, resume: Path | None = Non
     raise ValueError(f"process {os.getpid()}")
 
 
+@pytest.mark.nightly
 def test_on_a_gpu_one_process_tries_one_configuration_after_the_other_and_another_goes_on_where_it_ended(
     tiny_data: Data,
 ) -> None:

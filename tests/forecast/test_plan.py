@@ -111,6 +111,7 @@ def test_a_busy_machine_widens_the_range(tiny_study: Study) -> None:
     assert high > 1.3 * low
 
 
+@pytest.mark.nightly
 def test_the_largest_search_is_foretold_soon_and_as_a_large_one_would_go(tiny_study: Study) -> None:
     began = time.monotonic()
     whole = told(tiny_study, trials=1_000_000, concurrent=4)
@@ -263,6 +264,7 @@ def test_a_dry_run_tells_everything_in_numbers_and_writes_nothing(tmp_path: Path
     assert set(made["memory_mb"]) == {row["what"] for row in measured}
 
 
+@pytest.mark.nightly
 def test_a_dry_run_says_that_time_comes_before_trials(tmp_path: Path) -> None:
     done = dry(tmp_path, "digits_mlp", "--json", "--time-budget", "60s", "--trials", "5000", "--probe", "6s")
     assert done.returncode == 0, done.stderr
@@ -273,6 +275,7 @@ def test_a_dry_run_says_that_time_comes_before_trials(tmp_path: Path) -> None:
     assert made["seconds"]["high"] <= 60
 
 
+@pytest.mark.nightly
 def test_without_a_probe_epochs_are_told_and_nothing_is_measured(tmp_path: Path) -> None:
     done = dry(tmp_path, "digits_mlp", "--json", "--probe", "0", "--scheduler", "none", "--time-budget", "60s")
     made = json.loads(done.stdout)["plan"]

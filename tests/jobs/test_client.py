@@ -84,10 +84,12 @@ def test_a_cluster_with_another_ray_is_refused_with_both_versions(other_ray: str
         (["digits_cnn"], "which cluster? give --address http://HEAD:8265, or set RAY_ADDRESS"),
         (["digits_cmm"], "no study named 'digits_cmm'"),
         (["digits_cnn", "--trials", "0"], "--trials must be at least 1"),
-        (["digits_cnn", "--trails", "5"], "No such option"),
-        (["digits_cnn", "--dry-run"], "--dry-run plans on this machine; leave submit out"),
-        (["digits_cnn", "--probe", "3s"], "--probe is for --dry-run"),
-        (["digits_cnn", "--kuberay"], "--kuberay needs --image"),
+        pytest.param(["digits_cnn", "--trails", "5"], "No such option", marks=pytest.mark.nightly),
+        pytest.param(
+            ["digits_cnn", "--dry-run"], "--dry-run plans on this machine; leave submit out", marks=pytest.mark.nightly
+        ),
+        pytest.param(["digits_cnn", "--probe", "3s"], "--probe is for --dry-run", marks=pytest.mark.nightly),
+        pytest.param(["digits_cnn", "--kuberay"], "--kuberay needs --image", marks=pytest.mark.nightly),
         (["digits_cnn", "--set", "train/lr=log(0, 1)"], "log needs low above 0"),
     ],
 )

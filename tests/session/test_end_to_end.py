@@ -251,6 +251,7 @@ def test_without_data_and_network_the_search_ends_well_on_the_stand_in_and_says_
     assert not client.search_registered_models(), "a stand-in was registered"
 
 
+@pytest.mark.nightly
 def test_a_signal_ends_the_search_with_the_best_so_far_kept(tmp_path):
     number = signal.SIGTERM  # the others are tried by faults/test_driver.py
     running = subprocess.Popen(

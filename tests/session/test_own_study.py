@@ -291,6 +291,7 @@ ENDS = {
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.nightly
 def test_each_fault_of_a_trainable_ends_its_trial_with_the_reason_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     (tmp_path / "here").mkdir()

@@ -159,7 +159,8 @@ def stranger(code: str, document: dict[str, Any], folder: Path) -> list[str]:
     return done.stdout.split("\n")
 
 
-@pytest.mark.parametrize("kind", [pytest.param("pt2"), pytest.param("onnx", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["pt2", "onnx"])
 def test_the_winner_is_tested_once_and_its_model_registered_and_loaded_elsewhere(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def test_ray_of_our_own_listens_on_loopback_only_and_its_logs_are_bounded(tmp_pa
     assert sum(file.stat().st_size for file in ray_folder.rglob("*") if file.is_file()) < 30_000_000
 
 
+@pytest.mark.nightly
 def test_doctor_says_where_a_ray_of_our_own_listens_and_how_large_its_logs_become(
     tmp_path: Path, ray_folder: Path
 ) -> None:

@@ -117,6 +117,7 @@ appends = st.lists(st.lists(bodies, min_size=1, max_size=3), max_size=6)
 
 @settings(max_examples=15)
 @given(sessions=st.lists(appends, min_size=1, max_size=3), chapter=st.integers(1, 6), peeks=st.booleans())
+@pytest.mark.nightly
 def test_every_machine_reads_the_record_as_it_was_written_whoever_wrote_it(
     sessions: list[list[list[dict[str, Any]]]], chapter: int, peeks: bool, server: s3.Storage, tmp_path_factory: Any
 ) -> None:
@@ -147,6 +148,7 @@ def test_every_machine_reads_the_record_as_it_was_written_whoever_wrote_it(
 
 @settings(max_examples=15)
 @given(turns=st.lists(st.sampled_from("ab"), max_size=8))
+@pytest.mark.nightly
 def test_of_two_processes_that_both_take_a_search_for_theirs_one_goes_on_and_the_other_learns_of_it(
     turns: list[str], server: s3.Storage, tmp_path_factory: Any
 ) -> None:

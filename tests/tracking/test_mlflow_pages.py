@@ -50,6 +50,7 @@ def started(folder, *words):
     return process, folder / "log"
 
 
+@pytest.mark.nightly
 def test_ui_opens_the_newest_search_says_nothing_else_and_takes_its_server_along(searches, tmp_path):
     process, log = started(tmp_path)
     for _ in range(1000):

@@ -318,6 +318,7 @@ def test_a_run_that_an_unanswered_call_has_doubled_is_removed(kind, tmp_path, st
     assert shown["parent"][0] == "FINISHED"
 
 
+@pytest.mark.nightly
 def test_runs_that_were_deleted_with_the_store_are_written_again(tmp_path, store):
     path = tmp_path / "record.db"
     with Record(path, create=True) as record:

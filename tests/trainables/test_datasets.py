@@ -523,6 +523,7 @@ def test_after_a_spoiled_download_the_next_search_downloads_again(
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.nightly
 def test_a_mirror_that_never_answers_does_not_hold_the_search_up(mirror: Mirror) -> None:
     from torchvision.datasets import FashionMNIST
 
