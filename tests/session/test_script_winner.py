@@ -209,7 +209,7 @@ def test_a_test_that_fails_is_made_up_for_by_who_runs_the_code_and_by_nobody_els
 ) -> None:
     monkeypatch.chdir(tmp_path)
     told, run = Told(), tmp_path / "runs" / "train-1"
-    with trained(tmp_path, "pass", told, test="--evaluate --out nowhere") as session:
+    with trained(tmp_path, KEPT["pt2"], told, test="--evaluate --out nowhere") as session:
         with pytest.raises(
             EnvironmentFault, match=r"not tested: train\.py ended with exit code 1.*then resume train-1"
         ):
