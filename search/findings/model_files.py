@@ -67,7 +67,7 @@ def write(folder: Path, search: Snapshot, found: Found, examples: Examples | Non
         written.lines.append("the network is its author's code, which alone can load weights.safetensors")
         return written
     if not takes_known(search.header):
-        written.lines.append(f"{GRAPH} is as the code of its author left it, and unchecked: what it takes is not in the record")
+        written.lines.append(f"{GRAPH} is as its author's code left it, unchecked: what it takes is not in the record")
         return written
     takes = f"{told['dtype']} images (N, {', '.join(map(str, told['shape']))})"
     about = f"The winner of the search {told['search']}, in plain torch."
