@@ -175,6 +175,7 @@ def validation_part():
     return [(whole == image.flatten()).all(1).nonzero()[0].item() for image in val.images]
 
 
+@pytest.mark.nightly
 def test_the_champion_loads_in_a_fresh_process_and_shows_the_recorded_accuracy(finished, mlflow_server, tmp_path):
     _, document, _ = finished
     arguments = [sys.executable, "-c", LOADER, str(ROOT), json.dumps(validation_part())]
@@ -220,6 +221,7 @@ def test_a_second_search_becomes_champion_only_if_it_is_better(finished, runs, m
     assert candidate.tags["search"] == "weak"
 
 
+@pytest.mark.nightly
 def test_the_verbs_tell_the_same_numbers(finished):
     folder, document, _ = finished
     name = document["name"]
