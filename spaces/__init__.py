@@ -201,9 +201,10 @@ def _in_places() -> set[str]:
         files = known.get("__path__") or [known.get("__file__") or ""]
         return {str(Path(file).parent) for file in files}
 
-    tops = {name for name in sys.modules if "." not in name and name not in {*OURS, "__main__"}}
-    own = {name for name in tops if isinstance(sys.modules[name], ModuleType) and homes(sys.modules[name]) & {*_PLACES}}
-    return {name for name in sys.modules if name.partition(".")[0] in own}
+    there = sys.modules.copy()  # other threads import meanwhile
+    tops = {name: module for name, module in there.items() if "." not in name and name not in {*OURS, "__main__"}}
+    own = {name for name, module in tops.items() if isinstance(module, ModuleType) and homes(module) & {*_PLACES}}
+    return {name for name in there if name.partition(".")[0] in own}
 
 
 def _folder() -> Path:

@@ -87,7 +87,7 @@ def test_each_network_is_checked_on_the_validation_part_and_says_how_near_it_com
     said = (home / "said").read_text()
     names = ["model.pt2", *(["model.onnx"] if not model_files._lacking() else [])]
     for name in names:
-        checked = r"(\d+) of \1 validation images get the checkpoint's answer, probabilities differ by \S+e-0"
+        checked = r"(\d+) of \1 validation images get the checkpoint's answer, probabilities differ by \S+e[-+]0"
         assert re.search(f"{name}: {checked}", said), said
         assert (home / "out" / "model" / name).is_file()
 
