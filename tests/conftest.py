@@ -26,13 +26,6 @@ hypothesis.settings.load_profile("tests")
 CLASSES = ("first", "second", "third", "fourth")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with whole searches come first, so that two workers end at about the same time."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Sums in one order: what the trainables promise bit for bit holds on one CPU thread."""

@@ -46,6 +46,7 @@ with mlflow.start_run():
 """
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_calls_land_in_the_trials_run_and_what_they_leave_there_is_no_harm(tmp_path: Path) -> None:
     uri, events = f"sqlite:///{tmp_path}/mlflow.db", recorded()
     runs = Runs(uri, events[:1])
