@@ -8,11 +8,11 @@ import yaml
 
 from search.errors import BadInput
 from search.findings.answers import Model
+from search.findings.winner_model import FILE as GRAPH
 
 CONFIG = "config.yaml"
 """What the folder says of its model: classes, shape (C, H, W), brightest grey level, hyperparameters."""
 MODEL = "model"
-GRAPH = "model.pt2"
 
 
 def model_in(folder: Path) -> Model:

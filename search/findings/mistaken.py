@@ -66,8 +66,12 @@ def kept_val(search: Snapshot) -> Predictions | None:
 
 def mistaken(search: Snapshot) -> list[Mistake] | None:
     """All mistakes of the winner on the test set and the validation part; None if nothing of either was kept."""
+    return among(kept_test(search)[0], kept_val(search), search)
+
+
+def among(test: Predictions | None, val: Predictions | None, search: Snapshot) -> list[Mistake] | None:
+    """The same where what was kept has been read."""
     classes = [str(name) for name in search.header.classes]
-    test, val = kept_test(search)[0], kept_val(search)
     if test is None and val is None:
         return None
     found = [each for kept, part in ((test, "test"), (val, "val")) if kept for each in _of_part(kept, part, classes)]

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from search.findings import plain_torch
-from search.findings.exported_folder import CONFIG, GRAPH
+from search.findings.exported_folder import CONFIG
 from search.findings.snapshot import Snapshot
+from search.findings.winner_model import FILE as GRAPH
 from search.findings.winner_model import Found
 from search.printable import one_line
-from search.record.header import Header
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,7 +66,7 @@ def write(folder: Path, search: Snapshot, found: Found, examples: Examples | Non
     if network is None:
         written.lines.append("the network is its author's code, which alone can load weights.safetensors")
         return written
-    if not takes_known(search.header):
+    if not search.header.knows_input:
         written.lines.append(f"{GRAPH} is as its author's code left it, unchecked: what it takes is not in the record")
         return written
     takes = f"{told['dtype']} images (N, {', '.join(map(str, told['shape']))})"
@@ -78,11 +78,6 @@ def write(folder: Path, search: Snapshot, found: Found, examples: Examples | Non
             _graphs(folder, found, network, examples, written)
     (folder / README).write_text(_readme(told, written, plain="class Network" in code))
     return written
-
-
-def takes_known(header: Header) -> bool:
-    """Whether the record says what the network takes; of a script it does not."""
-    return bool(header.shape) and all(header.shape)
 
 
 def described(search: Snapshot) -> dict[str, Any]:

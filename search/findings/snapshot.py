@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.findings import audit, confirmed, intervals
-from search.record.events import Event, WinnerTested
+from search.record.events import Event
 from search.record.header import Header
 from search.record.reader import FILE, read
 from search.record.reading import header_of, objective_of, space_of
@@ -106,14 +106,7 @@ class Snapshot:
         value, images, interval = tested.test_accuracy, tested.images, None
         if value is not None and images is not None and 0 <= value <= 1:
             interval = intervals.share_interval(round(value * images), images)
-        return Accuracy(tested.epoch, value, interval, images, self._beyond(tested), tested.no_better)
-
-    def _beyond(self, tested: WinnerTested) -> Mapping[str, float]:
-        """What was measured on the test set besides accuracy; of a script also the loss, as one of its measures."""
-        beyond = dict(tested.beyond or {})
-        if "script" in self.header.definition and tested.test_loss is not None:
-            beyond["loss"] = tested.test_loss
-        return beyond
+        return Accuracy(tested.epoch, value, interval, images, tested.beyond or {}, tested.no_better)
 
     @cached_property
     def audit(self) -> Mapping[str, Any] | None:

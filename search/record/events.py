@@ -273,8 +273,8 @@ class WinnerTested(Body):
     `low` is the lower end of the 95 % interval of what the search optimised, accuracy or balanced accuracy; a model
     that always says the largest class gets `chance` in it. All three are None in records of earlier versions.
 
-    Of a script here stands what its program says of its test set: accuracy, loss and images if it says them, and in
-    `beyond` all else, in its own measures.
+    Of a script here stands what its program says of its test set: accuracy and images if it says them, and in `beyond`
+    all else, in its own measures, its loss too.
     """
 
     kind = Kind.TESTED

@@ -134,6 +134,11 @@ class Header(Options):
         """What is said of each process that begins a search or goes on with it."""
         return {"asked_concurrent": self.concurrent, **asdict(self.process)}
 
+    @property
+    def knows_input(self) -> bool:
+        """Whether it says what a network takes; of a script it does not."""
+        return bool(self.shape) and all(self.shape)
+
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Header:
         """Read what `to_plain` gave, by this version or an earlier one. Raises TypeError if it is of no search."""

@@ -78,9 +78,6 @@ def header_fields(source: datasets.Source, settings: Settings) -> dict[str, Any]
     }
 
 
-_AS_TEST = {"val": "test"}
-
-
 def _val_as_test(source: datasets.Source) -> datasets.Source:
     """`source` with its validation part as test part, so that validation is split off its train part."""
     if source.val is None or source.test is not None:
@@ -90,7 +87,7 @@ def _val_as_test(source: datasets.Source) -> datasets.Source:
         )
     facts, names = source.facts, source.file_names
     if facts is not None:
-        facts = replace(facts, counts={_AS_TEST.get(part, part): of for part, of in facts.counts.items()})
+        facts = replace(facts, counts={"test" if part == "val" else part: of for part, of in facts.counts.items()})
     note = "its validation part is the test part, as --val-as-test asks; validation is split off the train part"
     split = "stratified" if source.groups is None else "by groups"
     return replace(
@@ -100,7 +97,7 @@ def _val_as_test(source: datasets.Source) -> datasets.Source:
         split=split,
         notes=(*source.notes, note),
         facts=facts,
-        file_names=names and (lambda part: names({"test": "val"}.get(part, part))),
+        file_names=names and (lambda part: names("val" if part == "test" else part)),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from search.errors import SearchError
 from search.findings.export import export_search
-from search.findings.model_files import Examples, takes_known
+from search.findings.model_files import Examples
 from search.record.header import Header
 from search.record.reader import FILE, read
 from search.record.reading import header_of
@@ -28,7 +28,7 @@ def export(
     """
     events = read(run / FILE)
     header = header_of(events)
-    if not takes_known(header):
+    if not header.knows_input:
         return export_search(run, folder, None, force=force, say=say)
     try:
         examples = Examples(recorded_data(run, events, display, limit).val.images, "validation images")

@@ -46,6 +46,10 @@ def model_of(search: Snapshot) -> Model:
     network = there.network() if there else None
     if network is None:
         raise SearchFailed(f"the winner of {name} was not exported, so only its own code can load its checkpoint")
+    if not header.knows_input:
+        raise SearchFailed(
+            f"the winner of {name} is a script's, and what pictures it takes is not recorded; load it from MLflow"
+        )
     channels, height, width = header.shape
     return Model(name, network, Intake((channels, height, width), header.brightest), tuple(header.classes))
 

@@ -64,15 +64,14 @@ def test(prepared: Prepared, search: Search, trial: Trial, checkpoint: Path | No
         raise EnvironmentFault(f"the winner was not tested: {error}; mend that, then resume {name}") from None
     if told.note:
         display.warn(told.note)
-    beyond = {name: value for name, value in told.metrics.items() if name not in (*ACCURACY, "loss")}
-    loss = told.metrics.get("loss")
-    body = WinnerTested(trial.number, row.number, told.accuracy, loss, told.images, beyond or None)
+    beyond = {name: value for name, value in told.metrics.items() if name not in ACCURACY}
+    body = WinnerTested(trial.number, row.number, told.accuracy, None, told.images, beyond or None)
     search.note(body, trial.number)
 
 
 def served(
     prepared: Prepared, trial: Trial, row: EpochRow, checkpoint: Path | None, display: Display
-) -> tuple[Form, Exam | None] | None:
+) -> tuple[Form | KeptFile, Exam | None] | None:
     """The model that the winner `trial` kept in `checkpoint`, after its best epoch `row`, and the exam it must pass.
 
     A file that cannot be run without its author's code has none. None, with a warning, if there is no model.

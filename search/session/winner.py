@@ -21,7 +21,8 @@ from search.settings import masked
 from search.storage import checkpoints, mirror
 from search.terminal.console import Display
 from search.tracking.exam import Exam, OnImages
-from search.tracking.forms import Form
+from search.tracking.forms import Form, OfImages
+from search.tracking.kept_model import KeptFile
 from search.tracking.registry import Winner, registry
 from spaces.study import Objective
 from trainables.data import Split
@@ -58,7 +59,7 @@ def key_of(search_id: str, trial: Trial, objective: Objective) -> str:
     return f"{search_id}/{trial.number}/{trial.best_epoch(objective).number}"
 
 
-def measure_winner(search: Search, trial: Trial, source: Source, folder: Path, form: Form) -> float | None:
+def measure_winner(search: Search, trial: Trial, source: Source, folder: Path, form: OfImages) -> float | None:
     """The test accuracy (0 to 1) of the best epoch of `trial`, recorded; None if the data has no test part.
 
     `folder` is that of the search, `form` has the network.
@@ -95,7 +96,7 @@ def measure_winner(search: Search, trial: Trial, source: Source, folder: Path, f
     return accuracy
 
 
-def keep_val(prepared: Prepared, trial: Trial, row: EpochRow, folder: Path, form: Form) -> None:
+def keep_val(prepared: Prepared, trial: Trial, row: EpochRow, folder: Path, form: OfImages) -> None:
     """Keep what the winner makes of the validation part beside the record, so that its mistakes can be looked at.
 
     Of folds there is nothing to keep: the network that is served was trained on all. Raises as `measure_winner`.
@@ -147,12 +148,13 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
         no_better=tested is not None and tested.no_better,
         data_digest=script_winner.digest(script) if isinstance(script, Script) else header.digest,
         classes=tuple(header.classes),
+        brightest=header.brightest,
     )
 
 
 def _of_script(
     prepared: Prepared, search: Search, best: Trial, checkpoint: Path | None, display: Display
-) -> tuple[Form, Exam | None] | None:
+) -> tuple[Form | KeptFile, Exam | None] | None:
     """What a script kept of its winner, measured by the script; None, with a warning, if that is no model."""
     mine = search.study.trainable
     assert isinstance(mine, Script)
@@ -168,7 +170,7 @@ def _of_script(
 
 def _of_network(
     prepared: Prepared, search: Search, best: Trial, checkpoint: Path | None, display: Display
-) -> tuple[Form, Exam | None] | None:
+) -> tuple[Form | KeptFile, Exam | None] | None:
     """The network of the winner, measured here; None, with a warning, if there is none that could be."""
     objective = search.study.objective
     row, folder = best.best_epoch(objective), prepared.settings.runs / prepared.header.name

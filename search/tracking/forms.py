@@ -17,10 +17,7 @@ from trainables.classifier import complete, load_to_serve
 
 
 class Form(Protocol):
-    """A winner that can be asked and logged."""
-
-    def network(self) -> nn.Module:
-        """Images as the data has them, `(N, C, H, W)`, to logits; on the CPU and in evaluation mode."""
+    """A winner that can be logged as a model."""
 
     def arguments(self, folder: Path) -> dict[str, Any]:
         """Those of MLflow's `Model.log` that make a model of this form; files of its own may lie in `folder`."""
@@ -31,6 +28,9 @@ class OfImages(Form, Protocol):
 
     any_size: ClassVar[bool]
 
+    def network(self) -> nn.Module:
+        """Images as the data has them, `(N, C, H, W)`, to logits; on the CPU and in evaluation mode."""
+
 
 @dataclass(frozen=True)
 class Ours:
@@ -40,7 +40,7 @@ class Ours:
     checkpoint: Path
 
     def network(self) -> nn.Module:
-        """See `Form.network`."""
+        """See `OfImages.network`."""
         return load_to_serve(self.checkpoint)[1]
 
     def arguments(self, folder: Path) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Graph:
     path: Path
 
     def network(self) -> nn.Module:
-        """See `Form.network`."""
+        """See `OfImages.network`."""
         return exported.load(self.path)[0].eval()
 
     def arguments(self, folder: Path) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class WithCode:
     code: Sequence[Path]
 
     def network(self) -> nn.Module:
-        """See `Form.network`."""
+        """See `OfImages.network`."""
         return self.module
 
     def arguments(self, folder: Path) -> dict[str, Any]:

@@ -30,13 +30,9 @@ class KeptGraph:
 
     path: Path
 
-    def network(self) -> nn.Module:
-        """See `Form.network`."""
-        return exported.load(self.path)[0].eval()
-
     def arguments(self, folder: Path) -> dict[str, Any]:
         """See `Form.arguments`."""
-        asked = {"pytorch_model": _Same(self.network()), "serialization_format": "pt2"}
+        asked = {"pytorch_model": _Same(exported.load(self.path)[0].eval()), "serialization_format": "pt2"}
         return {"flavor": TorchModel, **asked, **requirements()}
 
     def exam(self) -> OnBatch:
@@ -61,10 +57,6 @@ class KeptOnnx:
     """A network in the ONNX file `path`."""
 
     path: Path
-
-    def network(self) -> nn.Module:
-        """Nothing of torch: such a winner is measured by its script."""
-        raise NotImplementedError
 
     def arguments(self, folder: Path) -> dict[str, Any]:
         """See `Form.arguments`."""
@@ -98,14 +90,6 @@ class KeptFile:
     """A file that only its author's code can read; MLflow keeps it, with a version, and nobody opens it."""
 
     path: Path
-
-    def network(self) -> nn.Module:
-        """None that can be had."""
-        raise NotImplementedError
-
-    def arguments(self, folder: Path) -> dict[str, Any]:
-        """None: it is no model of MLflow's."""
-        raise NotImplementedError
 
 
 class _Same(nn.Module):

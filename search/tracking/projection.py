@@ -158,8 +158,6 @@ class Projection:
     def _tested(self, event: Event) -> None:
         tested, stamp = WinnerTested.of(event), milliseconds(event.at)
         said = {"accuracy": tested.test_accuracy, **(tested.beyond or {})}
-        if "script" in self.header.definition:  # whose loss may be what counts
-            said["loss"] = tested.test_loss
         for name, value in {self._key(f"test_{name}"): each for name, each in said.items() if each is not None}.items():
             self._child(event.trial).metrics.append((name, value, stamp, tested.epoch))
             self._parent.metrics.append((name, value, stamp, event.id))

@@ -27,20 +27,21 @@ NAME = "model"
 class Winner:
     """What is to be served: the best epoch, in a form that can be logged, and the exam that it must pass.
 
-    `exam` is None for what is no model but a file. `key` names search, trial and epoch for good; by it a model that was
-    logged before a crash is found again. `no_better` says that it is worth no more than always saying the largest
-    class.
+    `exam` is None for what is no model but a file. `brightest` is that of `trainables.request.Intake`. `key` names
+    search, trial and epoch for good; by it a model that was logged before a crash is found again. `no_better` says that
+    it is worth no more than always saying the largest class.
     """
 
     study: str
     search: str
     key: str
-    form: Form
+    form: Form | KeptFile
     exam: Exam | None
     test_accuracy: float | None
     no_better: bool
     data_digest: str
     classes: tuple[str, ...]
+    brightest: int = 255
 
 
 @contextlib.contextmanager
@@ -86,13 +87,13 @@ class Registry:
         """
         import mlflow
 
-        if winner.exam is None:
-            assert isinstance(winner.form, KeptFile)
+        if isinstance(winner.form, KeptFile):
             _, trial, epoch = winner.key.rsplit("/", 2)
             place = f"winner/trial-{trial}-epoch-{epoch}"  # a version is to show the same for good
             self._client.log_artifact(run, str(winner.form.path), place)
             return f"runs:/{run}/{place}"
-        uri = self._logged(winner, experiment) or self._log(winner, winner.exam, run, experiment)
+        assert winner.exam is not None
+        uri = self._logged(winner, experiment) or self._log(winner, winner.form, winner.exam, run, experiment)
         with _quiet():
             fault = winner.exam.fault(mlflow.pyfunc.load_model(uri))
         if fault:
@@ -108,7 +109,7 @@ class Registry:
                 self._client.delete_logged_model(model.model_id)
         return found
 
-    def _log(self, winner: Winner, exam: Exam, run: str, experiment: str) -> str:
+    def _log(self, winner: Winner, form: Form, exam: Exam, run: str, experiment: str) -> str:
         import mlflow
         from mlflow.models import Model
 
@@ -121,8 +122,13 @@ class Registry:
                 signature=exam.signature(),
                 input_example=exam.example(),
                 tags={KEY: winner.key},
-                metadata={"classes": list(winner.classes), "study": winner.study, "search": winner.search},
-                **winner.form.arguments(Path(folder)),
+                metadata={
+                    "classes": list(winner.classes),
+                    "study": winner.study,
+                    "search": winner.search,
+                    "brightest": winner.brightest,
+                },
+                **form.arguments(Path(folder)),
             )
         return str(info.model_uri)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from search.errors import BadInput, EnvironmentFault
 from search.findings.answers import Model
 from search.settings import masked
 from search.tracking.registry import registry
-from trainables import exported
 from trainables.classifier import load_classifier
 from trainables.request import Intake
 
@@ -18,7 +16,7 @@ from trainables.request import Intake
 def model_at(address: str, tracking_uri: str) -> Model:
     """The model at an `address` such as `models:/NAME@champion` in the store at `tracking_uri`.
 
-    Its weights and its graph are read, nothing is run that came with it. Raises BadInput if there is no such model or
+    Its weights are read, nothing is run that came with it. Raises BadInput if there is no such model or
     none that this service logged, EnvironmentFault if MLflow does not give it.
     """
     import mlflow
@@ -50,16 +48,10 @@ def _read(address: str, folder: Path) -> Model:
     """The model in a `folder` as MLflow keeps it; whatever is raised says that it is none of ours."""
     from mlflow.models import Model as Description
 
-    flavor: dict[str, Any] = Description.load(str(folder)).flavors["python_function"]
-    [(form, _)] = flavor["artifacts"].items()
-    told = flavor.get("config") or {}
-    where = folder / "artifacts" / form
-    if form == "classifier":
-        architecture, network = load_classifier(where)
-        intake = Intake(architecture.shape, told.get("brightest", 255))
-        return Model(address, network, intake, architecture.classes)
-    if form == "graph":
-        channels, height, width = told["shape"]
-        graph = exported.load(where / "model.pt2")[0].eval()
-        return Model(address, graph, Intake((channels, height, width), told["brightest"]), tuple(told["classes"]))
-    raise ValueError("it is a pickle")
+    described = Description.load(str(folder))
+    if "classifier" not in described.flavors["python_function"].get("artifacts", {}):
+        raise ValueError("it is no network of ours")
+    architecture, network = load_classifier(folder / "artifacts" / "classifier")
+    # Earlier versions did not say how bright pictures are.
+    intake = Intake(architecture.shape, (described.metadata or {}).get("brightest", 255))
+    return Model(address, network, intake, architecture.classes)

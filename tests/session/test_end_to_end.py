@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from search.record.reader import FILE, read
+from search.tracking.served import model_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -202,6 +203,12 @@ def test_the_registered_model_holds_weights_in_safetensors_and_no_pickle(finishe
     files = {file.name for file in folder.rglob("*") if file.is_file()}
     assert "weights.safetensors" in files
     assert not {name for name in files if name.endswith((".pkl", ".pt", ".pth", ".pickle"))}
+
+
+def test_the_registered_model_knows_how_bright_its_pictures_are(finished, mlflow_server):
+    """The digits have levels up to 16: shares of 1 are then no shares of 255."""
+    model = model_at(finished[1]["mlflow"]["model_uri"], mlflow_server)
+    assert (model.intake.shape, model.intake.brightest) == ((1, 8, 8), 16)
 
 
 @pytest.mark.nightly

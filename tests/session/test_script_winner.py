@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from search import load
-from search.errors import EnvironmentFault
+from search.errors import EnvironmentFault, SearchFailed
 from search.findings.summary import summarize
 from search.record.events import EpochReport, Finished, InMLflow, Kind, WinnerTested
 from search.record.header import Process
@@ -27,6 +27,7 @@ from search.record.reader import FILE, read
 from search.record.reading import last
 from search.record.record import Record
 from search.session.claim import claimed
+from search.session.predict import model_called
 from search.session.prepare import prepare
 from search.session.resume import going_on
 from search.session.session import Session
@@ -183,6 +184,8 @@ def test_the_winner_is_tested_once_and_its_model_registered_and_loaded_elsewhere
     assert stranger(STRANGER, document, tmp_path / "elsewhere")[:2] == ["(5, 2)", "[]"]
     if kind == "pt2":
         assert load("train-1", tmp_path / "runs").model() is not None
+        with pytest.raises(SearchFailed, match="is a script's, and what pictures it takes is not recorded"):
+            model_called("train-1", tmp_path / "runs")
 
 
 @pytest.mark.nightly

@@ -105,18 +105,19 @@ def build(search: Snapshot) -> Mistakes:
     classes = [str(name) for name in search.header.classes]
     images = (search.tested.images if search.tested else None) or 0
     kept, missing = kept_test(search)
-    surest = _surest(search)
+    surest = _surest(search, kept)
     if kept is None:
         return Mistakes(search.unit, images, len(classes), missing, surest=surest)
     shown = _pictures(kept, classes)
     return Mistakes(search.unit, images, len(classes), "", _confusion(kept, classes), shown, surest)
 
 
-def _surest(search: Snapshot) -> Surest | None:
-    every = mistaken.mistaken(search)
+def _surest(search: Snapshot, test: Predictions | None) -> Surest | None:
+    val = kept_val(search)
+    every = mistaken.among(test, val, search)
     if every is None:
         return None
-    parts = {"the test set": kept_test(search)[0], "the validation part": kept_val(search)}
+    parts = {"the test set": test, "the validation part": val}
     looked_at = [part for part, kept in parts.items() if kept is not None]
     carried = every[:MOST_IN_FILE]
     return Surest(len(every), looked_at, every[:MOST_LISTED], len(carried), _csv(carried))
