@@ -16,7 +16,7 @@ from search.findings.snapshot import Snapshot
 from search.findings.summary import summary_of
 from search.findings.tables import Table, curve_table, trial_table
 from search.findings.text import configuration
-from search.options import plain
+from search.options import names, plain
 from search.options import read as read_options
 from search.secrets import hidden
 from search.settings import Settings, from_environment
@@ -24,6 +24,7 @@ from search.signals import Interrupted, Stop
 from search.storage import checkpoints
 from search.storage.bucket import runs_folder
 from search.storage.runs import REPORT, find_search
+from search.telling import notified
 from search.terminal.screen import for_stderr
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def run(
     trial_timeout: float | str | None = None,
     checkpoint_budget: int | str | None = None,
     data_limit: int | str | None = None,
+    notify: str | Sequence[str] = (),
+    notify_command: str | None = None,
     confirm: int | None = None,
     confirm_seeds: int | None = None,
     warm_start: str | Sequence[str] = (),
@@ -303,6 +306,8 @@ def _row(tag: str, *cells: object) -> str:
 def _call(given: Mapping[str, Any]) -> str:
     """The call as one would write it again, with what differs from the defaults."""
     told = []
+    secret = {"notify": tuple(map(notified, names(given["notify"], "notify")))}
+    given = {**given, **secret, "notify_command": given["notify_command"] and "***"}
     for key, parameter in inspect.signature(run).parameters.items():
         value = str(given[key]) if isinstance(given[key], Path) else plain(given[key])
         text = repr({name: plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value)

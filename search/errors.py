@@ -45,3 +45,10 @@ class StorageFull(SearchError):
     """No space is left; what was recorded so far is whole."""
 
     exit_code = 5
+
+
+def shortage(free: int, needed: int) -> str:
+    """How many bytes are `free`, and why they are too few for the `needed` ones, which is what is known of them."""
+    if needed > free:
+        return f"{free:,} bytes free, more than {needed:,} needed"
+    return f"{free:,} bytes free, too few for {needed:,} and what the file system takes besides"

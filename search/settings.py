@@ -16,6 +16,7 @@ from typing import Any
 
 from search.errors import BadInput
 from search.options import assignments, check, declared, names, option, seconds, size
+from search.telling import Telling
 
 LARGEST = 1_000_000
 """Trials, or epochs of a trial, at most: what a search keeps in memory and on its screen is made for so many."""
@@ -105,7 +106,7 @@ class OfOneCommand:
 
 
 @dataclass(frozen=True)
-class More(OfOneCommand, Adjustable):
+class More(Telling, OfOneCommand, Adjustable):
     """What a search that goes on is given. Raises BadInput."""
 
     def __post_init__(self) -> None:
@@ -139,7 +140,7 @@ class Options(Adjustable):
 
 
 @dataclass(frozen=True)
-class Settings(OfOneCommand, Options):
+class Settings(Telling, OfOneCommand, Options):
     """All that was chosen for a search: its options, where it lies, what changes its study, and of this command alone.
 
     `arguments` are those of a script, for which `report`, `style`, `test` and `model` are too. Raises BadInput.

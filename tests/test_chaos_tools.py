@@ -639,8 +639,9 @@ def healthy_mlflow(tmp_path_factory):
         client.log_batch(run, metrics, params)
         client.set_terminated(run, checker.ENDS[STATES[trial]])
     counts = {f"trials_{state}": count for state, count in DOCUMENT["trials"].items()}
-    for name, value in {**counts, "best_trial": 3, "best_val_accuracy": 0.8}.items():
-        client.log_metric(parent, name, value)
+    for name, count in {**counts, "best_trial": 3}.items():
+        client.set_tag(parent, name, str(count))
+    client.log_metric(parent, "best_val_accuracy", 0.8)
     client.set_terminated(parent, "FINISHED")
     return file
 
@@ -686,8 +687,8 @@ MLFLOW_FAULTS = [
     (lambda client, runs: client.update_run(runs[None].info.run_id, "RUNNING"), "parent is RUNNING"),
     (lambda client, runs: client.log_metric(runs[0].info.run_id, "val_accuracy", 0.7, step=3), "has the val_accuracy"),
     (lambda client, runs: client.log_metric(runs[0].info.run_id, "val_accuracy", 0.1, step=4), "has the val_accuracy"),
-    (lambda client, runs: client.log_metric(runs[None].info.run_id, "best_trial", 0, step=9), "has the best"),
-    (lambda client, runs: client.log_metric(runs[None].info.run_id, "trials_failed", 0, step=9), "has trials_failed"),
+    (lambda client, runs: client.set_tag(runs[None].info.run_id, "best_trial", "0"), "has the best"),
+    (lambda client, runs: client.set_tag(runs[None].info.run_id, "trials_failed", "0"), "has trials_failed"),
 ]
 
 

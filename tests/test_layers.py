@@ -24,6 +24,7 @@ MAY_IMPORT = {
     },
     "mlflow": {
         "tracking/exam.py",
+        "tracking/attachments.py",
         "tracking/forms.py",
         "tracking/kept_model.py",
         "tracking/registry.py",
@@ -34,6 +35,7 @@ MAY_IMPORT = {
     },
     "optuna": {"decide/samplers/optuna_sampler.py", "findings/importance.py", "findings/optuna_export.py"},
     "jinja2": {"findings/markup.py"},
+    "tensorboardX": {"findings/tensorboard_export.py"},
     "starlette": {"page/app.py"},
     "uvicorn": {"page/server.py"},
     "plotly": set(),  # of which only the script is used, by the browser
@@ -78,6 +80,7 @@ def test_imports_point_from_search_to_spaces_to_trainables(file):
 ROOMS = (
     ("errors", "unsupported"),
     ("options", "printable", "provenance", "report", "secrets", "signals"),
+    ("telling",),
     ("settings",),
     ("record",),
     ("storage",),

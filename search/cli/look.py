@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,22 +163,39 @@ def best(name: str, runs: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.option("--force", is_flag=True, help="Replace what an earlier export wrote into FOLDER.")
 @click.option("--data-limit", metavar="SIZE", help="As in a search; the model is checked on its validation part.")
+@click.option(
+    "--tensorboard",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write TensorBoard's files into this folder: curves, and settings for its HParams page.",
+)
 @RUNS
 @DEBUG
-def export(name: str, folder: Path, force: bool, data_limit: str | None, runs: Path) -> None:
+def export(
+    name: str, folder: Path | None, force: bool, data_limit: str | None, tensorboard: Path | None, runs: Path
+) -> None:
     """Write a search into FOLDER: the winner's model and configuration, trials and curves as CSV, an Optuna study."""
     from search.options import size
-    from search.session.export import export as exported
     from search.storage.runs import find_search
-    from search.terminal import screen
 
-    limit = size(data_limit, "--data-limit") if data_limit else None
-    run, display = find_search(name, runs), screen.for_stderr(quiet=True)
-    for file in exported(run, folder, display, lambda text: echo(text, err=True), force=force, limit=limit):
-        echo(str(file))
+    if folder is None and tensorboard is None:
+        raise BadInput("say where to: python -m search export NAME FOLDER, or --tensorboard DIR, or both")
+    run, limit = find_search(name, runs), size(data_limit, "--data-limit") if data_limit else None
+    if folder is not None:
+        from search.session.export import export as exported
+        from search.terminal import screen
+
+        display = screen.for_stderr(quiet=True)
+        for file in exported(run, folder, display, lambda text: echo(text, err=True), force=force, limit=limit):
+            echo(str(file))
+    if tensorboard is not None:
+        from search.findings.tensorboard_export import write_events
+
+        count = write_events(run, tensorboard)
+        echo(f"{tensorboard}: {count} trials; tensorboard --logdir {shlex.quote(str(tensorboard))} shows them")
 
 
 @click.command()

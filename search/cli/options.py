@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import click
 from search.options import Option, declared, read
 from search.secrets import hidden
 from search.settings import More, Settings, from_environment
+from search.telling import notified
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -84,8 +85,27 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
     return Settings(**read(Settings, options), **places, command=command_line(), **from_environment())
 
 
+def without_addresses(words: Sequence[str]) -> list[str]:
+    """`words` of a command without the secrets that an address, or a command, to tell of its end may hold."""
+    shown: list[str] = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        before = shown[-1] if shown else ""
+        if before in SECRETIVE:
+            shown.append(SECRETIVE[before](word))
+        elif equals and flag in SECRETIVE:
+            shown.append(f"{flag}={SECRETIVE[flag](value)}")
+        else:
+            shown.append(word)
+    return shown
+
+
+SECRETIVE: Mapping[str, Callable[[str], str]] = {"--notify": notified, "--notify-command": lambda command: "***"}
+"""Options whose value is not written down, and what is instead."""
+
+
 def command_line() -> str:
     """The command as it was given, to be written down; a script's arguments without secrets."""
     words = sys.argv[1:]
     own = words.index("--") + 1 if "--" in words else len(words)
-    return shlex.join(["python", "-m", "search", *words[:own], *hidden(words[own:])[0]])
+    return shlex.join(["python", "-m", "search", *without_addresses(words[:own]), *hidden(words[own:])[0]])

@@ -22,6 +22,7 @@ from typing import Any
 import spaces
 from search.engine import left_behind
 from search.engine.shared_data import get_data_once
+from search.engine.usage import Usage
 from search.engine.users_code import UsersCode
 from search.errors import BadInput, EnvironmentFault
 from search.record.state import FINISHED_EARLY, State
@@ -138,7 +139,7 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         return
     stacks = stack_file(task.stacks, config["trial"], config["attempt"])
     run = task.stacks.parent
-    with _stack_dump(stacks, 0.9 * config["silence"]) as heard, contextlib.ExitStack() as stack:
+    with _stack_dump(stacks, 0.9 * config["silence"]) as heard, Usage() as usage, contextlib.ExitStack() as stack:
         again = f"attempt {config['attempt']}" if config["attempt"] > 1 else ""
         stack.enter_context(left_behind.kept(run, config["trial"], again))
         note = stack.enter_context(active(task.mlflow, config["trial"]))
@@ -150,6 +151,7 @@ def reports(task: Task, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     "metrics": dict(epoch.metrics),
                     "seconds": seconds,
                     **_written(task, config, epoch),
+                    **usage.told(),
                     "place": place,
                     **({"note": note} if note else {}),
                 }

@@ -11,7 +11,7 @@ from search.errors import EnvironmentFault
 from search.findings.snapshot import Snapshot
 from search.record.events import Decided, EpochReport, Kind
 from search.storage import inside
-from search.storage.runs import log_there
+from search.storage.runs import STACKS, log_there
 
 MOST_BYTES = 200_000
 """So much of the end of a log or of stacks is shown."""
@@ -51,7 +51,7 @@ def build(search: Snapshot, number: int) -> dict[str, Any]:
             if event.trial == number and event.kind == Kind.DECIDED
         ],
         "log": _ended_with(log_there(search.folder, number)),
-        "stacks": left_behind(search.folder / "stacks", number),
+        "stacks": left_behind(search.folder / STACKS, number),
     }
 
 

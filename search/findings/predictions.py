@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from search.errors import EnvironmentFault, StorageFull
+from search.errors import EnvironmentFault, StorageFull, shortage
 from search.storage.checkpoints import is_full
 from trainables.data import Split
 
@@ -52,6 +52,11 @@ class Predictions:
     def accuracy(self) -> float:
         """The share of right answers."""
         return float((self.labels == self.predicted).mean())
+
+    def matrix(self, classes: int) -> Any:
+        """How many images of each class (row) were taken for each (column): `(classes, classes)` int64."""
+        places = self.labels.astype(np.int64) * classes + self.predicted
+        return np.bincount(places, minlength=classes**2).reshape(classes, classes)
 
 
 def chosen(
@@ -89,9 +94,7 @@ def write(folder: Path, predictions: Predictions, name: str = FILE) -> Path:
     except OSError as error:
         if is_full(error):
             free, needed = shutil.disk_usage(folder).free, sum(array.nbytes for array in arrays.values())
-            raise StorageFull(
-                f"no space for {path}: {free:,} bytes free, some {needed:,} needed; free some, then resume"
-            ) from None
+            raise StorageFull(f"no space for {path}: {shortage(free, needed)}; free some, then resume") from None
         raise EnvironmentFault(f"{path} cannot be written ({error.strerror})") from None
     finally:
         aside.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from spaces import is_file, is_script, source
 
 FILE = "search-order.json"
 """The order, in the folder that travels."""
-OF_THE_PLACE = ("runs", "tracking_uri", "ray_address", "command", "dry_run")
+OF_THE_PLACE = ("runs", "tracking_uri", "ray_address", "command", "dry_run", "notify", "notify_command")
 """Settings that do not travel: the cluster has its own, or they are none of a search that runs there."""
 
 
@@ -94,6 +94,11 @@ def order(study: str, settings: Settings, *, runs: str | None, as_json: bool = F
     folder; data at another absolute path are taken for the cluster's. A script travels with the working folder, in
     which it runs there too. Raises BadInput for a relative path that leads out of what travels, and for a secret.
     """
+    if settings.notify or settings.notify_command:
+        raise BadInput(
+            "--notify and --notify-command hold for a search that runs here, and an address may be a secret; set "
+            "SEARCH_NOTIFY or SEARCH_NOTIFY_COMMAND in the environment of the cluster's jobs"
+        )
     name = settings.name or f"{Path(study).stem}-{time.strftime('%m%d-%H%M%S')}"
     here, folder = Path.cwd(), None
     if is_script(study):

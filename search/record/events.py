@@ -134,11 +134,11 @@ class EpochReport(Body):
 
     `checkpoint` is the path within the folder of checkpoints, `bytes` its size. Where it was trained: `pid`, `node`,
     `gpus` (their numbers, by commas; None on a CPU); `began` is when that process began with the trial, in seconds
-    since 1970.
+    since 1970. `system` is how busy its machine was, by MLflow's names; None if nobody looked in that time.
     """
 
     kind = Kind.EPOCH
-    optional = ("pid", "node", "began", "gpus")
+    optional = ("pid", "node", "began", "gpus", "system")
     epoch: int
     metrics: Mapping[str, float]
     seconds: float
@@ -149,6 +149,7 @@ class EpochReport(Body):
     node: str | None = None
     began: float | None = None
     gpus: str | None = None
+    system: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -53,26 +53,48 @@ def finished(events: Sequence[Event]) -> Finished | None:
     return None
 
 
-def spent(events: Sequence[Event]) -> float:
-    """Seconds that processes have worked on the search, each from its command's start.
+class Spent:
+    """Seconds that processes have worked on a search, each from its command's start; events are taken in, in order.
 
     The time between does not count, nor the time in which it was paused.
     """
-    total = start = end = rested = 0.0
-    since: float | None = None
-    left = False
-    for event in events:
+
+    def __init__(self) -> None:
+        self._total = self._start = self._end = self._rested = 0.0
+        self._paused: float | None = None
+        self._left = False
+
+    def take(self, event: Event) -> None:
+        """Take in the next event."""
         if event.kind in BEGINNINGS:
-            total += end - start - rested
-            start, left, rested, since = event.at - event.body["after_s"], False, 0.0, None
-        left = left or bool(event.body.get("posthumous"))
-        if not left:
-            end = event.at
+            self._total += self._end - self._start - self._rested
+            self._start, self._left, self._rested, self._paused = (
+                event.at - event.body.get("after_s", 0.0),
+                False,
+                0.0,
+                None,
+            )
+        self._left = self._left or bool(event.body.get("posthumous"))
+        if not self._left:
+            self._end = event.at
         if event.kind == Kind.STEERED and "refused" not in event.body and event.body["verb"] in ("pause", "go-on"):
-            rested += 0.0 if since is None else event.at - since
-            since = event.at if event.body["verb"] == "pause" else None
+            self._rested += 0.0 if self._paused is None else event.at - self._paused
+            self._paused = event.at if event.body["verb"] == "pause" else None
         # What others add after a search was left is no work on it.
-        left = left or event.kind == Kind.FINISHED
-        if left and since is not None:
-            rested, since = rested + end - since, None
-    return total + end - start - rested - (0.0 if since is None else end - since)
+        self._left = self._left or event.kind == Kind.FINISHED
+        if self._left and self._paused is not None:
+            self._rested, self._paused = self._rested + self._end - self._paused, None
+
+    @property
+    def seconds(self) -> float:
+        """So many by now."""
+        resting = 0.0 if self._paused is None else self._end - self._paused
+        return self._total + self._end - self._start - self._rested - resting
+
+
+def spent(events: Sequence[Event]) -> float:
+    """Seconds that processes have worked on the search that `events` record; see `Spent`."""
+    clock = Spent()
+    for event in events:
+        clock.take(event)
+    return clock.seconds

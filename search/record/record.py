@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from search.errors import EnvironmentFault, RecordGone, StorageFull
+from search.errors import EnvironmentFault, RecordGone, StorageFull, shortage
 from search.record.events import Entry, Event, Kind
 from search.record.reader import SCHEMA, check_shape, whole_beginning
 from search.record.rows import INSERT, SELECT, TABLE, Damaged, Row, decoded, row_of, whole
@@ -186,6 +186,5 @@ def _raise_if_full(error: Exception, path: Path, needed: int) -> None:
     # SQLite says "disk I/O error" where it finds no room for its index of the log.
     if "full" in str(error) or ("disk I/O" in str(error) and free < 16 * PAGE):
         raise StorageFull(
-            f"no space for the record {path}: {free:,} bytes free, some {needed:,} needed; "
-            "free some, then resume; it is whole up to here"
+            f"no space for the record {path}: {shortage(free, needed)}; it is whole up to here; free some, then resume"
         ) from None

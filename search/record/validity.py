@@ -132,6 +132,8 @@ def _check_body(event: Event, epochs: list[int], points: _Points) -> None:
         if isinstance(body, EpochReport):
             _require(body.epoch == had + 1, f"epoch {body.epoch} follows epoch {had}")
             _require(all(_is_number(value, float) for value in body.metrics.values()), "its metrics are no numbers")
+            busy = (body.system or {}).values()
+            _require(all(_is_number(value, float) for value in busy), "how busy its machine was are no numbers")
             epochs[event.trial or 0] += 1
         else:
             _require((isinstance(body, Restarted) or body.epoch > 0) and 0 <= body.epoch <= had, "no such epoch")

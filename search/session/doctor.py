@@ -275,7 +275,7 @@ def _runs(folder: Path, events: Sequence[Event], *, running: bool) -> Finding:
         return Finding("mlflow", True, f"{len(differences)} differences, which a running search may have")
     trials = len(replayed(events, objective_of(events)))
     seen = differences[:5] or [f"one parent and {trials} children, values and statuses as recorded"]
-    return Finding("mlflow", not differences, "; ".join([*seen, *told]), lambda: _rewritten(uri, events))
+    return Finding("mlflow", not differences, "; ".join([*seen, *told]), lambda: _rewritten(uri, events, folder))
 
 
 def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
@@ -286,10 +286,10 @@ def _unwritten(uri: str, events: Sequence[Event]) -> list[str]:
         return [masked(" ".join(str(error).split()))[:300]]
 
 
-def _rewritten(uri: str, events: Sequence[Event]) -> str:
+def _rewritten(uri: str, events: Sequence[Event], folder: Path) -> str:
     for anew in (False, True):
         try:
-            Runs(uri, events, anew=anew).rewrite(events)
+            Runs(uri, events, anew=anew, folder=folder).rewrite(events)
         except SearchError:
             raise
         except Exception as error:

@@ -25,9 +25,10 @@ from search.session.mlflow_address import address_of
 from search.session.prepare import check_confirm, prepare, surroundings
 from search.session.script import runnable
 from search.session.weights import check_weights
-from search.settings import ADJUSTED, More, Options, Settings, again, from_environment, masked, recorded
+from search.settings import ADJUSTED, More, OfOneCommand, Options, Settings, again, from_environment, masked, recorded
 from search.storage import bucket, lock, mirror
 from search.storage.runs import searches
+from search.telling import Telling
 from search.terminal.console import Display
 from spaces.ranges import from_plain_range
 from spaces.space import SpaceError
@@ -153,7 +154,7 @@ def _settings_again(folder: Path, events: Sequence[Event], header: Header, more:
         name=folder.name,
         runs=folder.parent,
         data=Path(data) if data else None,
-        data_limit=more.data_limit,
+        **{name: getattr(more, name) for name in (*declared(OfOneCommand), *declared(Telling))},
         epochs=header.epochs,
         sampler=header.sampler,
         scheduler=header.scheduler,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from search.decide import confirmation
 from search.engine import places, ray_session
 from search.engine.surroundings import Surroundings, open_surroundings
-from search.errors import EnvironmentFault, RecordGone, SearchError, SearchFailed
+from search.errors import EnvironmentFault, RecordGone, SearchError, SearchFailed, StorageFull
 from search.findings.summary import summarize
 from search.findings.text import setting
 from search.forecast.gpu_part import fits
@@ -24,6 +25,7 @@ from search.record.header import Process
 from search.record.reading import finished, last, spent
 from search.session.claim import claimed
 from search.session.left import closing_event, something_left
+from search.session.notify import Notices
 from search.session.session import Session
 from search.session.training import train
 from search.signals import Interrupted, Stop
@@ -53,6 +55,7 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> Outcome:
     SearchError if it cannot begin, or if its surroundings fail it on the way; it can be resumed then.
     """
     settings, header, past = prepared.settings, prepared.header, prepared.past
+    notices = Notices(settings, display.warn)
     if past and not something_left(prepared):
         display.say(f"{header.name} is finished; --trials and --time-budget of resume give it more")
         summary = summarize(settings.runs / header.name)
@@ -79,11 +82,13 @@ def run(prepared: Prepared, display: Display, stop: Stop) -> Outcome:
             prepared = stack.enter_context(claimed(prepared, stop))
             display.say(f"{prepared.header.name}\n{setup(prepared.study, prepared.header)}")
         folder = settings.runs / prepared.header.name
-        with mirror.record(folder) as record:
+        with notices.of_faults(folder), mirror.record(folder) as record:
             session = Session(prepared, record, display)
             fault = _Course(session, surroundings, stop, before, ray.close).run()
         summary = summarize(folder)
         session.keep(summary)
+    if stop.signal != signal.SIGINT:  # who pressed Ctrl-C is here
+        notices.tell(summary)
     return Outcome(summary, fault, 128 + stop.signal if stop.signal else 0)
 
 
@@ -170,6 +175,9 @@ class _Course:
             with contextlib.suppress(SearchError):
                 self._finish(_End("interrupted", str(error) or type(error).__name__, patience=PATIENCE_SECONDS / 3))
             self._raise_if_gone(error)
+            full = checkpoints.as_fault(error) if isinstance(error, OSError) else error
+            if isinstance(full, StorageFull):
+                raise StorageFull(f"{full}: {self._session.command('resume')}") from error
             raise
         taken = self._finish(end)
         if not taken:

@@ -25,7 +25,7 @@ from search.session.session import Session
 from search.signals import Stop
 from search.storage.checkpoints import Retention, Shelf
 from search.storage.requests import Inbox
-from search.storage.runs import TRIALS
+from search.storage.runs import STACKS, TRIALS
 from trainables.script.script import Script
 
 
@@ -70,7 +70,7 @@ def _task(session: Session, shelf: Shelf) -> Task:
         UsersCode.of_study(source) if spaces.is_file(source) and not ours else trainable,
         put_data(session.prepared.data, here=not settings.ray_address),
         shelf,
-        session.folder.resolve() / "stacks",
+        session.folder.resolve() / STACKS,
         cpus=settings.cpus,
         gpus=settings.gpus,
         budget=settings.checkpoint_budget,

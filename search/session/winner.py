@@ -9,7 +9,8 @@ from pathlib import Path
 
 from search.decide.search import Search
 from search.errors import EnvironmentFault, SearchError, SearchFailed
-from search.findings import predictions
+from search.findings import model_card, predictions
+from search.findings.snapshot import Snapshot
 from search.findings.worth import against_the_largest_class
 from search.prepared import Prepared
 from search.record.events import InMLflow, WinnerTested
@@ -23,7 +24,7 @@ from search.terminal.console import Display
 from search.tracking.exam import Exam, OnImages
 from search.tracking.forms import Form, OfImages
 from search.tracking.kept_model import KeptFile
-from search.tracking.registry import Winner, registry
+from search.tracking.registry import Card, Winner, registry
 from spaces.study import Objective
 from trainables.data import Split
 from trainables.datasets import Source, file_names_of_val
@@ -147,9 +148,21 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
         test_accuracy=tested.test_accuracy if tested is not None else None,
         no_better=tested is not None and tested.no_better,
         data_digest=script_winner.digest(script) if isinstance(script, Script) else header.digest,
+        dataset=header.dataset,
         classes=tuple(header.classes),
+        card=_card(folder, exam) if isinstance(exam, OnImages) else None,
         brightest=header.brightest,
     )
+
+
+def _card(folder: Path, exam: OnImages) -> Card:
+    """What gives the model card of the winner, as the record in `folder` has it by now."""
+    kept = Snapshot.read(folder)
+
+    def card(uri: str, longest: int | None) -> str:
+        return model_card.build(kept, uri, any_size=exam.any_size, longest=longest)
+
+    return card
 
 
 def _of_script(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.errors import EnvironmentFault, StorageFull
+from search.errors import EnvironmentFault, StorageFull, shortage
 from search.record.state import State
 from search.record.trial import EpochRow, Trial
 from search.record.trials import Trials
@@ -82,10 +82,13 @@ class Shelf:
                 if not is_full(error):
                     raise
                 if time.monotonic() > deadline:
-                    needed, free = bytes_under(aside), shutil.disk_usage(self.root).free
+                    if BUDGET in str(error):  # the disk has room
+                        raise
+                    free = shutil.disk_usage(self.root).free
+                    needed = max([bytes_under(aside), *(bytes_under(self.root / each) for each in self.names())])
                     number = getattr(error, "errno", None) or errno.ENOSPC
                     text = getattr(error, "strerror", None) or error
-                    raise OSError(number, f"{text}: {free:,} bytes free, more than {needed:,} needed") from None
+                    raise OSError(number, f"{text}: {shortage(free, needed)}") from None
             finally:
                 inside.remove(self.root, f"{name}.part")
             time.sleep(0.2)

@@ -21,6 +21,8 @@ TRIALS = "trials"
 """Folders of trials that a search keeps, beside its record."""
 LOGS = "logs"
 """Here lies what trials printed, a file each."""
+STACKS = "stacks"
+"""Here lie the stacks of trials that were silent, a file per attempt."""
 
 
 def home_of(trial: int) -> str:
@@ -39,6 +41,15 @@ def log_there(folder: Path, trial: int) -> Path | None:
         if file.is_file() and not any(each.is_symlink() for each in (file, file.parent, file.parent.parent)):
             return file
     return None
+
+
+def stacks_there(folder: Path, trial: int) -> list[Path]:
+    """The files of stacks of `trial` that say something; none where there is a link in their place."""
+    place = folder / STACKS
+    if place.is_symlink() or not place.is_dir():
+        return []
+    files = sorted(place.glob(f"{home_of(trial)}-attempt-*.txt"))
+    return [file for file in files if file.is_file() and not file.is_symlink() and file.stat().st_size]
 
 
 def searches(runs: Path) -> list[Path]:

@@ -8,15 +8,28 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from search.findings import confirmed
-from search.printable import fenced, markdown, printable
-from search.record.events import Asked, EpochReport, Event, Finished, Kind, Restarted, Steered, WinnerTested
+from search.printable import printable
+from search.record.events import (
+    Asked,
+    Decided,
+    EpochReport,
+    Event,
+    Finished,
+    InMLflow,
+    Kind,
+    Restarted,
+    Steered,
+    WinnerTested,
+)
 from search.record.header import Header
-from search.record.reading import header_of
+from search.record.reading import Spent, header_of
 from search.record.state import State
 from search.record.steering import in_words
 from search.record.trial import Trial
 from search.record.trials import Trials
-from search.tracking.shown import LONGEST_PARAM, LONGEST_TAG, metric_key, value_text
+from search.tracking import descriptions
+from search.tracking.descriptions import MOST_STEERED
+from search.tracking.shown import LONGEST_PARAM, LONGEST_TAG, as_param, metric_key, value_text
 
 STATUS = {
     State.RUNNING: "RUNNING",
@@ -35,9 +48,6 @@ STATUS = {
 
 WHY_LENGTH = 5000
 """So much of a reason becomes a tag; MLflow takes at most 8,000 characters."""
-
-MOST_STEERED = 20
-"""So many requests, the latest, are told of."""
 
 Point = tuple[str, float, int, int]
 """Name of a metric, value, milliseconds since 1970, step."""
@@ -61,16 +71,22 @@ def status_of(state: State, *, over: bool) -> str:
 class Projection:
     """The search that begins with the event `first`. `children` are the updates of trials by number.
 
-    Updates pile up with each event that is taken, until they are `written`. `notes` says, by name, what MLflow cannot
-    show as it is.
+    Updates pile up with each event that is taken, until they are `written`; whether events come one by one or all at
+    once makes no difference. `notes` says, by name, what MLflow cannot show as it is. The parent's curves run over
+    trials: their steps count, from `first_step` on, those that have ended for good. One that is called `…_over_seconds`
+    runs over the seconds that were spent on the search.
     """
 
-    def __init__(self, first: Event) -> None:
+    def __init__(self, first: Event, first_step: int = 0) -> None:
         self.header: Header = header_of([first])
         self.trials = Trials(self.header.objective)
         self.children: dict[int, Update] = {}
         self.notes: dict[str, str] = {}
-        self._steering: list[str] = []
+        self._told = descriptions.Told()
+        self._decided: dict[int, Decided] = {}
+        self._spent = Spent()
+        self.first_step, self._ended, self._shown_best = first_step, 0, False
+        self._seen = {State.RUNNING}
         self._parent = Update()
         self._taken = 0
 
@@ -87,22 +103,26 @@ class Projection:
 
     def parent(self, last: Event) -> Update:
         """The update of the parent run after the event `last`; its last tags say that all until there is written."""
-        best, stamp = self.trials.best(), milliseconds(last.at)
-        metrics = [(name, value, stamp, last.id) for name, value in self._totals(best).items()]
-        said = {"mlflow.note.content": self._note(best)}
+        said = {"mlflow.note.content": descriptions.of_search(self.header, self.trials, self._told), **self._counted()}
         cursor = {"search.cursor": str(last.id), "search.cursor_at": repr(last.at)}
         earlier = self._parent
-        return Update(earlier.params, [*earlier.metrics, *metrics], {**earlier.tags, **said, **cursor}, earlier.status)
+        return Update(earlier.params, earlier.metrics, {**earlier.tags, **said, **cursor}, earlier.status)
+
+    def _description(self, trial: Trial) -> str:
+        return descriptions.of_trial(self.header, self.trials, trial, self._decided.get(trial.number))
 
     def _follow(self, event: Event) -> None:
         before = {trial.number: (trial.state, trial.why) for trial in self.trials.going()}
         self.trials.apply(event)
+        self._spent.take(event)
         for number, stood in before.items():
             trial = self.trials[number]
             if (trial.state, trial.why) != stood:
+                self._seen.add(trial.state)
                 update = self._child(number)
                 update.status = (STATUS[trial.state], milliseconds(event.at))
                 update.tags |= {"search.state": str(trial.state), "search.why": printable(trial.why)[:WHY_LENGTH]}
+                update.tags["mlflow.note.content"] = self._description(trial)
         tell = self._TELL.get(event.kind)
         if tell is not None:
             tell(self, event)
@@ -117,6 +137,7 @@ class Projection:
 
     def _resumed(self, event: Event) -> None:
         self.header = self.header.changed(event.body)
+        self._told.ending = None
         self._parent.status = ("RUNNING", milliseconds(event.at))
         self._parent.tags["search.state"] = "running"
         self._tell_paused(event, over=False)
@@ -126,8 +147,8 @@ class Projection:
         self.header = self.header.changed(
             {name: value for name in ("trials", "time_budget") if (value := getattr(told, name)) is not None}
         )
-        self._steering.append(in_words(told))
-        self._parent.tags["search.steered"] = printable("\n".join(self._steering[-MOST_STEERED:]))[:WHY_LENGTH]
+        self._told.steering.append(in_words(told))
+        self._parent.tags["search.steered"] = printable("\n".join(self._told.steering[-MOST_STEERED:]))[:WHY_LENGTH]
 
     def _asked(self, event: Event) -> None:
         update, asked = self._child(event.trial), Asked.of(event)
@@ -148,25 +169,47 @@ class Projection:
     def _restarted(self, event: Event) -> None:
         self._child(event.trial).tags["search.attempt"] = str(Restarted.of(event).attempt)
 
+    def _decision(self, event: Event) -> None:
+        assert event.trial is not None
+        self._decided[event.trial] = Decided.of(event)
+
     def _epoch(self, event: Event) -> None:
-        report = EpochReport.of(event)
-        values = {self._key(name): value for name, value in report.metrics.items()}
+        report, update = EpochReport.of(event), self._child(event.trial)
+        trial, values = self.trials[event.trial], dict[str, float]()
+        config = self.header.full_config(trial.point)
+        for name, value in report.metrics.items():
+            if as_param(name, value, trial, config):
+                update.params[name] = f"{value:.15g}"
+            else:
+                values[self._key(name)] = value
         values["seconds"] = report.seconds
-        points = [(name, value, milliseconds(event.at), report.epoch) for name, value in values.items()]
-        self._child(event.trial).metrics.extend(points)
+        values |= {metric_key(f"system/{name}"): value for name, value in (report.system or {}).items()}
+        update.metrics += [(name, value, milliseconds(event.at), report.epoch) for name, value in values.items()]
+
+    def _over(self, event: Event) -> None:
+        """A trial has ended: the best so far goes on by a step."""
+        if self.trials[event.trial].state is not State.INTERRUPTED:
+            self._ended += 1
+            self._tell_best(self.trials.leader(), event)
 
     def _tested(self, event: Event) -> None:
         tested, stamp = WinnerTested.of(event), milliseconds(event.at)
         said = {"accuracy": tested.test_accuracy, **(tested.beyond or {})}
         for name, value in {self._key(f"test_{name}"): each for name, each in said.items() if each is not None}.items():
             self._child(event.trial).metrics.append((name, value, stamp, tested.epoch))
-            self._parent.metrics.append((name, value, stamp, event.id))
+            self._parent.metrics.append((name, value, stamp, self._step))
         for trial in self.trials:
             if trial.tested:
-                self._child(trial.number).tags["search.winner"] = str(trial.number == event.trial).lower()
+                told = {"search.winner": str(trial.number == event.trial).lower()}
+                self._child(trial.number).tags |= {**told, "mlflow.note.content": self._description(trial)}
+
+    def _published(self, event: Event) -> None:
+        self._told.model = InMLflow.of(event)
 
     def _finished(self, event: Event) -> None:
         ending, best = Finished.of(event), self.trials.best()
+        self._told.ending = ending
+        self._tell_best(best, event)
         status = {"done": "FINISHED", "failed": "FAILED"}.get(ending.state, "KILLED")
         self._parent.status = (status, milliseconds(event.at))
         self._tell_paused(event, over=True)
@@ -186,53 +229,50 @@ class Projection:
         Kind.ASKED: _asked,
         Kind.RESTARTED: _restarted,
         Kind.EPOCH: _epoch,
+        Kind.DECIDED: _decision,
+        Kind.ENDED: _over,
         Kind.TESTED: _tested,
+        Kind.PUBLISHED: _published,
         Kind.FINISHED: _finished,
     }
 
-    def _totals(self, best: Trial | None) -> dict[str, float]:
-        """The metrics of the parent run: how many trials of each state and epochs there are, and the best value."""
-        there, objective = self.trials.counts(), self.trials.objective
-        totals = {f"trials_{state.replace(' ', '_')}": float(there.get(str(state), 0)) for state in State}
-        totals["epochs"] = float(self.trials.epochs)
-        best_key = f"best_{metric_key(objective.metric)}"
-        if best is not None:
-            totals |= {
-                best_key: best.best_value(objective),
-                "best_trial": float(best.number),
-            }
-            return totals | self._confirmed()
-        if self.trials.epochs:  # a trial that led may come to a worthless end, and a metric cannot be taken back
-            totals |= {best_key: math.nan, "best_trial": math.nan}
-        return totals
+    @property
+    def _step(self) -> int:
+        """Where the parent's curves are."""
+        return self.first_step + self._ended
+
+    def _tell_best(self, best: Trial | None, event: Event) -> None:
+        """A point of the parent's curves: the `best` by now."""
+        key, stamp = f"best_{metric_key(self.trials.objective.metric)}", milliseconds(event.at)
+        if best is None and not self._shown_best:
+            return
+        # A trial that led may come to a worthless end, and a metric cannot be taken back.
+        value = math.nan if best is None else best.best_value(self.trials.objective)
+        self._shown_best = True
+        self._parent.metrics.append((key, value, stamp, self._step))
+        seconds = self.first_step + round(self._spent.seconds)
+        self._parent.metrics.append((f"{key}_over_seconds", value, stamp, seconds))
+        self._parent.tags["best_trial"] = "-" if best is None else str(best.number)
+        self._parent.metrics += [(name, each, stamp, self._step) for name, each in self._confirmed().items()]
+
+    def _counted(self) -> dict[str, str]:
+        """Counters, as tags: of trials by state, as far as any was in it, and of epochs."""
+        there = self.trials.counts()
+        counted = {
+            f"trials_{state.replace(' ', '_')}": there.get(str(state), 0) for state in State if state in self._seen
+        }
+        return {name: str(count) for name, count in {**counted, "epochs": self.trials.epochs}.items()}
 
     def _confirmed(self) -> dict[str, float]:
         """What fresh seeds made of the winner, as metrics; NaN for what cannot be told: none can be taken back."""
+        if not self.trials.confirmations:
+            return {}
         best = confirmed.of_winner(confirmed.document(self.header.fixed, self.trials))
         if best is None:
             return {}
         low, high = best["interval"] or (math.nan, math.nan)
         shrinkage = math.nan if best["shrinkage"] is None else best["shrinkage"]
         return {"confirmed_mean": best["mean"], "confirmed_low": low, "confirmed_high": high, "shrinkage": shrinkage}
-
-    def _note(self, best: Trial | None) -> str:
-        """The parent run's description, in Markdown."""
-        header, objective, lines = self.header, self.trials.objective, []
-        where = markdown(header.where)
-        if header.stand_in:
-            lines.append(f"**STAND-IN DATA**: {markdown(header.dataset)} could not be had; this ran on {where}.\n")
-        lines += [f"{markdown(header.about)}\n", f"{fenced(header.command)}\n"]
-        if best is not None:
-            metric, value = markdown(objective.metric), best.best_value(objective)
-            lines.append(f"Best so far: trial {best.number}, {metric} {value:.4f}\n")
-            lines += ["| hyperparameter | value |", "|---|---|"]
-            config = header.full_config(best.point)
-            lines += [f"| {markdown(name)} | {markdown(str(value))} |" for name, value in config.items()]
-        if self._steering:
-            lines += ["\nSteered while it ran:\n", *(f"- {markdown(each)}" for each in self._steering[-MOST_STEERED:])]
-        versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
-        lines.append(f"\n{markdown(versions)}; data SHA-256 {markdown(header.digest[:16])}…; {where}")
-        return "\n".join(lines)
 
 
 def milliseconds(seconds: float) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,17 @@ from search.errors import EnvironmentFault
 from search.tracking.exam import Exam
 from search.tracking.forms import Form
 from search.tracking.kept_model import KeptFile
+from search.tracking.shown import part_of
 from search.tracking.store import prepare_environment
 
 KEY = "search.winner"
-NAME = "model"
-"""What a model is called among those of its run."""
+LONGEST_DESCRIPTION = 5000
+"""So many characters the registry's databases keep of a description (mlflow.store.model_registry, 3.17)."""
+OURS = "search.description_sha256"
+"""A tag of a registered model: which description we gave it. One that somebody else wrote is left alone."""
+
+Card = Callable[[str, int | None], str]
+"""Gives a model card for the URI under which the model is served, of so many characters at most; None for all."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,20 @@ class Winner:
     test_accuracy: float | None
     no_better: bool
     data_digest: str
+    dataset: str
     classes: tuple[str, ...]
+    card: Card | None
     brightest: int = 255
+
+    @property
+    def trial(self) -> str:
+        """The tag `search.trial_id` of its trial's run."""
+        return self.key.rpartition("/")[0]
+
+    @property
+    def epoch(self) -> int:
+        """After which epoch it was best."""
+        return int(self.key.rpartition("/")[2])
 
 
 @contextlib.contextmanager
@@ -111,14 +131,20 @@ class Registry:
 
     def _log(self, winner: Winner, form: Form, exam: Exam, run: str, experiment: str) -> str:
         import mlflow
+        from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
+        trial_run = self._run_of(winner, experiment) or run
         with tempfile.TemporaryDirectory() as folder, _quiet():
             mlflow.set_experiment(experiment_id=experiment)  # where Model.log puts the model, whatever the run's is
+            asked = form.arguments(Path(folder))
+            if winner.card is not None:
+                asked["flavor"] = _WithCard(asked["flavor"], winner.card(f"models:/{winner.study}@champion", None))
             info = Model.log(
                 artifact_path=None,
-                name=NAME,
-                run_id=run,
+                name=_name(winner),
+                run_id=trial_run,  # whose hyperparameters MLflow takes for the model's
+                model_type="classifier",
                 signature=exam.signature(),
                 input_example=exam.example(),
                 tags={KEY: winner.key},
@@ -128,9 +154,38 @@ class Registry:
                     "search": winner.search,
                     "brightest": winner.brightest,
                 },
-                **form.arguments(Path(folder)),
+                **asked,
             )
+        self._tell_metrics(winner, trial_run, info.model_id)
+        if trial_run != run:
+            self._client.log_outputs(run, [LoggedModelOutput(info.model_id, 0)])
         return str(info.model_uri)
+
+    def _run_of(self, winner: Winner, experiment: str) -> str | None:
+        """The run of its trial; None if MLflow has lost it."""
+        wanted = f"tags.`search.trial_id` = '{winner.trial}'"
+        found = self._client.search_runs([experiment], filter_string=wanted, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    def _tell_metrics(self, winner: Winner, run: str, model: str) -> None:
+        """Give the model what its `run` shows of its epoch, test accuracy included, as measured on its data.
+
+        The same points again, at the same times, so that the run has each once.
+        """
+        from mlflow.entities import Metric
+
+        def of_data(key: str) -> dict[str, Any]:
+            part = "test" if key.startswith("test_") else "training" if key.startswith("train_") else "validation"
+            named = {"dataset_name": part_of(winner.dataset, part), "dataset_digest": winner.data_digest[:36]}
+            return named if winner.dataset else {}
+
+        points = [
+            Metric(each.key, each.value, each.timestamp, each.step, model_id=model, **of_data(key))
+            for key in self._client.get_run(run).data.metrics
+            for each in self._client.get_metric_history(run, key)
+            if each.step == winner.epoch and each.model_id is None
+        ]
+        self._client.log_batch(run, metrics=points)
 
     def register(self, winner: Winner, model_uri: str, run: str) -> dict[str, Any]:
         """Register the model under the study's name: alias `candidate`, and `champion` if it beats the present one.
@@ -161,8 +216,23 @@ class Registry:
         for alias in aliases:
             self._client.set_registered_model_alias(winner.study, alias, made.version)
         uri = f"models:/{winner.study}@{aliases[-1]}"
+        self._describe(winner, made.version, uri, whole=first or "champion" in aliases)
         told = {"model_uri": uri, "model_version": int(made.version), "aliases": aliases, "logged_model": model_uri}
         return told | ({"file": winner.form.path.name} if isinstance(winner.form, KeptFile) else {})
+
+    def _describe(self, winner: Winner, version: str, uri: str, *, whole: bool) -> None:
+        """Make its card the description of this `version`, and of the `whole` registered model if that is wanted.
+
+        A description that somebody else wrote stays.
+        """
+        if winner.card is None:
+            return
+        card = winner.card(uri, LONGEST_DESCRIPTION)
+        self._client.update_model_version(winner.study, version, card)
+        known = self._client.get_registered_model(winner.study)
+        if whole and (not known.description or known.tags.get(OURS) == _sha256(known.description)):
+            self._client.set_registered_model_tag(winner.study, OURS, _sha256(card))
+            self._client.update_registered_model(winner.study, card)
 
     def _version_of_file(self, name: str, uri: str, run: str, tags: Mapping[str, str]) -> Any:
         """A version of the registered model `name` that is what lies at `uri`, among the artifacts of `run`.
@@ -198,6 +268,29 @@ class Registry:
             if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                 return None
             raise
+
+
+class _WithCard:
+    """A flavor of MLflow's that adds a model card to what it saves."""
+
+    def __init__(self, flavor: Any, card: str) -> None:
+        self._flavor, self._card = flavor, card
+        self.__name__ = flavor.__name__
+
+    def save_model(self, path: str, **how: Any) -> None:
+        """As the flavor does."""
+        self._flavor.save_model(path=path, **how)
+        Path(path, "README.md").write_text(self._card + "\n")
+
+
+def _name(winner: Winner) -> str:
+    """What it is, without the signs that MLflow takes in no name of a model."""
+    number = int(winner.trial.rpartition("/")[2])
+    return re.sub(r"[^\w-]", "_", f"{winner.search}-trial-{number:03d}-epoch-{winner.epoch}")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _beats(winner: Winner, champion: Mapping[str, str]) -> bool:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from search.printable import printable
-from search.record.events import Event, Kind
-from search.storage.runs import log_there
+from search.record.events import Event, Kind, WinnerTested
+from search.record.header import Header
+from search.tracking.attachments import Attachments
 from search.tracking.projection import Projection, Update, milliseconds, status_of
 from search.tracking.store import connect
 
@@ -29,25 +30,29 @@ class Runs:
 
     `events` are those of the record so far, the first included. Runs that MLflow has of this search are adopted. If
     they tell of more than the record does, it was cut back after damage: then they are deleted, and written anew, as
-    with `anew`. In the `folder` of the search are the logs of trials, which become artifacts.
+    with `anew`. In the `folder` of the search are the logs of trials and other files, which become artifacts.
     """
 
     def __init__(self, uri: str, events: Sequence[Event], *, anew: bool = False, folder: Path | None = None) -> None:
-        self._client, self._uri, self._first, self._folder = connect(uri), uri, events[0], folder
+        self._client, self._uri, self._first = connect(uri), uri, events[0]
         self._projection = Projection(self._first)
         self.experiment_id = self._experiment(self._projection.header.experiment)
-        self.parent, cursor = self._open_parent()
+        self.parent, cursor, first_step = self._open_parent()
         _, found = self._found()
-        self._children = _by_trial(found)
+        self._children: dict[int, str] = {}
+        self._lacking: set[int] = set()
+        self._adopt(found)
         if len(self._children) < len(found):
             cursor = 0  # an unanswered call left doubles, and which of them has been written to is not known
         if anew or not self._same_past(events, cursor):
             for run in [run for runs in self._found() for run in runs]:
                 self._client.delete_run(run.info.run_id)
-            self.parent, cursor = self._open_parent()
-            self._children = {}
+            self.parent, cursor, first_step = self._open_parent()
+            self._children, self._lacking = {}, set()
         self.cursor = cursor
         self._doubtful = False
+        self._projection = Projection(self._first, first_step)
+        self._attachments = Attachments(self._client, self._projection.header, folder)
         self._projection.take([event for event in events if event.id <= cursor])
         self._projection.written()
 
@@ -55,43 +60,41 @@ class Runs:
         """Write `events`, which follow the cursor. Safe to repeat after an error, then also with more events."""
         doubtful, self._doubtful = self._doubtful, True
         if doubtful:  # a call that failed may have been done all the same
-            self._children = {**_by_trial(self._found()[1]), **self._children}
+            self._adopt(self._found()[1])
         self._projection.take(events)
         for number, update in sorted(self._projection.children.items()):
-            self._write(self._child(number), update)
+            self._write_child(number, update)
         for event in events:
-            if event.kind == Kind.ENDED and event.trial is not None:
-                self._send_log(event.trial)
-            elif event.kind == Kind.FINISHED and self._own_code:
+            self._attach(event)
+            if event.kind == Kind.FINISHED and self._own_code:
                 self._end_again(event)
-        if events[0].kind == Kind.SEARCH:
-            self._log_inputs()
         self._write(self.parent, self._projection.parent(events[-1]))
         self._projection.written()
         self.cursor = events[-1].id
         self._doubtful = False
 
-    def _send_log(self, number: int) -> None:
-        """Make what trial `number` printed an artifact of its run; without it, all else is written all the same."""
-        file = log_there(self._folder, number) if self._folder is not None else None
-        if file is None:
-            return
-        try:
-            self._client.log_artifact(self._child(number), str(file))
-        except Exception as error:  # a store of artifacts of its own, that may be away
-            why = " ".join(str(error).split())[:200]
-            self._projection.notes.setdefault("logs", f"MLflow did not take the log {file.name} ({why}); it is kept")
+    def _attach(self, event: Event) -> None:
+        """What `event` says that there is besides numbers."""
+        if event.kind == Kind.SEARCH:
+            self._attachments.begin(self.parent)
+        elif event.kind == Kind.ENDED:
+            assert event.trial is not None
+            self._attachments.left_by(event.trial, self._children[event.trial])
+        elif event.kind == Kind.TESTED:
+            assert event.trial is not None
+            tested = WinnerTested.of(event)
+            self._attachments.tested(event.trial, tested.epoch, self._children[event.trial])
 
     def rewrite(self, events: Sequence[Event]) -> None:
         """Write all of `events` once more, and delete what an unanswered call has doubled."""
-        self._projection, self.cursor = Projection(self._first), 0
+        self._projection, self.cursor = Projection(self._first, self._projection.first_step), 0
         self.write(events)
         self.remove_doubles()
 
     @property
     def notes(self) -> Mapping[str, str]:
         """A line for each name or value that MLflow cannot show as it is."""
-        return self._projection.notes
+        return {**self._projection.notes, **self._attachments.notes}
 
     def remove_doubles(self) -> None:
         """Delete runs that an unanswered call left behind: those of this search that are not the ones we write to."""
@@ -157,56 +160,64 @@ class Runs:
                 if run.info.status != status:
                     self._client.set_terminated(run.info.run_id, status, milliseconds(trial.ended or event.at))
 
-    def _child(self, number: int) -> str:
-        """The run of trial `number`; made if there is none."""
-        if number not in self._children:
-            header, trial = self._projection.header, self._projection.trials[number]
-            tags = {
-                "mlflow.parentRunId": self.parent,
-                "search.trial_id": f"{header.id}/{number}",
-                "search.kind": "trial",
-                "search.trial": str(number),
-                "mlflow.user": header.user,
-            }
-            self._children[number] = self._create(f"trial-{number:03d}", trial.began, tags)
-        return self._children[number]
+    def _write_child(self, number: int, update: Update) -> None:
+        """Write the `update` of trial `number` to its run; it is made, with its tags, if there is none."""
+        if number in self._children:
+            run = self._children[number]
+        else:
+            run, update = self._begin_child(number, update.tags), replace(update, tags={})
+        if number in self._lacking:
+            self._attachments.data(run)
+            self._lacking.discard(number)
+        self._write(run, update)
 
-    def _open_parent(self) -> tuple[str, int]:
-        """The parent run, and its cursor; made if there is none."""
+    def _begin_child(self, number: int, more: Mapping[str, str]) -> str:
+        """Make the run of trial `number`, with `more` tags."""
+        header, trial = self._projection.header, self._projection.trials[number]
+        tags = {
+            "mlflow.parentRunId": self.parent,
+            "search.trial_id": f"{header.id}/{number}",
+            "search.kind": "trial",
+            "search.trial": str(number),
+            **_source(header),
+            **more,
+        }
+        run = self._create(f"{header.name}-trial-{number:03d}", trial.began, tags)
+        self._children[number] = run
+        self._lacking.add(number)
+        return run
+
+    def _adopt(self, found: Sequence[Any]) -> None:
+        """Take the runs of trials that were `found` for ours, unless we have others."""
+        for run in found:
+            number = int(run.data.tags["search.trial"])
+            if number not in self._children:
+                self._children[number] = str(run.info.run_id)
+                if run.inputs is None or not run.inputs.dataset_inputs:
+                    self._lacking.add(number)
+
+    def _open_parent(self) -> tuple[str, int, int]:
+        """The parent run, its cursor, and the first step of its curves; made if there is none."""
         header = self._projection.header
         parents, _ = self._found()
         if parents:
             furthest = max(parents, key=lambda run: int(run.data.tags.get("search.cursor", 0)))
-            return furthest.info.run_id, int(furthest.data.tags.get("search.cursor", 0))
+            cursor = int(furthest.data.tags.get("search.cursor", 0))
+            # An earlier version's curves ran over the numbers of events; to be the latest, ours begin after them.
+            first = int(furthest.data.tags.get("search.first_step", cursor))
+            if "search.first_step" not in furthest.data.tags:
+                self._client.set_tag(furthest.info.run_id, "search.first_step", str(first))
+            return furthest.info.run_id, cursor, first
         tags = {
             "search.id": header.id,
             "search.kind": "search",
             "search.name": header.name,
             "search.study": header.study,
             "search.command": header.command,
-            "mlflow.source.name": header.command,
-            "mlflow.source.type": "LOCAL",
-            "mlflow.user": header.user,
+            "search.first_step": "0",
+            **_source(header),
         }
-        # Of a user's own code MLflow is to name the user's commit, and not ours.
-        commit = header.commit if header.study_code is None else header.study_commit
-        if commit:
-            tags["mlflow.source.git.commit"] = commit
-        if header.study_code is not None and header.commit:
-            tags["search.commit"] = header.commit
-        return self._create(header.name, self._first.at, tags), 0
-
-    def _log_inputs(self) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        header = self._projection.header
-        if header.study_diff:
-            self._client.log_text(self.parent, printable(header.study_diff), "study.diff")
-        if not header.dataset:  # read by the trainable itself
-            return
-        dataset = Dataset(printable(header.dataset), header.digest[:36], "local", printable(header.where))
-        for context in ("training", "validation"):
-            self._client.log_inputs(self.parent, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+        return self._create(header.name, self._first.at, tags), 0, 0
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -229,6 +240,18 @@ class Runs:
         shown = {key: printable(value) for key, value in tags.items()}
         run = self._client.create_run(self.experiment_id, start_time=milliseconds(began), tags=shown, run_name=name)
         return str(run.info.run_id)
+
+
+def _source(header: Header) -> dict[str, str]:
+    """What MLflow shows as the source of a run: who ran what, at which commit."""
+    tags = {"mlflow.source.name": header.command, "mlflow.source.type": "LOCAL", "mlflow.user": header.user}
+    # Of a user's own code MLflow is to name the user's commit, and not ours.
+    commit = header.commit if header.study_code is None else header.study_commit
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+    if header.study_code is not None and header.commit:
+        tags["search.commit"] = header.commit
+    return tags
 
 
 def runs_of(search: str, client: Any, experiment: str) -> tuple[list[Any], list[Any]]:
@@ -261,10 +284,6 @@ def parent_of(search: str, client: Any, experiment: str) -> tuple[str, str] | No
     wanted = f"tags.`search.id` = '{search}' and tags.`search.kind` = 'search'"
     runs = client.search_runs([found.experiment_id], filter_string=wanted, max_results=1)
     return (str(found.experiment_id), str(runs[0].info.run_id)) if runs else None
-
-
-def _by_trial(runs: Sequence[Any]) -> dict[int, str]:
-    return {number: str(run.info.run_id) for number, run in _by_trial_whole(runs).items()}
 
 
 def _by_trial_whole(runs: Sequence[Any]) -> dict[int, Any]:

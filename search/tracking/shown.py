@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping
+from typing import Any
+
+from search.printable import printable
+from search.record.trial import Trial
 
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 """So many characters MLflow keeps of the value of a param and of a tag (mlflow.utils.validation, 3.17)."""
+
+OF_THE_TRIAL = "parameters"
+"""What epochs report that is the same in each: how many weights are trained. It is a param of the run, and no curve."""
 
 
 def metric_key(name: str) -> str:
@@ -17,6 +25,21 @@ def metric_key(name: str) -> str:
     key = re.sub(r"[^\w \-./]", "_", name)
     unlike_a_path = posixpath.normpath(key) != key or key.startswith(("/", "..")) or key == "."
     return re.sub(r"[/.]", "_", key) if unlike_a_path else key
+
+
+def part_of(dataset: str, part: str) -> str:
+    """What MLflow calls a part of a data set: "training", "validation" or "test". A run has each data set once."""
+    return printable(dataset if part == "training" else f"{dataset} ({part})")
+
+
+def as_param(name: str, value: float, trial: Trial, config: Mapping[str, Any]) -> bool:
+    """Whether MLflow shows the metric `name` of an epoch as a param: it is of the trial, and as it was at first.
+
+    Not where `config` has a hyperparameter of that name.
+    """
+    if name != OF_THE_TRIAL or name in config:
+        return False
+    return next(row.metrics[name] for row in trial.epochs if name in row.metrics) == value
 
 
 def value_text(text: str, longest: int = LONGEST_PARAM) -> str:

@@ -37,8 +37,10 @@ def prepare_environment() -> None:
     """Settings that MLflow reads from the environment; those the user made stand."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for name in ("mlflow.store.db.utils", "alembic"):  # tell of every table they make
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)  # tells of every table that is made
+    # Where a disk is full they write a traceback for each call, which we make again and again. What fails is raised.
+    for name in ("mlflow.store.db.utils", "sqlalchemy.pool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def probe(uri: str) -> None:

@@ -458,6 +458,10 @@ def _faults_of_child(client: Any, story: Story, trial: Told, run: Any, *, closed
         found.append(f"has the parameters {shown}, not {wanted}")
     for metric in sorted({name for row in trial.epochs for name in row["metrics"]}):
         curve = [(row["epoch"], row["metrics"][metric]) for row in trial.epochs if metric in row["metrics"]]
+        if metric == "parameters":  # how many weights there are: a param
+            if run.data.params.get(metric) != f"{curve[0][1]:.15g}" and not behind:
+                found.append(f"has {run.data.params.get(metric)} parameters, the record {curve[0][1]}")
+            continue
         history = client.get_metric_history(run.info.run_id, metric)
         seen = sorted(((point.step, point.value) for point in history), key=lambda point: point[0])
         repr_curve, repr_seen = ([(step, repr(_stored(value))) for step, value in each] for each in (curve, seen))
@@ -480,15 +484,15 @@ def _faults_of_parent(story: Story, parent: Any, *, behind: bool) -> list[str]:
             found.append(f"is {parent.info.status}, but the search is {story.finished['state']}")
     if behind:
         return found
-    shown = parent.data.metrics
+    shown, tags = parent.data.metrics, parent.data.tags
     for state in ENDS:
         name = f"trials_{state.replace(' ', '_')}"
-        if shown.get(name, 0) != story.counts.get(state, 0):
-            found.append(f"has {name} {shown.get(name)}, the record {story.counts.get(state, 0)}")
+        if int(tags.get(name, 0)) != story.counts.get(state, 0):
+            found.append(f"has {name} {tags.get(name)}, the record {story.counts.get(state, 0)}")
     best, metric = story.best(), story.about["objective"]["metric"]
     # NaN says that there is none any more: a value of MLflow's cannot be taken back.
-    values = (shown.get("best_trial", math.nan), shown.get(f"best_{metric}", math.nan))
-    seen = tuple(None if math.isnan(value) else value for value in values)
+    number, value = tags.get("best_trial", "-"), shown.get(f"best_{metric}", math.nan)
+    seen = (None if number == "-" else int(number), None if math.isnan(value) else value)
     if seen != ((best[0], best[2]) if best else (None, None)):
         found.append(f"has the best (trial, value) {seen}, the record {best}")
     published = [event.body for event in story.events if event.kind == "published"]

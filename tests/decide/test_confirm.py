@@ -694,7 +694,7 @@ def test_a_whole_search_confirms_its_best_and_opens_the_test_set_once_for_the_wi
     parent = client.get_run(document["mlflow"]["parent_run_id"])
     shown = {name: parent.data.metrics[name] for name in ("confirmed_mean", "confirmed_low", "confirmed_high")}
     assert list(shown.values()) == pytest.approx([entry["mean"], *entry["interval"]])
-    assert parent.data.metrics["best_trial"] == best["trial"]
+    assert parent.data.tags["best_trial"] == str(best["trial"])
     shrinkage = parent.data.metrics["shrinkage"]
     assert shrinkage == pytest.approx(entry["shrinkage"]) if entry["shrinkage"] is not None else math.isnan(shrinkage)
     runs = client.search_runs([document["mlflow"]["experiment_id"]])

@@ -53,7 +53,7 @@ def count(kind: str, trial: int | None = None) -> Callable[[Sequence[Event]], in
 
 def by_itself(events: Sequence[Event]) -> list[tuple[str, int | None, dict[str, Any]]]:
     """What of the events must not depend on interruptions: all but times, processes and attempts."""
-    apart = ("began", "pid", "node", "seconds", "checkpoint")
+    apart = ("began", "pid", "node", "seconds", "system", "checkpoint")
     return [
         (event.kind, event.trial, {key: value for key, value in event.body.items() if key not in apart})
         for event in events

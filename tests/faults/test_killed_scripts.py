@@ -38,7 +38,7 @@ WORDS = ("--", "--epochs", "{epochs}", "--out", "{folder}")
 
 def by_itself(folder: Path) -> list[Any]:
     """What of the events must not depend on interruptions: all but times, processes, attempts and checkpoints."""
-    apart = ("began", "pid", "node", "seconds", "checkpoint", "sha256", "bytes")
+    apart = ("began", "pid", "node", "seconds", "system", "checkpoint", "sha256", "bytes")
     return [
         (event.kind, event.trial, {key: value for key, value in event.body.items() if key not in apart})
         for event in events(folder)

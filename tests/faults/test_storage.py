@@ -13,6 +13,7 @@ from tests.faults.stage import ends, look, staged
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 WEIGHTS = 400_000
+GO_ON = f"python -m search resume {command.NAME}"
 
 
 def mounted(place: Path, options: str) -> bool:
@@ -44,15 +45,43 @@ def full(folder: Path) -> SimpleNamespace:
 
 def test_a_full_disk_ends_the_search_with_what_is_free_and_what_is_needed(full):
     assert full.first.faults == []
-    free, needed = re.search(r"([\d,]+) bytes free, more than ([\d,]+) needed", full.first.stderr).groups()
+    free, needed = re.search(r"([\d,]+) bytes free, (?:more than|too few for) ([\d,]+)", full.first.stderr).groups()
     assert int(needed.replace(",", "")) > 0
     if full.small:
         assert int(free.replace(",", "")) < WEIGHTS
 
 
+def test_the_last_line_names_the_command_that_goes_on(full):
+    assert full.first.stderr.splitlines()[-1].endswith(f"free some or give more, then resume: {GO_ON}")
+
+
 def test_with_room_again_the_search_goes_on_to_its_end(full):
     assert full.second.faults == []
     assert {state for state, _ in ends(full.second.events).values()} == {"complete"}
+
+
+@staged
+def shared(folder: Path) -> SimpleNamespace:
+    """All is on one small file system, MLflow's store too, and it fills up."""
+    place = folder / "small"  # what is printed goes elsewhere
+    if not mounted(place, "size=3m"):
+        pytest.skip("a file system in memory cannot be mounted here")
+    try:
+        env = {"CHAOS_EPOCHS": 40, "CHAOS_WEIGHTS": 40_000}
+        options = ("--concurrent", "1", "--scheduler", "none", "--runs", str(place / "runs"))
+        running = command.start(["report x"] * 8, *options, folder=folder, env=env)
+        ended = command.finish(running, 300)
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+    return SimpleNamespace(code=ended.code, lines=ended.stderr.splitlines())
+
+
+def test_a_disk_that_fills_up_beside_mlflows_store_costs_one_warning_and_one_line(shared):
+    assert shared.code == 5, shared.lines[-20:]
+    assert not [line for line in shared.lines if "Traceback" in line or "sqlalchemy" in line.lower()]
+    assert len([line for line in shared.lines if "MLflow" in line and "warning" in line]) <= 1
+    assert len(shared.lines) < 100
+    assert GO_ON in shared.lines[-1]
 
 
 @staged

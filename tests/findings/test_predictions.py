@@ -71,7 +71,7 @@ def test_a_full_disk_leaves_no_half_written_predictions(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "fsync", full)
     split = Split(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
-    with pytest.raises(StorageFull, match=r"bytes free, some \d+ needed"):
+    with pytest.raises(StorageFull, match=r"bytes free, too few for \d+ and"):
         predictions.write(tmp_path, predictions.chosen(0, 1, split, split.labels, torch.ones(3)))
     assert not list(tmp_path.iterdir())
 

@@ -37,7 +37,8 @@ def search(*arguments, cwd, **changes):
 def finished(tmp_path_factory, mlflow_server):
     """One whole search against the server: its folder, its JSON document, its standard error."""
     folder = tmp_path_factory.mktemp("run")
-    done = search("digits_cnn", "--seed", "1", "--json", cwd=folder, MLFLOW_TRACKING_URI=mlflow_server)
+    tell = ("--notify-command", "cat > told.json # hush")
+    done = search("digits_cnn", "--seed", "1", "--json", *tell, cwd=folder, MLFLOW_TRACKING_URI=mlflow_server)
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout), done.stderr
 
@@ -110,6 +111,9 @@ def test_curves_in_mlflow_equal_the_record_value_by_value(finished, runs):
                 recorded.setdefault((event.trial, name), []).append((event.body["epoch"], value))
     assert recorded
     for (trial, name), curve in recorded.items():
+        if name == "parameters":  # the same in each epoch, and so no curve
+            assert children[trial].data.params[name] == str(int(curve[0][1]))
+            continue
         history = client.get_metric_history(children[trial].info.run_id, name)
         assert sorted((metric.step, metric.value) for metric in history) == curve
 
@@ -119,7 +123,9 @@ def test_parameters_and_the_parent_say_what_was_found(finished, runs):
     _, parents, children = runs
     best = document["best"]
     shown = children[best["trial"]].data.params
-    assert {name: str(value) for name, value in best["config"].items()} == shown
+    assert {name: str(value) for name, value in best["config"].items()} == {
+        name: value for name, value in shown.items() if name != "parameters"
+    }
     parent = parents[0].data
     assert parent.metrics["best_val_accuracy"] == best["val_accuracy"]
     assert parent.metrics["test_accuracy"] == best["test_accuracy"]
@@ -132,6 +138,50 @@ def test_the_best_is_the_best_of_the_complete_trials(finished):
     complete = {e.trial for e in events if e.kind == "ended" and e.body["state"] == "complete"}
     values = [e.body["metrics"]["val_accuracy"] for e in events if e.kind == "epoch" and e.trial in complete]
     assert document["best"]["val_accuracy"] == max(values)
+
+
+def test_the_end_is_told_by_a_command_that_is_written_nowhere(finished, runs):
+    folder, document, _ = finished
+    told = json.loads((folder / "told.json").read_text())
+    assert told["text"].startswith(f"{document['name']}: done after ")
+    assert document["mlflow"]["link"] in told["text"]
+    assert told["search"]["best"]["val_accuracy"] == document["best"]["val_accuracy"]
+    assert "hush" not in json.dumps([event.body for event in read(folder / "runs" / document["name"] / FILE)])
+    assert "hush" not in json.dumps([{**run.data.tags, **run.data.params} for run in runs[1]])
+
+
+def test_the_logged_model_belongs_to_the_winning_trial_and_has_a_card(finished, runs, tmp_path):
+    _, document, _ = finished
+    client, parents, children = runs
+    best, winner = document["best"], children[document["best"]["trial"]]
+    (model,) = client.search_logged_models([document["mlflow"]["experiment_id"]])
+    assert model.source_run_id == winner.info.run_id
+    assert model.name == f"{document['name']}-trial-{best['trial']:03d}-epoch-{best['epoch']}"
+    assert model.params == winner.data.params
+    shown = {metric.key: metric for metric in model.metrics}
+    assert shown["val_accuracy"].value == best["val_accuracy"]
+    assert shown["test_accuracy"].value == best["test_accuracy"]
+    assert {metric.dataset_digest for metric in model.metrics} == {winner.inputs.dataset_inputs[0].dataset.digest}
+    assert [shown[name].dataset_name for name in ("val_accuracy", "test_accuracy")] == [
+        "digits (validation)",
+        "digits (test)",
+    ]
+    assert [each.model_id for each in parents[0].outputs.model_outputs] == [model.model_id]
+    assert len(client.get_metric_history(winner.info.run_id, "test_accuracy")) == 1, "a point was written twice"
+
+    registered = client.get_registered_model("digits_cnn")
+    version = client.get_model_version("digits_cnn", document["mlflow"]["model_version"])
+    import mlflow
+
+    files = mlflow.artifacts.download_artifacts(
+        f"models:/digits_cnn/{version.version}/README.md", dst_path=str(tmp_path), tracking_uri=client.tracking_uri
+    )
+    card = Path(files).read_text()
+    assert card.startswith("# digits_cnn: a classifier of 10 classes")
+    assert f"| test accuracy | {best['test_accuracy']:.4f} |" in card
+    assert registered.description == version.description
+    assert len(version.description) <= 5000
+    assert version.description.startswith("# digits_cnn: a classifier of 10 classes")
 
 
 def test_checkpoints_that_are_not_needed_are_gone(finished):

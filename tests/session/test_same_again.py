@@ -17,7 +17,7 @@ from trainables.datasets import names
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
-OF_THE_MOMENT = {"seconds", "pid", "node", "began", "gpus"}
+OF_THE_MOMENT = {"seconds", "pid", "node", "began", "gpus", "system"}
 """What an event says of the process that it comes from."""
 
 

@@ -31,7 +31,7 @@ def searches(tmp_path):
                 ("search", None, header(name=name, id=id_, started_at=1.0)), Finished("done", "", 1.0).entry()
             )
         tracker = Tracker(folder / "record.db", f"sqlite:///{tmp_path}/mlflow.db", print)
-        assert tracker.finish(100)
+        assert tracker.finish(1000)
         parents[name] = tracker.place.parent_run_id
     return parents
 
