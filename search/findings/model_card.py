@@ -106,12 +106,12 @@ def _accuracy(search: Snapshot) -> str:
 
 def _call(search: Snapshot, uri: str, any_size: bool) -> str:
     channels, height, width = search.header.shape
-    if search.unit == "points" or (height, width) == (1, 1):
+    if (height, width) == (1, 1):
         shape, dtype, takes = f"(7, 1, 1, {channels})", "np.float32", "float32 `(N, 1, 1, features)`"
     else:
         own = f"({height}, {width})" if channels == 1 else f"({height}, {width}, {channels})"
         shape = f"(7, {own[1:]}"
-        dtype, takes = "np.uint8", f"uint8 pictures `(N, {own[1:]}`, raw values of 0 to 255"
+        dtype, takes = "np.uint8", f"uint8 pictures `(N, {own[1:]}`, raw grey levels of 0 to {search.header.brightest}"
         takes += "; other sizes are brought to that" if any_size else ", of that size"
     example = (
         "import mlflow, numpy as np\n\n"

@@ -42,16 +42,16 @@ class Notices:
 
     def __init__(self, settings: Settings, warn: Callable[[str], None]) -> None:
         self._warn = warn
-        self._ways: dict[str, Callable[[dict[str, Any]], str]] = {}
+        self._ways: list[tuple[str, Callable[[dict[str, Any]], str]]] = []
         for address in settings.notices:
             if address == DESKTOP and desktop_command("", "") is None:
                 warn("there is no desktop here, or no notify-send, so no note will be on it when the search has ended")
             elif address == DESKTOP:
-                self._ways["a note on the desktop"] = on_desktop
+                self._ways.append(("a note on the desktop", on_desktop))
             else:
-                self._ways[f"a message to {host_of(address)}"] = _posting(address)
+                self._ways.append((f"a message to {host_of(address)}", _posting(address)))
         if settings.notified_by:
-            self._ways["the command of --notify-command"] = _running(settings.notified_by)
+            self._ways.append(("the command of --notify-command", _running(settings.notified_by)))
 
     @contextlib.contextmanager
     def of_faults(self, folder: Path) -> Iterator[None]:
@@ -75,18 +75,21 @@ class Notices:
 
     def _send(self, told: dict[str, Any]) -> None:
         """Send it by all ways at once, and wait for them, but not for long."""
-        why = dict.fromkeys(self._ways, f"no end in {PATIENCE_SECONDS:.0f} s")
+        why = [f"no end in {PATIENCE_SECONDS:.0f} s"] * len(self._ways)
 
-        def go(name: str, way: Callable[[dict[str, Any]], str]) -> None:
-            why[name] = way(told)
+        def go(number: int) -> None:
+            try:
+                why[number] = self._ways[number][1](told)
+            except Exception as error:  # no memory for a process, say; a thread's traceback tells nobody
+                why[number] = type(error).__name__
 
-        threads = [threading.Thread(target=go, args=each, name="notify", daemon=True) for each in self._ways.items()]
+        threads = [threading.Thread(target=go, args=(n,), name="notify", daemon=True) for n in range(len(why))]
         for thread in threads:
             thread.start()
         deadline = time.monotonic() + PATIENCE_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        for name, reason in list(why.items()):
+        for (name, _), reason in zip(self._ways, tuple(why), strict=True):
             if reason:
                 self._warn(f"{name} that the search has ended was not delivered: {reason}")
 

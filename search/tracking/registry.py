@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import EnvironmentFault
-from search.tracking.exam import Exam
+from search.tracking.exam import Exam, OnImages
 from search.tracking.forms import Form
 from search.tracking.kept_model import KeptFile
 from search.tracking.shown import part_of
@@ -113,11 +113,15 @@ class Registry:
             self._client.log_artifact(run, str(winner.form.path), place)
             return f"runs:/{run}/{place}"
         assert winner.exam is not None
-        uri = self._logged(winner, experiment) or self._log(winner, winner.form, winner.exam, run, experiment)
+        trial_run = self._run_of(winner, experiment) or run
+        uri = self._logged(winner, experiment) or self._log(winner, winner.form, winner.exam, trial_run, experiment)
         with _quiet():
             fault = winner.exam.fault(mlflow.pyfunc.load_model(uri))
         if fault:
             raise EnvironmentFault(f"the model that MLflow gives back {fault}; it was not registered")
+        model = uri.removeprefix("models:/")
+        self._tell_metrics(winner, trial_run, model)
+        self._show(model, run)
         return uri
 
     def _logged(self, winner: Winner, experiment: str) -> str | None:
@@ -131,10 +135,8 @@ class Registry:
 
     def _log(self, winner: Winner, form: Form, exam: Exam, run: str, experiment: str) -> str:
         import mlflow
-        from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
-        trial_run = self._run_of(winner, experiment) or run
         with tempfile.TemporaryDirectory() as folder, _quiet():
             mlflow.set_experiment(experiment_id=experiment)  # where Model.log puts the model, whatever the run's is
             asked = form.arguments(Path(folder))
@@ -143,8 +145,8 @@ class Registry:
             info = Model.log(
                 artifact_path=None,
                 name=_name(winner),
-                run_id=trial_run,  # whose hyperparameters MLflow takes for the model's
-                model_type="classifier",
+                run_id=run,  # whose hyperparameters MLflow takes for the model's
+                model_type="classifier" if isinstance(exam, OnImages) else None,  # of a script nobody knows
                 signature=exam.signature(),
                 input_example=exam.example(),
                 tags={KEY: winner.key},
@@ -156,9 +158,6 @@ class Registry:
                 },
                 **asked,
             )
-        self._tell_metrics(winner, trial_run, info.model_id)
-        if trial_run != run:
-            self._client.log_outputs(run, [LoggedModelOutput(info.model_id, 0)])
         return str(info.model_uri)
 
     def _run_of(self, winner: Winner, experiment: str) -> str | None:
@@ -182,10 +181,19 @@ class Registry:
         points = [
             Metric(each.key, each.value, each.timestamp, each.step, model_id=model, **of_data(key))
             for key in self._client.get_run(run).data.metrics
+            if key != "seconds" and not key.startswith("system/")  # these are of the machine
             for each in self._client.get_metric_history(run, key)
             if each.step == winner.epoch and each.model_id is None
         ]
         self._client.log_batch(run, metrics=points)
+
+    def _show(self, model: str, run: str) -> None:
+        """Let the `run` of the search show the `model` too, which is its trial's, once."""
+        from mlflow.entities import LoggedModelOutput
+
+        outputs = self._client.get_run(run).outputs
+        if outputs is None or model not in {each.model_id for each in outputs.model_outputs}:
+            self._client.log_outputs(run, [LoggedModelOutput(model, 0)])
 
     def register(self, winner: Winner, model_uri: str, run: str) -> dict[str, Any]:
         """Register the model under the study's name: alias `candidate`, and `champion` if it beats the present one.

@@ -16,7 +16,7 @@ HOSTILE = ["cat", "<script>alert(1)</script>", "[a](javascript:x)|`b`\n# dog"]
 @pytest.fixture
 def search(tiny_study, tmp_path):
     """A search whose winner was tested on 20 images, of which it took five cats for dogs."""
-    folder, searched = kept(tmp_path, tiny_study, classes=HOSTILE, commit="c0ffee")
+    folder, searched = kept(tmp_path, tiny_study, classes=HOSTILE, commit="c0ffee", brightest=16)
     best = searched.trials.best()
     epoch = best.best_epoch(tiny_study.objective).number
     labels = np.array([0] * 10 + [1] * 5 + [2] * 5)
@@ -47,6 +47,7 @@ def test_it_says_what_the_model_is_of_what_how_good_how_found_how_called_and_wha
     assert "| test accuracy | 0.7500 | 0.5313 … 0.8881 |" in card
     assert "models:/tiny@champion" in card
     assert "python -m search tiny" in card
+    assert "raw grey levels of 0 to 16;" in card
     assert "| cat | 5 | 0 | 5 |" in card
     assert f"| train/lr | {search.winner.point['train/lr']} |" in card
 

@@ -90,6 +90,17 @@ def test_a_message_says_how_the_search_ended_in_one_line_and_for_programs(folder
     assert message["search"]["best"]["val_accuracy"] == best["val_accuracy"]
 
 
+def test_two_addresses_of_one_host_are_both_told(folder):
+    with listening((200, {}, 0)) as (address, got):
+        assert told(folder, notify=(address, f"{address}/2"))[0] == []
+    assert sorted(path for path, _ in got) == [f"/services/{SECRET}", f"/services/{SECRET}/2"]
+
+
+def test_a_way_that_breaks_is_one_warning(folder):
+    (warning,), _ = told(folder, notify_command="echo \0")
+    assert warning.endswith("was not delivered: ValueError")
+
+
 def test_a_server_that_fails_for_a_moment_is_asked_again(folder):
     with listening((500, {}, 0), (503, {}, 0), (200, {}, 0)) as (address, got):
         assert told(folder, notify=(address,))[0] == []
@@ -230,7 +241,7 @@ def test_a_job_of_a_cluster_takes_no_address_along(tmp_path):
 
 def test_a_note_on_the_desktop_is_text_and_where_there_is_no_desktop_that_is_said_at_once(tmp_path, monkeypatch):
     warnings = []
-    assert Notices(Settings(notify=("desktop",)), warnings.append)._ways == {}
+    assert Notices(Settings(notify=("desktop",)), warnings.append)._ways == []
     assert "no desktop" in warnings[0]
     program = tmp_path / "notify-send"
     program.write_text("#!/bin/sh\n")

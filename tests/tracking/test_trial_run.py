@@ -52,9 +52,8 @@ def test_calls_land_in_the_trials_run_and_what_they_leave_there_is_no_harm(tmp_p
     runs = Runs(uri, events[:1])
     client = MlflowClient(tracking_uri=uri)
     runs.write(events[:1])
-    child = runs._child  # the run is made when its trial is recorded; its parameters come after the trial's own
     runs._projection.take(events[:2])
-    made = child(0)
+    made = runs._begin_child(0, {})  # made when its trial is recorded; its parameters come after the trial's own
     before = dict(os.environ)
     with active(Place(uri, "tiny", "0f"), 0, 30) as why:
         assert why == ""
