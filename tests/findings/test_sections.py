@@ -17,7 +17,7 @@ from search.record.contents import Contents
 from search.record.state import State
 from search.session.winner import measure_winner
 from spaces.study import Published, Study
-from tests.findings.made_up import left_behind, measured, ours, page, searched, text
+from tests.findings.made_up import begun, left_behind, measured, ours, page, searched, text
 from trainables.data import Data, Split
 
 
@@ -41,9 +41,31 @@ def test_a_hyperparameter_that_only_some_trials_have_is_left_out_and_said_to_be(
     searched(tmp_path / "s", tiny_study, trials=40, ends=0.0)
     section = hyperparameters.build(Snapshot.read(tmp_path / "s"))
     assert section is not None
-    assert "train/momentum" not in dict(section.importances)
+    assert "train/momentum" not in [each.name for each in section.importances]
     assert "train/momentum" in dict(section.slices)
     assert "train/momentum (when train/optimizer is sgd)" in text(page(tmp_path / "s"))
+
+
+def test_an_importance_that_mixes_budgets_is_named_where_it_would_say_otherwise(
+    tiny_study: Study, tmp_path: Path
+) -> None:
+    study = replace(tiny_study, start=(), scheduler="none")
+    search = begun(tmp_path / "s", study, trials=24)
+    for number in range(24):
+        # What is after one epoch follows batch norm; who trains on, and so ends higher, the rate.
+        high, norm = number % 2 == 0, number % 4 < 2
+        point = {**tiny_study.start[0], "train/lr": 0.1 + 0.001 * number if high else 0.001 + 1e-5 * number}
+        point["model/batch_norm"] = norm
+        search.record.append(("asked", number, {"point": point, "origin": "sampler"}))
+        for epoch in range(1, 4 if high else 2):
+            value = 0.3 + 0.1 * norm + 0.2 * (epoch - 1)
+            told = {"epoch": epoch, "metrics": {"val_accuracy": value}, "seconds": 1.0, "checkpoint": None}
+            search.record.append(("epoch", number, {**told, "sha256": None}))
+        search.record.append(("ended", number, {"state": "complete" if high else "stopped", "why": ""}))
+    section = hyperparameters.build(Snapshot.read(tmp_path / "s"), rung=1)
+    assert section is not None
+    assert section.importances[0].name == "model/batch_norm"
+    assert section.mixed == "train/lr"
 
 
 def test_a_published_setting_is_no_rival_in_what_mattered(tiny_study: Study, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from search.findings.figures import hyperparameters as figures
 from search.findings.figures.axes import window
 from search.findings.snapshot import Snapshot
 from search.findings.text import without_section
+from search.record.trial import Trial
 from spaces.space import Choice, Range, Value
 
 
@@ -19,9 +20,10 @@ class Hyperparameters:
     """What mattered. Without figures where too few trials are `compared` to say anything.
 
     `compared` are trials at one rung, of `trials` in the search proper; `needed` make importance worth a look. Of
-    `searched` hyperparameters `importances` has those that all these trials have, with their shares in the variance of
-    values, the largest first, and `conditional` the others, with their conditions. `slices` are a figure for each. Left
-    out are `published` trials, whose settings lie outside of the space.
+    `searched` hyperparameters `importances` has those that all these trials have, the largest share first, and
+    `conditional` the others, with their conditions. `mixed` is what would come first if trials were compared by what
+    they ended with, however early, as Optuna's own importance of a study does; empty if that is the same. `slices` are
+    a figure for each. Left out are `published` trials, whose settings lie outside of the space.
     """
 
     searched: int
@@ -31,7 +33,8 @@ class Hyperparameters:
     needed: int
     published: int
     parallel: str = ""
-    importances: Sequence[tuple[str, float]] = ()
+    importances: Sequence[importance.Share] = ()
+    mixed: str = ""
     conditional: Sequence[tuple[str, str]] = ()
     slices: Sequence[tuple[str, figures.Slice]] = ()
 
@@ -52,14 +55,25 @@ def build(search: Snapshot, rung: int | None = None) -> Hyperparameters | None:
     if len(compared.trials) < importance.FEWEST:
         return Hyperparameters(*counts)
     points = [trial.point for trial in compared.trials]
-    shares = importance.importances(search.space, points, compared.values, seed=search.header.seed)
+    shares = importance.ranked(search.space, points, compared.values, seed=search.header.seed)
     return Hyperparameters(
         *counts,
         parallel=_parallel(search, compared),
-        importances=list(shares.items()),
+        importances=shares,
+        mixed=_mixed(search, alike, shares),
         conditional=[(name, _condition(range_)) for name, range_ in search.space.items() if range_.when],
-        slices=_slices(search, compared, list(shares)),
+        slices=_slices(search, compared, [each.name for each in shares]),
     )
+
+
+def _mixed(search: Snapshot, alike: Sequence[Trial], shares: Sequence[importance.Share]) -> str:
+    """The hyperparameter that leads if values count whenever a trial ended; empty if it leads `shares` too."""
+    valued = [trial for trial in alike if trial.has_value(search.objective)]
+    if not shares or len({len(trial.epochs) for trial in valued}) < 2:
+        return ""
+    points, values = [trial.point for trial in valued], [trial.best_value(search.objective) for trial in valued]
+    first = next(iter(importance.importances(search.space, points, values, seed=search.header.seed)), "")
+    return first if first != shares[0].name else ""
 
 
 def rungs_of(search: Snapshot) -> list[int]:
