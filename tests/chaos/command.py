@@ -37,6 +37,10 @@ FOREIGN = (
 """Variables of whoever runs the tests that must not steer them."""
 
 
+PATIENCE = 3
+"""How much longer than on an idle machine a command may take before a test says that it hangs."""
+
+
 class Command(subprocess.Popen):
     """A `python -m search …` in a session of its own, whose output goes to files.
 
@@ -102,13 +106,26 @@ def launch(*arguments: str, folder: Path, env: Mapping[str, Any] | None = None) 
 
 
 def finish(process: Command, seconds: float = 120) -> Ended:
-    """Wait for the end of `process`; one that does not end is killed, and the test fails with its last words."""
+    """Wait for the end of `process`; one that does not end is killed, and the test fails with its last words.
+
+    `seconds` are those of an idle machine, here as in the functions below.
+    """
     try:
-        code = process.wait(seconds)
+        code = process.wait(PATIENCE * seconds)
     except subprocess.TimeoutExpired:
         kill(process)
-        raise AssertionError(f"no end after {seconds:g} s:\n{process.err.read_text()[-3000:]}") from None
+        raise AssertionError(f"no end after {PATIENCE * seconds:g} s:\n{process.err.read_text()[-3000:]}") from None
     return Ended(code, process.out.read_text(), process.err.read_text())
+
+
+def wait_to_be_told(process: Command, words: str, seconds: float = 120) -> None:
+    """Wait until `process` has written `words` to standard error; the test fails after `seconds`, or at its end."""
+    deadline = time.monotonic() + PATIENCE * seconds
+    while words not in process.err.read_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            kill(process)
+            raise AssertionError(f"never said {words!r}:\n{process.err.read_text()[-3000:]}")
+        time.sleep(0.1)
 
 
 def kill(process: Command) -> Ended:
@@ -162,7 +179,7 @@ def wait_for(
 
     The test fails after `seconds`, or where `process` ends before.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE * seconds
     while True:
         over = process is not None and process.poll() is not None
         try:
@@ -172,7 +189,7 @@ def wait_for(
         if predicate(events):
             return events
         if over or time.monotonic() > deadline:
-            why = "the process ended" if over else f"{seconds:g} s passed"
+            why = "the process ended" if over else f"{PATIENCE * seconds:g} s passed"
             told = process.err.read_text()[-3000:] if process is not None else ""
             raise AssertionError(f"{why} before that was recorded; kinds: {Counter(e.kind for e in events)}\n{told}")
         time.sleep(0.05)
@@ -187,9 +204,9 @@ def log_of(folder: Path, what: str | None = None) -> list[dict[str, Any]]:
 
 def wait_for_log(folder: Path, what: str, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
     """Wait until the log has `count` rows of `what`, and return them."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE * seconds
     while len(rows := log_of(folder, what)) < count:
-        assert time.monotonic() < deadline, f"{len(rows)} of {count} {what} in the log after {seconds:g} s"
+        assert time.monotonic() < deadline, f"{len(rows)} of {count} {what} in the log after {PATIENCE * seconds:g} s"
         time.sleep(0.05)
     return rows
 

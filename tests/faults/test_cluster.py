@@ -17,10 +17,10 @@ from tests.chaos.mlflow_server import serving
 from tests.chaos.nodes import PATIENT, cluster
 from tests.faults.stage import count, ends, events, of, staged
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 30
+EPOCHS = 15
 SLOW = ("--scheduler", "none", "--epochs", str(EPOCHS), "--set", "train/batch_size=4")
 """Epochs of half a second: a node that is killed has a trial in hand."""
 
@@ -32,6 +32,8 @@ from trainables.mlp import train_mlp
 STUDY = Study(trainable=train_mlp, dataset="digits", epochs=40, space={"train/lr": Float(1e-3, 1e-1, log=True)},
               fixed={"model/depth": 1, "model/width": WIDTH, "train/batch_size": 4}, trials=2, scheduler="none")
 """
+
+WAITING = "--gpus 0.5 per trial, but no node has more than 0; waiting for one that has"
 
 WIDE = """
 from pathlib import Path
@@ -182,6 +184,7 @@ def devices(folder: Path) -> SimpleNamespace:
         script = "report x; await all; report x"
         options = ("--gpus", "0.5", "--wait-for-resources", "2m", "--scheduler", "none")
         running = command.start([script] * 4, *options, folder=folder, env=env)
+        command.wait_to_be_told(running, WAITING)
         nodes.add(cpus=4)
         nodes.add(cpus=4, gpus=2)
         command.wait_for(command.record_of(folder), lambda now: count("epoch")(now) == 4, process=running, seconds=150)
@@ -381,8 +384,7 @@ def test_trials_land_on_the_devices_that_are_there_two_to_each_where_each_asks_f
 
 
 def test_a_search_waits_for_the_resources_it_needs_if_it_is_told_to(devices):
-    told = "--gpus 0.5 per trial, but no node has more than 0; waiting for one that has, at most 120 s"
-    assert told in devices.stderr
+    assert f"{WAITING}, at most 120 s" in devices.stderr
 
 
 def test_rays_own_command_submits_a_search_too_and_its_runs_are_kept_where_ray_deletes_nothing(devices):

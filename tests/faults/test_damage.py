@@ -14,7 +14,7 @@ from search.record.reader import FILE
 from tests.chaos import checker, command
 from tests.faults.stage import count, ends, events, look, of, staged
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 TRIALS = ("newest cut", "newest a pickle", "all gone", "unrecorded")
 """What becomes of the checkpoints of each trial. The record loses the end of the last one."""

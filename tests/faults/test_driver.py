@@ -19,7 +19,7 @@ from search.record.reader import FILE
 from tests.chaos import checker, command
 from tests.faults.stage import by_itself, count, events, look, of, processes, staged
 
-pytestmark = [pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 SEED = 4
 SEARCH = ("digits_mlp", "--name", "chaos", "--concurrent", "1", "--trials", "18", "--epochs", "27", "--seed", "1")

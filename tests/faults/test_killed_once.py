@@ -15,7 +15,7 @@ SLOWER = ("--set", "train/batch_size=8")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")
 def test_a_search_that_is_killed_goes_on_to_the_same_record_and_opens_the_test_set_once(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -13,7 +13,7 @@ import pytest
 from tests.chaos import command
 from tests.faults.stage import count, events, processes, staged
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 SCRIPT = """
     import argparse, json, pathlib, time

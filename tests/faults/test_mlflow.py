@@ -18,7 +18,7 @@ from tests.chaos import checker, command
 from tests.chaos.proxy import Proxy
 from tests.faults.stage import count, events, look, of
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 CANARY = "hunter2"
 MODES = ("refuse", "stall", "error500", "lose_reply", "cut", "slow")

@@ -19,7 +19,7 @@ from tests.chaos.nodes import cluster
 from tests.chaos.proxy import Proxy
 from tests.faults.stage import count, ends, of, staged
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 SLOW = ("--scheduler", "none", "--epochs", "25", "--set", "train/batch_size=8", "--time-budget", "2h")
 RUNS = ("--runs", s3.RUNS)

@@ -10,7 +10,7 @@ import pytest
 from tests.chaos import command
 from tests.faults.stage import ends, look, staged
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 WEIGHTS = 400_000
 GO_ON = f"python -m search resume {command.NAME}"

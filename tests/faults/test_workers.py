@@ -9,7 +9,7 @@ import pytest
 from tests.chaos import command
 from tests.faults.stage import count, ends, look, of, staged
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 TIMEOUT = 25
 """Seconds; five workers that start at once on two busy cores take up to 20 to come to their first report."""

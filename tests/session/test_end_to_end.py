@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from search.record.reader import FILE, read
 from search.tracking.served import model_at
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 ROOT = Path(__file__).parents[2]
 

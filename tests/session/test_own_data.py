@@ -77,7 +77,7 @@ SEARCHES = {
 
 @pytest.mark.slow
 @pytest.mark.nightly
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("study", "make", "name", "classes", "tested"), SEARCHES.values(), ids=SEARCHES.keys())
 def test_a_study_is_searched_on_data_of_ones_own(
@@ -105,7 +105,7 @@ def test_a_study_is_searched_on_data_of_ones_own(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.nightly
 def test_a_winner_that_only_knows_the_largest_class_is_told_and_is_no_champion(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ ENDS = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.nightly
 def test_each_fault_of_a_trainable_ends_its_trial_with_the_reason_and_the_others_go_on(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_each_fault_of_a_trainable_ends_its_trial_with_the_reason_and_the_others
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.nightly
 def test_five_trials_that_lack_the_metric_end_the_search_with_the_metrics_there_are(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from search.record.reader import FILE, read
 from tests.session.test_end_to_end import search
 from trainables.datasets import names
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 OF_THE_MOMENT = {"seconds", "pid", "node", "began", "gpus", "system"}
 """What an event says of the process that it comes from."""

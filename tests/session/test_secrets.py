@@ -18,7 +18,7 @@ import pytest
 
 from tests.session.test_end_to_end import ROOT, environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 PLANTED = {
     "AWS_ACCESS_KEY_ID": "planted-key-id",
