@@ -6,6 +6,7 @@ On standard output: what goes to standard error a notebook shows as if something
 from __future__ import annotations
 
 import html
+import logging
 import sys
 import time
 import warnings
@@ -35,8 +36,9 @@ class Cell:
     """Shows in the cell that runs."""
 
     def __init__(self) -> None:
-        # What Ray imports misses a widget for bars that nobody is shown, and says so in red.
+        # What Ray imports misses widgets that nobody is shown, and says so in red, while it is imported.
         warnings.filterwarnings("ignore", message="IProgress not found")
+        logging.getLogger("ray.widgets").setLevel(logging.WARNING)
         self._search: Search | None = None
         self._table: Any = None
         self._drawn = 0.0
