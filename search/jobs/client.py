@@ -18,6 +18,8 @@ from search.jobs.order import FILE, Order
 from search.jobs.packing import packed
 from search.settings import masked
 
+SCRIPT = "search/jobs/job.sh"
+"""What a job begins with, in the folder that travels."""
 NAME_KEY = "search"
 """Under this key the metadata of our jobs hold the name of the search."""
 STOP_SECONDS = 120
@@ -99,7 +101,7 @@ class JobServer:
         variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), **({"MLFLOW_TRACKING_URI": uri} if uri else {})}
         with packed(order) as folder, _one_line_faults(self.address):
             self._client.submit_job(
-                entrypoint=f"exec {shlex.join(['python', '-m', 'search', 'run-order', FILE, '--job', job])}",
+                entrypoint=f"exec {shlex.join(['sh', SCRIPT, FILE, '--job', job])}",
                 submission_id=job,
                 runtime_env={"working_dir": str(folder), "env_vars": variables},
                 metadata={NAME_KEY: order.name, "command": order.command},

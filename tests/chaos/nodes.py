@@ -1,7 +1,8 @@
 """A Ray cluster of several nodes on this machine, each a `ray start` of its own, as one would have them on several.
 
-All nodes listen on loopback, know one token, and find this checkout's Python first on their path; commands are run in
-the cluster's chaos folder, by which the checker finds all processes again. Never `ray stop`: it ends everybody's Ray.
+All nodes listen on loopback, know one token, and find this checkout's Python first on their path unless told otherwise;
+commands are run in the cluster's chaos folder, by which the checker finds all processes again. Never `ray stop`: it
+ends everybody's Ray.
 """
 
 from __future__ import annotations
@@ -49,8 +50,10 @@ def free_port() -> int:
 class Cluster:
     """The nodes; the first is the head, which has the job server and runs no trials."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None, *, apart: bool = False) -> None:
-        self.folder, self._env, self._apart = folder, dict(env or {}), apart
+    def __init__(
+        self, folder: Path, env: Mapping[str, str] | None = None, *, apart: bool = False, activated: bool = True
+    ) -> None:
+        self.folder, self._env, self._apart, self._activated = folder, dict(env or {}), apart, activated
         self.token = folder / "token"
         self.token.write_text(secrets.token_hex(32))
         self.token.chmod(0o600)
@@ -138,9 +141,11 @@ class Cluster:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in command.FOREIGN}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-        ours = {"CHAOS_FOLDER": str(self.folder.resolve()), "SPT_NOENV": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        return {**kept, **QUICK, **self.client, **ours, "PATH": path, "HOME": str(self.folder), **self._env}
+        ours = str(Path(sys.executable).parent)
+        others = [place for place in kept["PATH"].split(os.pathsep) if place != ours]
+        path = os.pathsep.join([ours, *others] if self._activated else others)
+        told = {"CHAOS_FOLDER": str(self.folder.resolve()), "SPT_NOENV": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+        return {**kept, **QUICK, **self.client, **told, "PATH": path, "HOME": str(self.folder), **self._env}
 
     def _ray(self, *words: object) -> None:
         subprocess.run(
@@ -182,14 +187,15 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    folder: Path, *, workers: int = 2, env: Mapping[str, str] | None = None, apart: bool = False
+    folder: Path, *, workers: int = 2, env: Mapping[str, str] | None = None, apart: bool = False, activated: bool = True
 ) -> Iterator[Cluster]:
     """A head and so many nodes of one CPU; all of it is gone at the end.
 
     `env` is added to the environment of all; if they are `apart`, each has a home of its own, and they share no folder.
+    Unless `activated`, they were started by the path of our Python, as a service is, and have another one on theirs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made = Cluster(folder, env, apart=apart)
+    made = Cluster(folder, env, apart=apart, activated=activated)
     try:
         for _ in range(workers):
             made.add()

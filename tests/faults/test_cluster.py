@@ -117,14 +117,17 @@ def submitted(folder: Path) -> SimpleNamespace:
 
 @staged
 def resubmitted(folder: Path) -> SimpleNamespace:
-    """A study of one's own with a module beside it: stopped, submitted again, all nodes lost, submitted once more."""
+    """A study of one's own with a module beside it: stopped, submitted again, all nodes lost, submitted once more.
+
+    The head is a service: no environment is active where it was started.
+    """
     project = folder / "project"
     project.mkdir(parents=True)
     (project / "mine.py").write_text(STUDY)
     (project / "beside.py").write_text("WIDTH = 16\n")
     (project / ".gitignore").write_text("secret.txt\n")
     (project / "secret.txt").write_text("not for the cluster")
-    with cluster(folder, workers=1) as nodes:
+    with cluster(folder, workers=1, activated=False) as nodes:
         line = ["submit", str(project / "mine.py"), "--name", "chaos", "--address", nodes.jobs]
 
         def command_(*words: str) -> command.Ended:
