@@ -14,7 +14,8 @@ A script is a list of steps, separated by `;`. Where it ends before the epochs d
 | step | what the trial does |
 |---|---|
 | `report VALUE` | ends an epoch: a number, `nan`, `inf`, `-inf`; `x`, the formula; `nothing`, without the metric |
-| `sleep SECONDS`, `await NAME` | waits for a time, or until a file `NAME` is in the folder |
+| `sleep SECONDS` | waits for a time |
+| `await NAME [SECONDS]` | waits until a file `NAME` is in the folder, or no longer than so |
 | `raise TEXT`, `memory_error`, `return` | raises RuntimeError or MemoryError, or is over before its last epoch |
 | `exit CODE`, `sigkill`, `segfault` | its process exits without clean-up, is killed, crashes |
 | `stop` | its process stands still (SIGSTOP) until somebody sends SIGCONT |
@@ -69,7 +70,7 @@ def value(text: str) -> str:
 ARGUMENTS: dict[str, Callable[[str], object] | None] = {
     "report": value,
     "sleep": float,
-    "await": word,
+    "await": lambda text: word(text) and float(text.partition(" ")[2] or 0),
     "raise": word,
     "memory_error": None,
     "return": None,
@@ -224,7 +225,9 @@ class Trial:
                 time.sleep(float(argument))
             case "await":
                 assert FOLDER is not None
-                while not (FOLDER / argument).exists():
+                name, _, seconds = argument.partition(" ")
+                deadline = time.monotonic() + float(seconds or math.inf)
+                while not (FOLDER / name).exists() and time.monotonic() < deadline:
                     time.sleep(0.02)
             case "raise":
                 raise RuntimeError(argument)
