@@ -18,6 +18,7 @@ from search.findings.sections import (
     head,
     hyperparameters,
     limits,
+    machines,
     mistakes,
     regions,
     reproduction,
@@ -57,6 +58,7 @@ def sections(
         "mistakes": mistakes.build(search),
         "regions": regions.build(search, data),
         "stopping": stopping.build(search),
+        "machines": machines.build(search),
         "limits": limits.build(search),
         "reproduction": reproduction.build(search),
     }

@@ -89,7 +89,8 @@ def test_the_page_says_who_won_and_how_sure_that_is(tiny_study: Study, tmp_path:
 def test_every_section_is_there_in_its_order(tiny_study: Study, tmp_path: Path) -> None:
     searched(tmp_path / "s", tiny_study, trials=20)
     assert re.findall(r'<section id="([^"]+)"', page(tmp_path / "s")) == [
-        "data", "winner", "course", "hyperparameters", "start-points", "test-set", "stopping", "limits", "again",
+        "data", "winner", "course", "hyperparameters", "start-points", "test-set", "stopping", "machines",
+        "limits", "again",
     ]  # fmt: skip
 
 

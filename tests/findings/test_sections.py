@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from search.decide.search import Search
 from search.findings import predictions, report
-from search.findings.sections import hyperparameters, limits, mistakes, start_points, stopping
+from search.findings.sections import hyperparameters, limits, machines, mistakes, start_points, stopping
 from search.findings.snapshot import Snapshot
 from search.record.contents import Contents
+from search.record.events import EpochReport
 from search.record.state import State
 from search.session.winner import measure_winner
 from spaces.study import Published, Study
@@ -261,3 +264,47 @@ def test_of_known_sets_and_older_records_the_parts_are_told(tiny_study: Study, t
     searched(tmp_path / "s", tiny_study, trials=8)
     told = text(page(tmp_path / "s"))
     assert "The data digits made up train 80 pictures, 16 of them held out to validate classes 2" in told
+
+
+def trained_on(search: Search, number: int, node: str, epochs: int, busy: Mapping[str, float] | None) -> None:
+    """Trial `number` of `search`, by a worker of its own on `node`, whose machine was so `busy`."""
+    search.record.append(("asked", number, {"point": dict(search.study.start[0]), "origin": "sampler"}))
+    for epoch in range(1, epochs + 1):
+        report = EpochReport(
+            epoch, {"val_accuracy": 0.5}, 1.0, node=node, pid=number + 1, began=1000.0, gpus=None, system=busy
+        )
+        search.record.append(report.entry(number))
+
+
+def test_the_report_shows_how_busy_each_node_and_worker_was(tiny_study: Study, tmp_path: Path) -> None:
+    search = begun(tmp_path / "s", tiny_study, trials=4)
+    trained_on(search, 0, "<b>one</b>", 3, {"cpu_utilization_percentage": 97.0, "gpu_1_utilization_percentage": 50.0})
+    trained_on(search, 1, "two", 2, {"cpu_utilization_percentage": 12.0, "system_memory_usage_megabytes": 4.0})
+    section = machines.build(Snapshot.read(tmp_path / "s"))
+    assert section is not None
+    drawn = {figure.what: figure.lines for figure in section.figures}
+    assert set(drawn) == {"processor", "GPU"}
+    assert {name: {value for _, value in points} for name, points in drawn["processor"].items()} == {
+        "<b>one</b>": {97.0}, "two": {12.0},
+    }  # fmt: skip
+    assert list(drawn["GPU"]) == ["<b>one</b>, GPU 1"]
+    assert [(each.node, each.trials, each.epochs) for each in section.workers] == [("<b>one</b>", 1, 3), ("two", 1, 2)]
+    assert "<b>one" not in page(tmp_path / "s")
+
+
+def test_of_many_nodes_the_mean_is_drawn_and_every_worker_is_listed(tiny_study: Study, tmp_path: Path) -> None:
+    search = begun(tmp_path / "s", tiny_study, trials=9)
+    for number in range(9):
+        trained_on(search, number, f"node {number}", 1, {"cpu_utilization_percentage": 10.0 * number})
+    section = machines.build(Snapshot.read(tmp_path / "s"))
+    assert section is not None
+    [(name, points)] = section.figures[0].lines.items()
+    assert name == "mean of 9"
+    assert sum(value for _, value in points) / len(points) == pytest.approx(40, abs=20)
+    assert len(section.workers) == 9
+
+
+def test_a_search_whose_epochs_were_too_short_to_look_says_so(tiny_study: Study, tmp_path: Path) -> None:
+    search = begun(tmp_path / "s", tiny_study, trials=4)
+    trained_on(search, 0, "one", 2, None)
+    assert "No epoch lasted a second" in page(tmp_path / "s")

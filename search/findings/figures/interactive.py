@@ -12,6 +12,7 @@ from typing import Any
 
 from search.findings.figures.course import MARKERS, Curves, History, runs
 from search.findings.figures.hyperparameters import Slice, marks
+from search.findings.figures.machines import Usage
 from search.findings.figures.style import LINES, variable
 
 SYMBOLS = {"o": "circle", "s": "square", "D": "diamond", "X": "x", "P": "cross", "v": "triangle-down", "h": "hexagon"}
@@ -21,8 +22,10 @@ Plot = dict[str, Any]
 """What plotly draws: `data` and `layout`."""
 
 
-def plot(figure: History | Curves | Slice) -> Plot:
+def plot(figure: History | Curves | Slice | Usage) -> Plot:
     """What plotly is to draw of a figure of findings."""
+    if isinstance(figure, Usage):
+        return lines(figure.lines, "seconds", f"{figure.what}, %")
     if isinstance(figure, History):
         return _history(figure)
     return _curves(figure) if isinstance(figure, Curves) else _slice(figure)
