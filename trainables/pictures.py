@@ -168,7 +168,10 @@ def image_of_array(array: Any, shape: tuple[int, int, int]) -> Any:
 
 
 def images_of(pictures: Sequence[Any], shape: tuple[int, int, int]) -> Any:
-    """uint8 `(N, C, H, W)` of pictures of any size: bytes of files, paths of files, or arrays. Raises Unreadable."""
+    """uint8 `(N, C, H, W)` of pictures of any size: bytes of files, paths of files, or arrays. Raises Unreadable.
+
+    The code of models that were registered until November 2026 calls it; `trainables.request` takes more.
+    """
     import numpy as np
 
     made = np.empty((len(pictures), *shape), np.uint8)

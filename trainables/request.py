@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +54,8 @@ class Intake:
         """What was `given` as arrays `(n, C, H, W)` of at most BATCH: uint8, or float32 of a network of numbers.
 
         `given` is a list of pictures, of any kind and size; an array `(N, H, W)` or `(N, H, W, C)`, C of 1 to 4; rows
-        `(N, H·W)` for a model of grey pictures; a table with a column of pictures; one picture alone; or an array of
-        numbers `(N, features)`. `say` hears what had to be converted. Raises Unreadable for the rest.
+        `(N, H·W)` for a model of grey pictures; a table or a mapping with one column of pictures; one picture alone; or
+        an array of numbers `(N, features)`. `say` hears what had to be converted. Raises Unreadable for the rest.
         """
         items = _items(given)
         if self.numbers:
@@ -106,7 +106,8 @@ class Intake:
         channels, height, width = self.shape
         own = [(height, width, channels)] + [(height, width)] * (channels == 1)
         if isinstance(items, np.ndarray) and items.shape[1:] in own:  # much sooner than one by one
-            made = np.ascontiguousarray(items[:, None] if items.ndim == 3 else items.transpose(0, 3, 1, 2))
+            # A copy: what was given may be read-only, or somebody's whom no network is to change it for.
+            made = np.array(items[:, None] if items.ndim == 3 else items.transpose(0, 3, 1, 2), order="C")
         else:
             made = np.empty((len(items), *self.shape), np.uint8)
             for number, picture in enumerate(items):
@@ -132,7 +133,7 @@ class Intake:
         channels, height, width = self.shape
         wanted = f"(N, {channels})" if (height, width) == (1, 1) else f"(N, {channels}, {height}, {width})"
         try:
-            numbers = np.asarray(items, np.float32)
+            numbers = np.array(items, np.float32)
         except (TypeError, ValueError):
             raise Unreadable(f"this model takes numbers {wanted}, and no pictures") from None
         if not np.isfinite(numbers).all():
@@ -152,8 +153,10 @@ def _items(given: Any) -> Any:
     """What was given as an array of numbers, or as a list whose arrays are of numbers."""
     import numpy as np
 
+    if isinstance(given, Mapping) and len(given) == 1:  # a table in the JSON that MLflow takes
+        [given] = given.values()
     if hasattr(given, "columns"):
-        given = given[given.columns[0]].tolist() if len(given.columns) == 1 else given.to_numpy()
+        given = _column(given)
     if hasattr(given, "detach"):
         given = given.detach().cpu().numpy()
     if isinstance(given, (bytes, bytearray, memoryview, str, os.PathLike)) or hasattr(given, "getbands"):
@@ -172,6 +175,18 @@ def _items(given: Any) -> Any:
         except ValueError:  # pictures of several sizes
             pass
     return [_array(number, each) for number, each in enumerate(given)]
+
+
+def _column(table: Any) -> Any:
+    """The pictures in a table of pandas: its one column, or rows of numbers. Raises Unreadable."""
+    names = list(table.columns)
+    if len(names) == 1:
+        return table[names[0]].tolist()
+    rows = table.to_numpy()
+    if rows.dtype.kind not in "buif":
+        told = " ".join(", ".join(map(str, names[:5])).split()) + ", …" * (len(names) > 5)
+        raise Unreadable(f"a table of {len(names)} columns ({told}) does not say which has the pictures; give that one")
+    return rows
 
 
 def _array(number: int, picture: Any) -> Any:

@@ -23,17 +23,17 @@ MOST_NAMES = 100
 """So many classes are named."""
 
 
-def build(search: Snapshot, uri: str, *, any_size: bool, longest: int | None = None) -> str:
+def build(search: Snapshot, uri: str, *, longest: int | None = None) -> str:
     """The card of the winner of `search`, of which there must be one, as MLflow serves it at `uri`.
 
-    The model takes pictures of `any_size`, or of the data's own. What is of least use is left out, and that is said,
-    until the card has at most so many characters as the `longest` may.
+    What is of least use is left out, and that is said, until the card has at most so many characters as the `longest`
+    may.
     """
     sections = [
         _head(search),
         _data(search),
         _accuracy(search),
-        _call(search, uri, any_size),
+        _call(search, uri),
         _limits(search),
         _found(search),
         _confusion(search),
@@ -104,22 +104,26 @@ def _accuracy(search: Snapshot) -> str:
     return "\n\n".join(lines)
 
 
-def _call(search: Snapshot, uri: str, any_size: bool) -> str:
+def _call(search: Snapshot, uri: str) -> str:
     channels, height, width = search.header.shape
     if (height, width) == (1, 1):
         shape, dtype, takes = f"(7, 1, 1, {channels})", "np.float32", "float32 `(N, 1, 1, features)`"
     else:
         own = f"({height}, {width})" if channels == 1 else f"({height}, {width}, {channels})"
         shape = f"(7, {own[1:]}"
-        dtype, takes = "np.uint8", f"uint8 pictures `(N, {own[1:]}`, raw grey levels of 0 to {search.header.brightest}"
-        takes += "; other sizes are brought to that" if any_size else ", of that size"
+        takes = (
+            f"uint8 pictures `(N, {own[1:]}`, raw grey levels of 0 to {search.header.brightest}; "
+            "other sizes are brought to that. Shares of 1, files' bytes and their base64 are taken too"
+        )
+        dtype = "np.uint8"
     example = (
         "import mlflow, numpy as np\n\n"
         f"model = mlflow.pyfunc.load_model({uri!r})\n"
-        f"probabilities = model.predict(np.zeros({shape}, {dtype}))  # (7, {len(search.header.classes)})\n"
-        "classes = model.metadata.metadata['classes']"
+        f"probabilities = model.predict(np.zeros({shape}, {dtype}))  # a table (7, {len(search.header.classes)})\n"
+        "classes = probabilities.idxmax(axis=1)"
     )
-    return f"## How to call it\n\nIt takes {takes}. It answers with a probability for each class.\n\n{fenced(example)}"
+    answers = "It answers with a table of probabilities: a row for each picture, a column for each class."
+    return f"## How to call it\n\nIt takes {takes}. {answers}\n\n{fenced(example)}"
 
 
 def _limits(search: Snapshot) -> str:

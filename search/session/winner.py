@@ -150,17 +150,18 @@ def crown(prepared: Prepared, search: Search, folder: Path, display: Display) ->
         data_digest=script_winner.digest(script) if isinstance(script, Script) else header.digest,
         dataset=header.dataset,
         classes=tuple(header.classes),
-        card=_card(folder, exam) if isinstance(exam, OnImages) else None,
+        shape=tuple(header.shape),
+        card=_card(folder) if isinstance(exam, OnImages) else None,
         brightest=header.brightest,
     )
 
 
-def _card(folder: Path, exam: OnImages) -> Card:
+def _card(folder: Path) -> Card:
     """What gives the model card of the winner, as the record in `folder` has it by now."""
     kept = Snapshot.read(folder)
 
     def card(uri: str, longest: int | None) -> str:
-        return model_card.build(kept, uri, any_size=exam.any_size, longest=longest)
+        return model_card.build(kept, uri, longest=longest)
 
     return card
 
@@ -210,7 +211,7 @@ def _of_network(
             f"THE WINNER IS NO BETTER THAN ALWAYS SAYING THE LARGEST CLASS: at least {tested.low:.3f} of the test set, "
             f"with 95 % confidence, where that gives {tested.chance:.3f}; it is not made champion"
         )
-    return form, OnImages(prepared.data.val, row.metrics, len(prepared.header.classes), form.any_size)
+    return form, OnImages(prepared.data.val, row.metrics, prepared.header.classes)
 
 
 def publish(prepared: Prepared, model: Winner, place: InMLflow, instead: str) -> InMLflow:

@@ -39,21 +39,26 @@ class Exam(Protocol):
 class OnImages:
     """The validation part `val`, on which the model must show the accuracy among its recorded `metrics`.
 
-    It tells so many `classes` apart; it may take pictures of `any_size`.
+    It tells the `classes` apart.
     """
 
     val: Split
     metrics: Mapping[str, float]
-    classes: int
-    any_size: bool
+    classes: Sequence[str]
 
     def signature(self) -> ModelSignature:
-        """See `Exam.signature`."""
+        """See `Exam.signature`; of pictures it leaves out the inputs, which MLflow then hands on as they are.
+
+        No type of MLflow's has room for all that is a picture: files, arrays of any size, a table or a list of either.
+        """
+        from mlflow.models.signature import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
         images = self._images()
-        # Pictures may have any size, points have none, and a graph has its own.
-        any_size = self.any_size and images.dtype == np.uint8
-        shape = (-1, -1, *images.shape[3:]) if any_size else images.shape[1:]
-        return _signature(images.dtype, (-1, *shape), (-1, self.classes))
+        return ModelSignature(
+            inputs=None if images.dtype == np.uint8 else _tensors(images.dtype, (-1, *images.shape[1:])),
+            outputs=Schema([ColSpec("float", name) for name in self.classes]),
+        )
 
     def example(self) -> Any:
         """See `Exam.example`."""
@@ -63,7 +68,8 @@ class OnImages:
         """See `Exam.fault`."""
         images = self._images()
         parts = [images[first : first + AT_A_TIME] for first in range(0, len(images), AT_A_TIME)]
-        again = np.concatenate([served.predict(part) for part in parts])
+        # A table; of a model that an earlier version had logged before a crash, an array.
+        again = np.concatenate([np.asarray(served.predict(part)) for part in parts])
         right = int((again.argmax(1) == self.val.labels.numpy()).sum())
         # Of folds the recorded accuracy is that of other networks than the one that is served.
         expected = self.metrics.get(SERVED, self.metrics["val_accuracy"]) * len(self.val)
@@ -92,8 +98,13 @@ class OnBatch:
 
     def signature(self) -> ModelSignature:
         """See `Exam.signature`."""
+        from mlflow.models.signature import ModelSignature
+
         free = (-1,) if self.shape[:1] == (-1,) else self.answers.shape[:1]
-        return _signature(self.batch.dtype, self.shape, (*free, *self.answers.shape[1:]), self.answers.dtype)
+        return ModelSignature(
+            inputs=_tensors(self.batch.dtype, self.shape),
+            outputs=_tensors(self.answers.dtype, (*free, *self.answers.shape[1:])),
+        )
 
     def example(self) -> Any:
         """See `Exam.example`."""
@@ -119,11 +130,7 @@ def _near(these: Any, those: Any) -> bool:
     return bool(np.allclose(these, those, rtol=0, atol=NEAR * scale, equal_nan=True))
 
 
-def _signature(dtype: Any, inputs: Sequence[int], outputs: Sequence[int], answers: Any = "float32") -> ModelSignature:
-    from mlflow.models.signature import ModelSignature
+def _tensors(dtype: Any, shape: Sequence[int]) -> Any:
     from mlflow.types import Schema, TensorSpec
 
-    return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(dtype), tuple(inputs))]),
-        outputs=Schema([TensorSpec(np.dtype(answers), tuple(outputs))]),
-    )
+    return Schema([TensorSpec(np.dtype(dtype), tuple(shape))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from search.tracking.exam import OnBatch
-from search.tracking.forms import TorchModel, requirements, save_without_path
+from search.tracking.forms import requirements, save_without_path
 from trainables import exported
 from trainables.exported import certain_batch
 
@@ -30,10 +31,10 @@ class KeptGraph:
 
     path: Path
 
-    def arguments(self, folder: Path) -> dict[str, Any]:
+    def arguments(self, folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
         """See `Form.arguments`."""
         asked = {"pytorch_model": _Same(exported.load(self.path)[0].eval()), "serialization_format": "pt2"}
-        return {"flavor": TorchModel, **asked, **requirements()}
+        return {"flavor": _TorchModel, **asked, **requirements()}
 
     def exam(self) -> OnBatch:
         """What is asked of the model that MLflow gives back. Raises NoGraph."""
@@ -58,7 +59,7 @@ class KeptOnnx:
 
     path: Path
 
-    def arguments(self, folder: Path) -> dict[str, Any]:
+    def arguments(self, folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
         """See `Form.arguments`."""
         import onnx
 
@@ -104,6 +105,21 @@ class _Same(nn.Module):
         """What the network gives."""
         answers: Tensor = self.network(inputs)
         return answers
+
+
+class _TorchModel:
+    """MLflow's flavor of torch. What is exported on a CPU runs there, also where there is a GPU."""
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Any, **how: Any) -> None:
+        """As `mlflow.pytorch.save_model`."""
+        import mlflow.pytorch
+        import torch
+
+        with torch.no_grad():
+            mlflow.pytorch.save_model(path=path, mlflow_model=mlflow_model, **how)
+        mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
+        save_without_path(path, mlflow_model)
 
 
 class _OnnxModel:

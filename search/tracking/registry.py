@@ -35,9 +35,9 @@ Card = Callable[[str, int | None], str]
 class Winner:
     """What is to be served: the best epoch, in a form that can be logged, and the exam that it must pass.
 
-    `exam` is None for what is no model but a file. `brightest` is that of `trainables.request.Intake`. `key` names
-    search, trial and epoch for good; by it a model that was logged before a crash is found again. `no_better` says that
-    it is worth no more than always saying the largest class.
+    `exam` is None for what is no model but a file. `shape` (C, H, W) and `brightest` are those of
+    `trainables.request.Intake`. `key` names search, trial and epoch for good; by it a model that was logged before a
+    crash is found again. `no_better` says that it is worth no more than always saying the largest class.
     """
 
     study: str
@@ -50,6 +50,7 @@ class Winner:
     data_digest: str
     dataset: str
     classes: tuple[str, ...]
+    shape: tuple[int, ...]
     card: Card | None
     brightest: int = 255
 
@@ -137,9 +138,10 @@ class Registry:
         import mlflow
         from mlflow.models import Model
 
+        told = {"classes": list(winner.classes), "shape": list(winner.shape), "brightest": winner.brightest}
         with tempfile.TemporaryDirectory() as folder, _quiet():
             mlflow.set_experiment(experiment_id=experiment)  # where Model.log puts the model, whatever the run's is
-            asked = form.arguments(Path(folder))
+            asked = form.arguments(Path(folder), told)
             if winner.card is not None:
                 asked["flavor"] = _WithCard(asked["flavor"], winner.card(f"models:/{winner.study}@champion", None))
             info = Model.log(
@@ -150,12 +152,7 @@ class Registry:
                 signature=exam.signature(),
                 input_example=exam.example(),
                 tags={KEY: winner.key},
-                metadata={
-                    "classes": list(winner.classes),
-                    "study": winner.study,
-                    "search": winner.search,
-                    "brightest": winner.brightest,
-                },
+                metadata={"study": winner.study, "search": winner.search, **told},
                 **asked,
             )
         return str(info.model_uri)

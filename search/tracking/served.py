@@ -9,6 +9,7 @@ from search.errors import BadInput, EnvironmentFault
 from search.findings.answers import Model
 from search.settings import masked
 from search.tracking.registry import registry
+from trainables import exported
 from trainables.classifier import load_classifier
 from trainables.request import Intake
 
@@ -16,7 +17,7 @@ from trainables.request import Intake
 def model_at(address: str, tracking_uri: str) -> Model:
     """The model at an `address` such as `models:/NAME@champion` in the store at `tracking_uri`.
 
-    Its weights are read, nothing is run that came with it. Raises BadInput if there is no such model or
+    Its weights or its graph are read, nothing is run that came with it. Raises BadInput if there is no such model or
     none that this service logged, EnvironmentFault if MLflow does not give it.
     """
     import mlflow
@@ -36,7 +37,7 @@ def model_at(address: str, tracking_uri: str) -> Model:
             raise EnvironmentFault(f"MLflow does not give {address} ({why})") from None
         try:
             return _read(address, where)
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             why = " ".join(str(error).split())[:200]
             raise BadInput(
                 f"{address} is no model that can be read without running its code ({why}); load it with "
@@ -49,9 +50,13 @@ def _read(address: str, folder: Path) -> Model:
     from mlflow.models import Model as Description
 
     described = Description.load(str(folder))
-    if "classifier" not in described.flavors["python_function"].get("artifacts", {}):
-        raise ValueError("it is no network of ours")
-    architecture, network = load_classifier(folder / "artifacts" / "classifier")
-    # Earlier versions did not say how bright pictures are.
-    intake = Intake(architecture.shape, (described.metadata or {}).get("brightest", 255))
-    return Model(address, network, intake, architecture.classes)
+    told, kept = described.metadata or {}, described.flavors["python_function"].get("artifacts", {})
+    if "classifier" in kept:
+        architecture, network = load_classifier(folder / "artifacts" / "classifier")
+        # Earlier versions did not say how bright pictures are.
+        return Model(address, network, Intake(architecture.shape, told.get("brightest", 255)), architecture.classes)
+    if "graph" in kept:
+        graph = exported.load(folder / "artifacts" / "graph" / "model.pt2")[0].eval()
+        channels, height, width = told["shape"]
+        return Model(address, graph, Intake((channels, height, width), told["brightest"]), tuple(told["classes"]))
+    raise ValueError("it is neither a network of ours nor a graph that we logged")

@@ -1,62 +1,97 @@
-"""What MLflow runs to serve a winner: a file of code, weights in safetensors, and no pickle.
+"""What MLflow runs to serve a winner: a file of code beside weights in safetensors, or beside an exported graph.
 
 MLflow copies this file and the package `trainables` into the model, so a reader needs neither of ours installed.
 """
 
-from collections.abc import Iterator
+import logging
 from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
+import pandas
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-BATCH = 250
-"""Images that are judged at a time."""
+
+class Refusal(MlflowException):
+    """A request that is refused, which MLflow's server answers with 400 and the message alone, in one line."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, error_code=INVALID_PARAMETER_VALUE)
+
+    @property
+    def message(self) -> str:
+        """Why."""
+        return self._why
+
+    @message.setter
+    def message(self, text: str) -> None:
+        # The server puts the whole request before it: "Failed to predict data '…'. \nError: why".
+        self._why = text.rpartition("\nError: ")[2]
+
+
+class Answers(pandas.DataFrame):  # type: ignore[misc]
+    """Probabilities `(N, classes)`, a column for each class."""
+
+    def argmax(self, axis: int | None = None) -> Any:
+        """As arrays have it, with which models of earlier versions answer."""
+        return self.to_numpy().argmax(axis)
 
 
 class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """Pictures to float32 probabilities `(N, classes)`.
+    """Pictures to a table of probabilities `(N, classes)` float32, whose columns are the names of the classes.
 
-    Pictures are uint8 `(N, H, W)` or `(N, H, W, C)`, any N and any size, C of 1 to 4; or, where no signature stands in
-    between (`unwrap_python_model()`), a list of files' bytes, of paths, or of arrays `(H, W)` or `(H, W, C)`. They are
-    brought to the model's size and colours as the data of its search were (`trainables.pictures`). Where the model was
-    trained on points, they are float32 `(N, 1, 1, features)`.
+    Pictures are arrays `(N, H, W)` or `(N, H, W, C)` of any size, C of 1 to 4: grey levels, or shares of 1; or a list,
+    an array of objects, or a table's column of files' bytes or their base64. They are brought to the model's size and
+    colours as the data of its search were. Where the model was trained on points, they are float32
+    `(N, 1, 1, features)`. `trainables.request` has the rules; what could mean two things is refused.
     """
 
     def load_context(self, context: Any) -> None:
-        """Build the network from its description and read its weights."""
-        from trainables.classifier import load_to_serve
+        """Read the network: its weights, its exported graph, or, with MLflow, what its author's code is needed for."""
+        from trainables.request import Intake
 
-        self._architecture, self._model = load_to_serve(Path(context.artifacts["classifier"]))
+        told = context.model_config
+        self._said: set[str] = set()
+        self._classes = list(told["classes"])
+        self._intake = Intake(tuple(told["shape"]), told["brightest"])
+        [(form, folder)] = context.artifacts.items()
+        self._network: Any
+        if form == "classifier":
+            from trainables.classifier import load_to_serve
 
-    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
-        """Probabilities; `argmax(1)` of them is the class."""
+            self._network = load_to_serve(Path(folder))[1]
+        elif form == "graph":
+            from trainables.exported import load
+
+            self._network = load(Path(folder, "model.pt2"))[0].eval()
+        else:
+            import mlflow.pytorch
+
+            self._network = mlflow.pytorch.load_model(folder).eval()
+
+    # Of another type than this MLflow would warn, or check each request by it.
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> Any:
+        """Probabilities by class; `idxmax(axis=1)` of them is the answer. Raises Refusal."""
         import torch
 
-        batches = self._batches(model_input)
-        with torch.inference_mode():
-            logits = torch.cat([self._model(torch.from_numpy(batch)) for batch in batches])
-        return logits.softmax(1).numpy()
+        from trainables.pictures import Unreadable
 
-    def _batches(self, given: Any) -> Iterator[np.ndarray]:
-        """What was given as images `(n, C, H, W)` of the model's own shape, some at a time."""
-        from trainables.pictures import images_of
+        try:
+            with torch.inference_mode():
+                batches = self._intake.batches(model_input, self._say)
+                logits = torch.cat([self._network(torch.from_numpy(batch)) for batch in batches])
+        except Unreadable as error:
+            raise Refusal(str(error)) from None
+        return Answers(logits.float().softmax(1).numpy(), columns=self._classes)
 
-        shape = self._architecture.shape
-        if shape[1:] == (1, 1):
-            points = np.array(given, dtype=np.float32)
-            yield points.transpose(0, 3, 1, 2) if points.ndim == 4 else points[:, None]
-            return
-        if hasattr(given, "columns"):  # a table of one column, which MLflow makes of much
-            given = given[given.columns[0]].tolist()
-        for start in range(0, len(given), BATCH) if len(given) else (0,):
-            some = given[start : start + BATCH]
-            own = (shape[1:], (*shape[1:], 1)) if shape[0] == 1 else ((*shape[1:], shape[0]),)
-            if isinstance(some, np.ndarray) and some.dtype == np.uint8 and some.shape[1:] in own:  # much sooner
-                yield some[:, None].copy() if some.ndim == 3 else some.transpose(0, 3, 1, 2).copy()
-            else:
-                yield images_of(list(some), shape)
+    def _say(self, text: str) -> None:
+        """Tell the log, once, what is converted."""
+        if text not in self._said:
+            self._said.add(text)
+            logging.getLogger(__name__).warning("%s", text)
 
 
 set_model(ServedClassifier())

@@ -423,12 +423,14 @@ def test_a_served_model_gives_the_probabilities_of_the_trained_one(
         warnings.simplefilter("ignore")  # MLflow's own, of its imports
         from search.tracking.served_model import ServedClassifier
     served = ServedClassifier()
-    served.load_context(SimpleNamespace(artifacts={"classifier": str(tmp_path)}))
+    brightest = 0 if given.dtype == np.float32 else 255
+    told = {"classes": ["no", "yes"], "shape": shape, "brightest": brightest}
+    served.load_context(SimpleNamespace(artifacts={"classifier": str(tmp_path)}, model_config=told))
     images = torch.from_numpy(given)
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
     with torch.inference_mode():
         expected = model(images).softmax(1).numpy()
-    found = served.predict(None, given)
+    found = served.predict(None, given).to_numpy()
     assert (found.shape, found.dtype) == ((2, 2), np.float32)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert abs(found[0, 0] - found[1, 0]) > 1e-4, "both get the same probabilities"

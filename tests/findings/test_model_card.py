@@ -31,7 +31,7 @@ def search(tiny_study, tmp_path):
 
 
 def test_it_says_what_the_model_is_of_what_how_good_how_found_how_called_and_what_not(search):
-    card = model_card.build(search, "models:/tiny@champion", any_size=True)
+    card = model_card.build(search, "models:/tiny@champion")
     heads = [line for line in card.splitlines() if line.startswith("#")]
     assert heads == [
         "# tiny: a classifier of 3 classes",
@@ -53,7 +53,7 @@ def test_it_says_what_the_model_is_of_what_how_good_how_found_how_called_and_wha
 
 
 def test_names_of_others_are_shown_and_are_no_markup(search):
-    card = model_card.build(search, "models:/tiny@champion", any_size=True)
+    card = model_card.build(search, "models:/tiny@champion")
     outside_of_code = "".join(card.split("`")[::2])
     assert "<script>" not in outside_of_code
     assert "\\[a\\](javascript:x)\\|" in outside_of_code
@@ -61,14 +61,14 @@ def test_names_of_others_are_shown_and_are_no_markup(search):
 
 
 def test_its_python_is_python(search):
-    code = model_card.build(search, "models:/tiny@champion", any_size=True).split("```")[1]
+    code = model_card.build(search, "models:/tiny@champion").split("```")[1]
     compile(code, "card", "exec")
 
 
 @pytest.mark.parametrize("longest", [5000, 2000, 300])
 def test_a_description_is_as_short_as_it_must_be_and_says_what_it_leaves_out(search, longest):
-    short = model_card.build(search, "models:/tiny@champion", any_size=True, longest=longest)
+    short = model_card.build(search, "models:/tiny@champion", longest=longest)
     assert len(short) <= longest
     assert short.startswith("# tiny: a classifier of 3 classes")
-    whole = model_card.build(search, "models:/tiny@champion", any_size=True)
+    whole = model_card.build(search, "models:/tiny@champion")
     assert short == whole or "README.md" in short or longest == 300

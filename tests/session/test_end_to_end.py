@@ -383,7 +383,9 @@ model = mlflow.pyfunc.load_model('models:/moons_mlp@champion')
 (spec,) = model.metadata.signature.inputs.inputs
 shape = [2 if side == -1 else side for side in spec.shape]
 points = np.array([[-1.0, 1.0], [2.0, -0.5]], spec.type)  # far out on the upper, and on the lower half circle
-print(json.dumps({'type': str(spec.type), 'shape': spec.shape, 'out': model.predict(points.reshape(shape)).tolist()}))
+out = model.predict(points.reshape(shape))
+told = {'type': str(spec.type), 'shape': spec.shape, 'out': out.to_numpy().tolist(), 'names': [*out.columns]}
+print(json.dumps(told))
 """
 
 
@@ -409,6 +411,7 @@ def test_the_moons_are_searched_and_the_served_model_predicts_from_points_as_its
     assert shown.returncode == 0, shown.stderr
     found = json.loads(shown.stdout.splitlines()[-1])
     assert (found["type"], found["shape"]) == ("float32", [-1, 1, 1, 2])
+    assert found["names"] == ["upper", "lower"]
     upper, lower = found["out"]
     assert math.isclose(sum(upper), 1, abs_tol=1e-5)
     assert upper[0] > lower[0], "the model does not tell upper from lower"

@@ -136,11 +136,12 @@ def test_photos_are_searched_tested_registered_and_served_whole(tmp_path: Path, 
     moved.unlink()  # what is served needs no weights of anybody else
     code = (
         "import sys, mlflow, numpy; model = mlflow.pyfunc.load_model(sys.argv[1]);"
-        "print(model.predict(numpy.zeros((3, 224, 224, 3), 'uint8')).shape)"
+        "file = open(sys.argv[2], 'rb').read();"
+        "print(*model.predict([file, file]).columns, model.predict(numpy.zeros((3, 224, 224, 3), 'uint8')).shape)"
     )
     place["MLFLOW_TRACKING_URI"] = found["mlflow"]["tracking_uri"]
     served = subprocess.run(
-        [sys.executable, "-c", code, found["mlflow"]["model_uri"]],
+        [sys.executable, "-c", code, found["mlflow"]["model_uri"], next(each for each in data.rglob("*.png"))],
         cwd=tmp_path, env=place, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert served.stdout.strip() == "(3, 2)", served.stderr
+    assert served.stdout.strip() == "left right (3, 2)", served.stderr

@@ -66,6 +66,7 @@ def forms(folder: Path) -> dict[str, Any]:
         "base64 in lines, and as browsers write it": [f"{text[:50]}\n{text[50:]}", f"data:image/png;base64,{text}"],
         "a column of base64": pandas.DataFrame({"picture": [text, text]}),
         "a column of files": pandas.DataFrame({"picture": [file(PICTURE), file(PICTURE)]}),
+        "a mapping with one key": {"picture": [text, text]},
         "Pillow's": [Image.fromarray(PICTURE), Image.fromarray(PICTURE)],
         "mixed": [file(PICTURE), PICTURE.tolist()],
     }
@@ -128,6 +129,7 @@ def test_a_dark_picture_among_bright_ones_is_not_taken_for_shares_of_one() -> No
         ([{"a": 1}], "picture 0: a picture is uint8"),
         (3.5, "a float is no picture"),
         ([[["a"]]], "picture 0: it holds other things than numbers"),
+        (pandas.DataFrame({"a\nb": ["x"], "c": ["y"]}), r"a table of 2 columns \(a b, c\) does not say which has the"),
         (np.zeros((1, 8, 8), complex), "arrays of complex128 are no pictures"),
     ],
 )  # fmt: skip
@@ -149,6 +151,21 @@ def test_shares_of_one_are_refused_where_levels_go_to_16_only() -> None:
     assert not said
     _, said = taken(np.full((2, 8, 8), 99), (1, 8, 8), 16)
     assert "grey levels above 16" in said[0]
+
+
+def test_what_a_network_is_shown_is_its_own() -> None:
+    """It may change it, and torch warns of what is read-only."""
+    for array, shape, level in ((noise(2, 8, 8), (1, 8, 8), 255), (np.ones((2, 3), np.float32), (3, 1, 1), 0)):
+        before = array.copy()
+        array.flags.writeable = False
+        made = next(Intake(shape, level).batches(array))
+        made += 1
+        assert (array == before).all()
+
+
+def test_rows_of_a_table_are_numbers() -> None:
+    made, _ = taken(pandas.DataFrame({"x": [0.5, 2.0], "y": [1.0, 3.0]}), (2, 1, 1), 0)
+    assert made[:, :, 0, 0].tolist() == [[0.5, 1.0], [2.0, 3.0]]
 
 
 def test_points_are_taken_as_they_are() -> None:
