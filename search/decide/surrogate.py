@@ -23,6 +23,8 @@ TIME_SCALE = 0.35
 FIT_POINTS = 120
 """The kernel's numbers are fitted on so many values at most, drawn evenly: the time for it grows with the cube."""
 FIT_STEPS = 24
+WORST = 2.5
+"""A value that lies further below the median than so many times what the best lies above it counts as that far."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,21 @@ class Observed:
 
     def __getitem__(self, chosen: NDArray[np.int64]) -> Observed:
         return Observed(self.rows[chosen], self.time[chosen], self.trial[chosen], self.worth[chosen])  # type: ignore[index]
+
+
+def scaled(worth: Array) -> tuple[Array, float, float]:
+    """`worth` (more is better, NaN for what is hopeless) as the process sees it, and middle and spread of that.
+
+    What is hopeless, or far below all others, counts as WORST. Without a finite value all are 0.
+    """
+    finite = worth[np.isfinite(worth)]
+    if not len(finite):
+        return np.zeros(len(worth)), 0.0, 1.0
+    top, median = float(finite.max()), float(np.median(finite))
+    worst = max(median - WORST * (top - median), float(finite.min())) if top > median else float(finite.min())
+    worth = np.maximum(np.where(np.isfinite(worth), worth, worst), worst)
+    middle, spread = float(worth.mean()), max(float(worth.std()), 1e-9 * max(1.0, abs(top)))
+    return (worth - middle) / spread, middle, spread
 
 
 def untrained(hyperparameters: int) -> Kernel:

@@ -30,8 +30,6 @@ MOST_PAUSED = 80
 """So many paused trials are judged, the best; the others are left where they are."""
 GROWTH = 1.15
 """The kernel is fitted again when there are so many times more values."""
-WORST = 2.5
-"""A value that lies further below the median than so many times what the best lies above it counts as that far."""
 
 
 @dataclass
@@ -153,19 +151,10 @@ class FreezeThaw:
         hopeless = {number for number, _, worth in log if math.isnan(worth)}
         kept = self._most_telling([each for each in log if each[0] not in hopeless or math.isnan(each[2])])
         trial = np.array([number for number, _, _ in kept], dtype=np.int64)
-        worth = np.array([worth for _, _, worth in kept])
-        finite = worth[np.isfinite(worth)]
-        middle, spread = 0.0, 1.0
-        if len(finite):
-            top, median = float(finite.max()), float(np.median(finite))
-            worst = max(median - WORST * (top - median), float(finite.min())) if top > median else float(finite.min())
-            worth = np.maximum(np.where(np.isfinite(worth), worth, worst), worst)
-            middle, spread = float(worth.mean()), max(float(worth.std()), 1e-9 * max(1.0, abs(top)))
-        else:
-            worth = np.zeros(len(kept))
+        worth, middle, spread = surrogate.scaled(np.array([worth for _, _, worth in kept], float))
         rows = np.array([self._trials[number].row for number in trial]).reshape(len(kept), len(self._space.owner))
         time = self.time(np.array([epoch for _, epoch, _ in kept], float))
-        return Observed(rows, time, trial, (worth - middle) / spread), (middle, spread)
+        return Observed(rows, time, trial, worth), (middle, spread)
 
     def _most_telling(self, log: Sequence[tuple[int, int, float]]) -> Sequence[tuple[int, int, float]]:
         """`log`, of which so many values are kept: of the best trials half as many, and the latest ones."""

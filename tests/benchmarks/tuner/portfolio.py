@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from search.decide.portfolio import greedy
 from tests.benchmarks.tuner.table import Table
 
 BUDGETS = (0.5, 1.0, 2.0)
@@ -22,16 +23,8 @@ def portfolio(tables: Sequence[Table], size: int) -> list[int]:
     Auto-sklearn 2.0, section 3.2; there for the final value alone). Leave out the task that it is meant for.
     """
     regrets = np.stack([_regrets(table) for table in tables])  # tasks × configurations × budgets
-    best = np.full((len(tables), len(BUDGETS)), WORST)
-    chosen: list[int] = []
-    for _ in range(min(size, regrets.shape[1])):
-        # Where none lowers it, the one that is best by itself.
-        worth = np.minimum(regrets, best[:, None]).mean(axis=(0, 2)) + 1e-6 * regrets.mean(axis=(0, 2))
-        worth[chosen] = np.inf
-        row = int(worth.argmin())
-        chosen.append(row)
-        best = np.minimum(best, regrets[:, row])
-    return chosen
+    goals = np.moveaxis(regrets, 2, 1).reshape(-1, regrets.shape[1])  # a task at a budget
+    return greedy(goals, size, worst=WORST, first=size)
 
 
 def _regrets(table: Table) -> np.ndarray:
