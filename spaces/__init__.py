@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spaces.study import Study
 
+EXPERIENCE = Path(__file__).parent / "experience"
+"""Here lies what searches on other data have found out for a study, a file each, if any was shipped with it."""
+
 OURS = ("search", "spaces", "trainables")
 """Our packages, which every process can import."""
 
@@ -148,6 +151,16 @@ def is_ours(trainable: object) -> bool:
 def code_of(trainable: object) -> str:
     """The module that a trainable is written in; of a network that our loop trains, the module that builds it."""
     return getattr(getattr(trainable, "build", trainable), "__module__", "") or ""
+
+
+def trained_by(trainable: object) -> str:
+    """Whose code trains, as "trainables.cnn.train_cnn": what has the same is trained alike, wherever its file lies."""
+    code = getattr(trainable, "build", trainable)
+    module = code_of(trainable)
+    if "/" in module:  # a study file whose name another module has
+        module = Path(module).stem
+    own = getattr(trainable, "name", None) or getattr(code, "__qualname__", type(code).__name__)
+    return f"{module}.{own}"
 
 
 def _root_and_name(path: Path) -> tuple[str, str]:

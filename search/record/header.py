@@ -45,9 +45,11 @@ class Header(Options):
     those of a space as text; `definition` is the whole study, which `source` names: a name, or the path of a file.
     `job_folder` is the folder that came with a job of a cluster; study file and `data` in it have another path in every
     job. `commit` is of this service; `study_commit` and `study_diff` are of a user's own code, in its checkout.
-    `published` is the test accuracy to beat, as claimed. The options are as asked for, but for the budgets, which are
-    what the study comes to; None is no limit. `name`, `id`, `started_at` (seconds since 1970) and `process` are of a
-    search that has begun.
+    `published` is the test accuracy to beat, as claimed. `warm_start` and `experience` are the start points that were
+    taken from earlier searches, `warm_start_from` and `experience_from` from where they were asked for (None: from the
+    runs folder); `trains` says whose code trains (`spaces.trained_by`), "" in records of earlier versions. The options
+    are as asked for, but for the budgets, which are what the study comes to; None is no limit. `name`, `id`,
+    `started_at` (seconds since 1970) and `process` are of a search that has begun.
     """
 
     study: str
@@ -76,6 +78,9 @@ class Header(Options):
     published: float | None = None
     warm_start: Sequence[Mapping[str, Any]] = ()
     warm_start_from: Sequence[str] = ()
+    experience: Sequence[Mapping[str, Any]] = ()
+    experience_from: str | None = None
+    trains: str = ""
     epochs: int
     rungs: Sequence[int]
     trials: int = field()  # here it is known

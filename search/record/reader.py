@@ -89,7 +89,7 @@ class Follower:
 
         Raises what `read` raises; the next call then begins again.
         """
-        now = (_stamp(self.path), _stamp(self.path.with_name(f"{self.path.name}-wal")))
+        now = stamps(self.path)
         if now == self._seen:
             return [], False
         known = len(self.events)
@@ -158,6 +158,11 @@ def _copy(files: Sequence[Path], copies: Sequence[Path]) -> None:
             return
         time.sleep(0.01)
     raise EnvironmentFault(f"the record {files[0]} changed each time it was read; try again")
+
+
+def stamps(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Size and time of change of the record at `path` and of its log: another record, or more of it, has others."""
+    return _stamp(path), _stamp(path.with_name(f"{path.name}-wal"))
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -107,7 +107,7 @@ def _check_place(event: Event, epochs: list[int]) -> None:
     _require((event.kind is Kind.SEARCH) == (event.id == 1), "a record begins with the search, and only begins with it")
     if event.kind in OF_A_TRIAL:
         next_one = event.kind is Kind.ASKED
-        _require(_is_number(event.trial, int), f"{event.kind} is of no trial")
+        _require(is_number(event.trial, int), f"{event.kind} is of no trial")
         _require(event.trial == len(epochs) if next_one else 0 <= (event.trial or 0) < len(epochs), "no such trial")
     else:
         _require(event.trial is None, f"{event.kind} is of no trial, but names one")
@@ -121,7 +121,7 @@ def _check_body(event: Event, epochs: list[int], points: _Points) -> None:
         for beginning in (CONFIRMATION, REPEAT):
             if body.origin.startswith(beginning):
                 _require(0 <= int(body.origin.rsplit(" ", 1)[1]) < len(epochs), "it trains again what there is not")
-        _require(all(_is_value(value) for value in body.point.values()), "its point holds no plain values")
+        _require(all(is_value(value) for value in body.point.values()), "its point holds no plain values")
         points.check(body)
         epochs.append(0)
         return
@@ -131,9 +131,9 @@ def _check_body(event: Event, epochs: list[int], points: _Points) -> None:
         had = epochs[event.trial or 0]
         if isinstance(body, EpochReport):
             _require(body.epoch == had + 1, f"epoch {body.epoch} follows epoch {had}")
-            _require(all(_is_number(value, float) for value in body.metrics.values()), "its metrics are no numbers")
+            _require(all(is_number(value, float) for value in body.metrics.values()), "its metrics are no numbers")
             busy = (body.system or {}).values()
-            _require(all(_is_number(value, float) for value in busy), "how busy its machine was are no numbers")
+            _require(all(is_number(value, float) for value in busy), "how busy its machine was are no numbers")
             epochs[event.trial or 0] += 1
         else:
             _require((isinstance(body, Restarted) or body.epoch > 0) and 0 <= body.epoch <= had, "no such epoch")
@@ -145,7 +145,7 @@ def _check_body(event: Event, epochs: list[int], points: _Points) -> None:
         _require(body.images is None or body.images >= 1, "so many images cannot be")
     if isinstance(body, Confirming):
         named = [*body.trials, *([] if body.control is None else [body.control])]
-        _require(all(_is_number(each, int) and 0 <= each < len(epochs) for each in named), "no such trial")
+        _require(all(is_number(each, int) and 0 <= each < len(epochs) for each in named), "no such trial")
         _require(1 <= body.seeds <= LARGEST, "so many seeds cannot be")
 
 
@@ -157,7 +157,7 @@ def _check_steered(body: Steered, epochs: list[int]) -> None:
     _require(body.trial is None or 0 <= body.trial < len(epochs), "no such trial")
     _require(body.trials is None or body.trials >= 1, "so many trials cannot be")
     _require(body.time_budget is None or body.time_budget > 0, "so much time cannot be")
-    _require(all(_is_value(value) for value in (body.point or {}).values()), "its point holds no plain values")
+    _require(all(is_value(value) for value in (body.point or {}).values()), "its point holds no plain values")
 
 
 def _check_header(events: Sequence[Event], event: Event) -> None:
@@ -166,7 +166,7 @@ def _check_header(events: Sequence[Event], event: Event) -> None:
     header = header_of(so_far)
     _check_types(Header, {name: value for name, value in vars(header).items() if name not in ("process", "objective")})
     _check_types(Process, vars(header.process))
-    _require(_is_number(event.body["after_s"], float), "after_s is no number")
+    _require(is_number(event.body["after_s"], float), "after_s is no number")
     if event.kind is Kind.SEARCH:
         objective_of(so_far)
         script_of(header.definition, header.source)
@@ -176,9 +176,18 @@ def _check_header(events: Sequence[Event], event: Event) -> None:
         for name in (header.study, header.experiment):  # of which folders are named
             _require(name not in ("", ".", "..") and not set(name) & {"/", "\0"}, "its study is named like a path")
         _require(header.epochs >= 1 and header.trials >= 0, "its budgets cannot be")
-        _require(all(_is_number(rung, int) for rung in header.rungs), "its rungs are no epochs")
+        _require(all(is_number(rung, int) for rung in header.rungs), "its rungs are no epochs")
         _require(all(isinstance(name, str) for name in header.classes), "its classes have no names")
-        _require(all(_is_value(value) for value in header.fixed.values()), "its fixed values are no plain values")
+        _require(all(is_value(value) for value in header.fixed.values()), "its fixed values are no plain values")
+        _require(all(map(_is_learned, header.experience)), "its experience is of no search")
+
+
+def _is_learned(told: Any) -> bool:
+    """Whether `told` can be a start point from experience: its number, and of which trial it is."""
+    if not isinstance(told, Mapping):
+        return False
+    numbers = all(is_number(told.get(name), int) for name in ("start", "trial"))
+    return numbers and all(isinstance(told.get(name), str) for name in ("search", "dataset"))
 
 
 def _check_types(kind: type[Any], plain: Mapping[str, Any]) -> None:
@@ -203,7 +212,7 @@ def _types(kind: Any) -> dict[str, tuple[Any, ...]]:
 def _is_a(value: Any, wanted: Any) -> bool:
     origin = typing.get_origin(wanted) or wanted
     if origin in (int, float):
-        return _is_number(value, origin)
+        return is_number(value, origin)
     if origin is State:
         return value in list(State)
     if origin is Mapping:
@@ -215,18 +224,18 @@ def _is_a(value: Any, wanted: Any) -> bool:
     return True
 
 
-def _is_number(value: Any, kind: type[int] | type[float]) -> bool:
+def is_number(value: Any, kind: type[int] | type[float]) -> bool:
     """Whether `value` is one that can be counted with; NaN and infinities are numbers that JSON has here."""
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
         return False
     return not math.isfinite(value) or abs(value) <= LARGEST
 
 
-def _is_value(value: Any) -> bool:
+def is_value(value: Any) -> bool:
     """Whether a hyperparameter may have this value."""
     if isinstance(value, (list, tuple)):
-        return all(_is_value(each) for each in value)
-    return value is None or isinstance(value, (bool, str)) or _is_number(value, float)
+        return all(is_value(each) for each in value)
+    return value is None or isinstance(value, (bool, str)) or is_number(value, float)
 
 
 def _require(condition: bool, why: str) -> None:
