@@ -74,6 +74,7 @@ def run(
     confirm: int | None = None,
     confirm_seeds: int | None = None,
     warm_start: str | Sequence[str] = (),
+    experience: str | Path | None = None,
     audit: float = 0.0,
     until_settled: bool = False,
     fresh_workers: bool = False,

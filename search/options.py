@@ -64,6 +64,11 @@ def names(given: str | Sequence[str], flag: str) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
+def place(given: Any, flag: str) -> str:
+    """Read a path, an address or a word."""
+    return str(given)
+
+
 def plain(value: Any) -> Any:
     """Python's number for one of NumPy's, which no record could hold."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import BadInput
-from search.options import assignments, check, declared, names, option, seconds, size
+from search.options import assignments, check, declared, names, option, place, seconds, size
 from search.telling import Telling
 
 LARGEST = 1_000_000
 """Trials, or epochs of a trial, at most: what a search keeps in memory and on its screen is made for so many."""
+NOTHING = "none"
+"""What says of an option that takes a place that it is not to be used."""
 CONFIRM_SEEDS = 3
 """Fresh seeds for each setting that is confirmed, if nothing else is asked for."""
 
@@ -222,6 +224,13 @@ class Settings(Telling, OfOneCommand, Options):
         default=(),
         metavar="NAME",
         read=names,
+    )
+    experience: str | None = option(
+        "--experience",
+        str,
+        "Where searches on other data are that give start points: a folder of searches, a file, or none; the runs.",
+        metavar="PATH",
+        read=place,
     )
     published: bool = option(
         "--published",

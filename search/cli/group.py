@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from search.cli import check, cluster, data, look, predict, run, steer
+from search.cli import check, cluster, data, experience, look, predict, run, steer
 from search.cli.output import echo
 from search.errors import BadInput, ClusterLost, SearchError
 from search.printable import one_line
@@ -118,6 +118,7 @@ for verb in (
     look.ui,
     look.watch,
     steer.steer,
+    experience.experience,
     check.replay,
     check.reproduce,
     check.sync,

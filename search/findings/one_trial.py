@@ -33,7 +33,7 @@ def build(search: Snapshot, number: int) -> dict[str, Any]:
         "trial": number,
         "state": str(trial.state),
         "why": trial.why,
-        "origin": trial.origin,
+        "origin": search.origin(trial),
         "winner": trial is search.winner,
         "metric": objective.metric,
         "value": trial.best_value(objective) if best is not None else None,

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from search.findings import audit, confirmed, intervals
+from search.findings import audit, confirmed, experience, intervals
 from search.record.events import Event
 from search.record.header import Header
 from search.record.reader import FILE, read
@@ -117,6 +117,15 @@ class Snapshot:
     def confirmation(self) -> Mapping[str, Any] | None:
         """See `confirmed.document`."""
         return confirmed.document(self.header.fixed, self.trials)
+
+    @cached_property
+    def experience(self) -> Mapping[str, Any] | None:
+        """See `experience.document`."""
+        return experience.document(self.header, self.trials, self.proposal)
+
+    def origin(self, trial: Trial) -> str:
+        """See `experience.origin`."""
+        return experience.origin(self.header, trial)
 
     @property
     def unit(self) -> str:

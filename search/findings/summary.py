@@ -32,7 +32,8 @@ def summary_of(search: Snapshot) -> dict[str, Any]:
     `trials` counts them by end state; `progress` tells how many have `ended` of how many there will be; `training_s`
     sums seconds in training steps and validation, and `utilisation` is their share of cores times `wall_s`;
     `first_trial_s` passed from the command to the first trial's first epoch.
-    `audit` and `confirmation` are those of `audit.document` and `confirmed.document`.
+    `audit`, `confirmation` and `experience` are those of `audit.document`, `confirmed.document` and
+    `experience.document`.
     """
     folder, events, header, trials = search.folder, search.events, search.header, search.trials
     ending, published = finished(events), last(events, InMLflow)
@@ -66,6 +67,7 @@ def summary_of(search: Snapshot) -> dict[str, Any]:
         "audit": search.audit,
         "confirmation": search.confirmation,
         "warm_start": list(header.warm_start),
+        "experience": search.experience,
         "test_openings": sum(event.kind == Kind.TESTED for event in events),
         "run_dir": shown(folder.resolve()),
         "report": shown((folder / REPORT).resolve()) if (folder / REPORT).is_file() else None,
@@ -93,6 +95,7 @@ def _best(search: Snapshot) -> dict[str, Any] | None:
     return {
         "trial": trial.number,
         "confirmed_from": trial.confirms,
+        "origin": search.origin(search.proposal or trial),
         "epoch": row.number,
         "complete": trial.state is State.COMPLETE,
         "config": search.header.full_config(trial.point),

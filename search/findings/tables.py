@@ -47,7 +47,7 @@ def leaderboard(search: Snapshot) -> list[dict[str, Any]]:
             "state": str(trial.state),
             "why": trial.why,
             "traceback": trial.traceback,
-            "origin": trial.origin,
+            "origin": search.origin(trial),
             "epochs": len(trial.epochs),
             "value": trial.best_value(objective) if trial.has_value(objective) else None,
             "curve": [value if math.isfinite(value) else None for value in trial.values(objective)],

@@ -119,7 +119,7 @@ def row(search: Snapshot, trial: Trial) -> Plain:
         "epochs": len(trial.epochs),
         "budget": search.budget(trial),
         "seconds": round(sum(each.seconds for each in trial.epochs), 2),
-        "origin": trial.origin,
+        "origin": search.origin(trial),
         "why": trial.why,
         "point": dict(trial.point),
     }
@@ -132,7 +132,7 @@ def running(search: Snapshot, trial: Trial) -> Plain:
     last = trial.epochs[-1].at if trial.epochs else trial.began
     return {
         "trial": trial.number,
-        "origin": trial.origin,
+        "origin": search.origin(trial),
         "epochs": had,
         "budget": search.budget(trial),
         "values": [value if math.isfinite(value) else None for value in values],

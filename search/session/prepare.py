@@ -1,4 +1,4 @@
-"""All that can be checked before Ray starts; nothing here writes anything."""
+"""All that can be checked before Ray starts; nothing is written here but what experience keeps of earlier searches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from search.errors import BadInput, EnvironmentFault, NameInUse
 from search.prepared import Prepared
 from search.record.header import Header
 from search.record.reader import FILE
-from search.session import data_read, script
+from search.session import data_read, experience, script
 from search.session.asked import adapted, check_metric, to_search
 from search.session.warm_start import warmed
 from search.session.weights import with_weights
@@ -48,7 +48,7 @@ OF_THE_DEVICE = ("train/precision", "train/channels_last")
 
 
 def prepare(name: str, settings: Settings, display: Display) -> Prepared:
-    """Check all that can be checked without Ray; writes nothing. Raises SearchError."""
+    """Check all that can be checked without Ray; begins nothing. Raises SearchError."""
     whole = adapted(name, settings)
     if settings.data is None and whole.dataset == OWN:
         raise BadInput(f"{whole.name} is for photos of your own: give --data PATH, a folder with one folder per class")
@@ -57,6 +57,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     trials = _trials(study, settings.trials or study.trials)
     check_confirm(settings.confirm, trials)
     _check_name(study, settings)
+    experience.check(study, settings)
     study, taken = warmed(study, settings.warm_start, settings.runs)
     for each in taken:
         display.say(f"start point from {each}")
@@ -68,7 +69,7 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
     check_metric(study, data)
     study = data_read.with_folds(study, source, settings)
     study = with_weights(study, display, download=not settings.dry_run)
-    study, notes = _rehearsed(study, data, settings)
+    study, learned, notes = _with_experience(study, source, data, digest, settings, display)
     for line in notes:
         display.warn(line)
     idle = ray_session.idle_gpus(settings)
@@ -83,8 +84,27 @@ def prepare(name: str, settings: Settings, display: Display) -> Prepared:
         # A claim about a data set says nothing of another one.
         published=whole.published[0].test_accuracy if _claim_holds(whole, source, settings) else None,
         warm_start=[each.plain() for each in taken],
+        experience=[each.plain() for each in learned],
     )
     return Prepared(study, settings, source, data, header)
+
+
+def _with_experience(
+    study: Study, source: Source, data: Data, digest: str, settings: Settings, display: Display
+) -> tuple[Study, list[experience.Learned], list[str]]:
+    """`_rehearsed` of `study` with what earlier searches taught, unless that cannot run on these data."""
+    known, learned = experience.experienced(study, source, digest, settings, display)
+    try:
+        known, notes = _rehearsed(known, data, settings)
+    except BadInput as error:
+        if not learned:
+            raise
+        study, notes = _rehearsed(study, data, settings)
+        display.warn(f"no start point from experience is used: {error}")
+        return study, [], notes
+    for each in learned:
+        display.say(f"start point from experience: {each}")
+    return known, learned, notes
 
 
 def _header(path: str, study: Study, settings: Settings, source: Source, data: Data, digest: str) -> Header:
@@ -109,6 +129,8 @@ def _header(path: str, study: Study, settings: Settings, source: Source, data: D
         fixed=dict(study.fixed),
         start=[dict(point) for point in study.start],
         warm_start_from=list(settings.warm_start),
+        experience_from=settings.experience,
+        trains=spaces.trained_by(study.trainable),
         epochs=study.epochs,
         rungs=list(SCHEDULERS[study.scheduler](study).rungs),
         sampler=study.sampler,

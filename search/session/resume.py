@@ -310,7 +310,10 @@ def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str
     asked_from, had_from = list(settings.warm_start), list(header.warm_start_from)
     if asked_from != had_from:
         yield f"warm start was from {had_from or 'nothing'}, asked is {asked_from or 'nothing'}"
-    if had_from and all(point in had["start"] for point in asked["start"]):
+    if settings.experience != header.experience_from:
+        was_from, asked_for = header.experience_from or "the runs", settings.experience or "the runs"
+        yield f"experience was from {was_from}, asked is {asked_for}"
+    if (had_from or header.experience) and all(point in had["start"] for point in asked["start"]):
         asked["start"] = had["start"]
     if not settings.published:  # who does not ask for them may have got them: searches once trained them unasked
         asked["published"] = had["published"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from search.findings import audit, confirmed
+from search.findings import audit, confirmed, experience
 from search.findings.text import clock, short
 
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
@@ -101,6 +101,8 @@ def _values(summary: dict[str, Any]) -> list[str]:
             f"settled             after {settled['trials']} trials: as many more as were looked at would gain "
             f"{settled['expected_gain']:.5f}, a seed decides {settled['spread']:.5f}"
         )
+    if summary["experience"] is not None:
+        lines.append(f"experience          {experience.line(summary['experience'], best['metric'])}")
     if summary["audit"] is not None:
         lines += audit.lines(summary["audit"])
     lines += _tested(summary)

@@ -153,6 +153,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "test": TEXTS,
     "arguments": st.lists(TEXTS, max_size=3).map(tuple),
     "model": TEXTS,
+    "experience": TEXTS,
     "warm_start": st.lists(TEXTS, max_size=3).map(tuple),
     **{
         name: st.integers(each.least or 1, each.most or 10**9)

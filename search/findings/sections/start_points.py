@@ -56,7 +56,7 @@ def _row(search: Snapshot, trial: Trial, best: float) -> Row:
     value = trial.best_value(search.objective) if trial.has_value(search.objective) else None
     return Row(
         trial=trial.number,
-        origin=trial.origin,
+        origin=search.origin(trial),
         winner=is_winner,
         value=value,
         difference=None if value is None or is_winner else value - best,
