@@ -89,8 +89,6 @@ def _losses(space: Coordinates, trials: Sequence[Trained], asked: Array, keys: S
             ends[number] = (each.curve[-1][1] - middle) / spread
             key = identity(each.point)
             best_of[key] = max(best_of.get(key, -math.inf), float(ends[number]))
-        elif each.hopeless:
-            ends[number] = worth.min()
     expected, _ = posterior.at(asked, np.ones(len(asked)), np.full(len(asked), -1))
     expected = np.array([best_of.get(key, float(mean)) for key, mean in zip(keys, expected, strict=True)])
     # A trial that was stopped may be expected to beat all others, but none was seen to.

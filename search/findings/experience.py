@@ -8,6 +8,7 @@ from typing import Any
 
 from search.printable import one_line
 from search.record.header import Header
+from search.record.state import State
 from search.record.trial import START, Trial
 from search.record.trials import Trials
 
@@ -59,7 +60,7 @@ def line(told: Mapping[str, Any], metric: str) -> str:
     count, won = sum(each["tried"] is not None for each in told["points"]), told["won"]
     points = f"{count} start point{'' if count == 1 else 's'}"
     if won is not None:
-        return f"the winner is {source(told['points'][won])}"
+        return f"the winner has the setting of {source(told['points'][won])}"
     if told["below"] is not None:
         return (
             f"did not help: after epoch {told['below']} {points} from it had a worse {metric} than the median of "
@@ -69,9 +70,11 @@ def line(told: Mapping[str, Any], metric: str) -> str:
 
 
 def _at(trial: Trial, trials: Trials, rung: int) -> float | None:
-    """The best value of `trial` up to the rung; None if it has none there."""
-    curve = trial.best_so_far(trials.objective, rung if trial.ended is not None else 0)
-    return curve[rung - 1] if len(curve) >= rung else None
+    """The best value of `trial` up to the rung; None if it has none there, and was not complete before."""
+    curve = trial.best_so_far(trials.objective)
+    if len(curve) >= rung >= 1:
+        return curve[rung - 1]
+    return curve[-1] if curve and trial.state is State.COMPLETE else None
 
 
 def _below(mine: list[Trial], others: list[float], trials: Trials, rung: int) -> bool:

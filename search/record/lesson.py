@@ -232,8 +232,10 @@ def _telling(trials: Trials, header: Header) -> list[Tried]:
     found: dict[int, Tried] = {}
     for trial in trials.searched:
         budget = epochs_of(trial.point, header.epochs)
-        curve = [each for each in _thinned(trial.best_so_far(trials.objective, budget)) if abs(each[1]) <= LARGEST]
         complete, diverged = trial.state is State.COMPLETE, trial.state is State.DIVERGED
+        curve = [each for each in _thinned(trial.best_so_far(trials.objective)) if abs(each[1]) <= LARGEST]
+        if complete and curve and curve[-1][0] < budget:  # which had no use for the rest
+            curve.append((budget, curve[-1][1]))
         if not trial.exempt and (diverged or (curve and (complete or curve[-1][0] >= compared))):
             found[trial.number] = Tried(trial.number, _without_seed(trial), tuple(curve), complete, diverged)
     if len(found) > MOST_TRIALS:

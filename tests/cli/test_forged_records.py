@@ -47,6 +47,9 @@ FORGED: dict[str, Callable[[Path], object]] = {
     "an id that is every id": lambda folder: forge(folder, lambda rows: rows[0].body.update(id="%")),
     "an experiment elsewhere": lambda folder: forge(folder, lambda rows: rows[0].body.update(experiment="../../x")),
     "a name elsewhere": lambda folder: forge(folder, lambda rows: rows[0].body.update(name="../x")),
+    "experience of no search": lambda folder: forge(
+        folder, lambda rows: rows[0].body.update(experience=[{"start": 0, "trial": [], "search": "x", "dataset": 1}])
+    ),
     "an unknown scheduler": lambda folder: forge(folder, lambda rows: rows[0].body.update(scheduler=[])),
     "a view without end": with_view,
     "a trigger": with_trigger,

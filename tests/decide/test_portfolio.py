@@ -27,6 +27,11 @@ def test_the_order_of_the_data_sets_changes_nothing(table: Any, size: int, chanc
     assert greedy(table[order], size) == greedy(table, size)
 
 
+def test_not_even_by_the_last_digit_of_a_sum() -> None:
+    table = np.array([[0.1, 0.3], [0.2, 0.2], [0.3, 0.1]])
+    assert greedy(table, 1) == greedy(table[::-1], 1) == [0]
+
+
 @given(table=LOSSES, size=st.integers(0, 9))
 def test_no_candidate_is_chosen_twice_and_no_more_than_were_asked_for(table: Any, size: int) -> None:
     chosen = greedy(table, size)

@@ -334,7 +334,7 @@ def test_whether_experience_helped_is_said_in_one_line(good: bool, tmp_path: Pat
     (line,) = [line for line in result(summary_of(ran)).splitlines() if line.startswith("experience ")]
     if good:
         assert (told["below"], told["won"] is not None) == (None, True)
-        assert "the winner is trial" in line
+        assert "the winner has the setting of trial" in line
         assert "of mnist-1 (mnist)" in line
     else:
         assert (told["below"], told["won"]) == (ran.header.rungs[0], None)

@@ -252,6 +252,7 @@ def test_through_a_link_nothing_is_written(runs: Path, tmp_path_factory: pytest.
     lines: list[str] = []
     assert len(known(runs, lines.append)) == 2
     assert (len(lines), target.read_bytes()) == (1, b"precious")
+    assert (runs / FILE).is_symlink()
 
 
 def test_a_damaged_record_is_one_line_and_the_others_are_used(runs: Path) -> None:
@@ -267,6 +268,11 @@ def test_a_record_whose_name_says_what_no_line_should_hold_is_no_traceback(runs:
     lines: list[str] = []
     assert [each.name for each in known(runs, lines.append)] == ["two"]
     assert len(lines) == 1
+
+
+def test_a_record_with_a_budget_that_no_memory_holds_is_read_as_any_other(runs: Path) -> None:
+    forge(runs / "one", lambda rows: of_kind(rows, "search").body.update(epochs=2**53, rungs=[2**53]))
+    assert {each.name for each in known(runs)} >= {"two"}
 
 
 # The file that travels
@@ -305,6 +311,36 @@ def test_a_file_that_is_none_is_refused_in_a_line(tmp_path: Path, content: bytes
     with pytest.raises(Unreadable, match=says) as caught:
         of_file(tmp_path / "some.json", None)
     assert "\n" not in str(caught.value)
+
+
+def trial(told: dict[str, Any]) -> dict[str, Any]:
+    return next(each for each in told["trials"] if not each.get("diverged"))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda told: trial(told)["curve"][0].__setitem__(1, math.nan),
+        lambda told: trial(told)["curve"][0].__setitem__(1, 10**400),
+        lambda told: trial(told)["curve"].append([1, 0.5]),
+        lambda told: trial(told)["point"].update({"train/lr": math.inf}),
+        lambda told: trial(told)["point"].update({"train/lr": {"a": 1}}),
+        lambda told: trial(told)["point"].update({"model/other": 1}),
+        lambda told: told["trials"].extend([trial(told)] * MOST_TRIALS),
+        lambda told: told.update(name="../x"),
+        lambda told: told.update(dataset="x" * 5000),
+        lambda told: told["problem"]["space"][0].update(name="\x1b[2J"),
+    ],
+)
+def test_what_no_search_teaches_is_refused_in_a_line(
+    spoil: Callable[[dict[str, Any]], object], plain: dict[str, Any], tmp_path: Path
+) -> None:
+    told = json.loads(json.dumps(plain))
+    spoil(told)
+    (tmp_path / "some.json").write_text(json.dumps({"experience": 1, "searches": [told]}))
+    with pytest.raises(Unreadable, match="says what cannot be: ") as caught:
+        of_file(tmp_path / "some.json", None)
+    assert not {"\n", "\x1b"} & set(str(caught.value))
 
 
 JSON = st.recursive(
