@@ -17,8 +17,8 @@ import sys
 from importlib.util import find_spec
 
 NEEDED = (
-    "click jinja2 matplotlib mlflow numpy optuna pandas PIL plotly pyarrow ray requests rich safetensors scipy starlette "
-    "threadpoolctl torch torchvision uvicorn yaml"
+    "click jinja2 matplotlib mlflow numpy optuna pandas PIL plotly psutil pyarrow ray requests rich safetensors scipy starlette "
+    "tensorboardX threadpoolctl torch torchvision uvicorn yaml"
 ).split()
 lacking = [name for name in NEEDED if find_spec(name) is None]
 if lacking:

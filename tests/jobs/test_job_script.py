@@ -16,7 +16,7 @@ import pytest
 from search.jobs.client import SCRIPT
 
 ROOT = Path(__file__).parents[2]
-IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml"}
+IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml", "tensorboardx": "tensorboardX"}
 
 
 def carried_out(*words: str, path: str, beneath: str = "") -> subprocess.CompletedProcess[str]:
