@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from search import provenance
 from trainables import exported
 from trainables.classifier import complete, load_to_serve
+
+TOLD = "told.json"
+"""What a model of images is told of itself, beside its network; `served_model.py` reads it."""
 
 
 class Form(Protocol):
@@ -116,11 +120,12 @@ def _served(folder: Path, told: Mapping[str, Any], *code: Path, needs: Sequence[
 
     It comes with the author's `code`, and `needs` more packages than all do.
     """
+    # Not as MLflow's model_config, which would become parameters of the trial's run.
+    (folder / TOLD).write_text(json.dumps(dict(told)))
     return {
         "flavor": _PythonModel,
         "python_model": str(Path(__file__).with_name("served_model.py")),
         "artifacts": {folder.name: str(folder)},
-        "model_config": dict(told),
         "code_paths": [str(path) for path in (provenance.ROOT / "trainables", *code)],
         **requirements("torchvision", "pandas", "pillow", "safetensors", *needs),
     }

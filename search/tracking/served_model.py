@@ -3,6 +3,7 @@
 MLflow copies this file and the package `trainables` into the model, so a reader needs neither of ours installed.
 """
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,11 @@ class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Read the network: its weights, its exported graph, or, with MLflow, what its author's code is needed for."""
         from trainables.request import Intake
 
-        told = context.model_config
+        [(form, folder)] = context.artifacts.items()
+        told = json.loads(Path(folder, "told.json").read_text())
         self._said: set[str] = set()
         self._classes = list(told["classes"])
         self._intake = Intake(tuple(told["shape"]), told["brightest"])
-        [(form, folder)] = context.artifacts.items()
         self._network: Any
         if form == "classifier":
             from trainables.classifier import load_to_serve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from search.settings import Settings
 from search.terminal.console import Silent
 from search.terminal.drawing import ending, rung_counts
 from search.terminal.messages import setup
+from search.tracking.forms import TOLD
 from spaces.space import SpaceError, Value
 from spaces.study import Choice, Int, Published, Study
 from tests.simulated import Curves, Memory, begun, decisions, first_event, resumed, work
@@ -425,7 +427,8 @@ def test_a_served_model_gives_the_probabilities_of_the_trained_one(
     served = ServedClassifier()
     brightest = 0 if given.dtype == np.float32 else 255
     told = {"classes": ["no", "yes"], "shape": shape, "brightest": brightest}
-    served.load_context(SimpleNamespace(artifacts={"classifier": str(tmp_path)}, model_config=told))
+    (tmp_path / TOLD).write_text(json.dumps(told))
+    served.load_context(SimpleNamespace(artifacts={"classifier": str(tmp_path)}))
     images = torch.from_numpy(given)
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
     with torch.inference_mode():

@@ -74,7 +74,7 @@ def test_mlflows_page_of_the_search_shows_the_winners_numbers(document, mlflow_s
     numbers = [f"{best[name]:.4f}"[:5] for name in ("val_accuracy", "test_accuracy")]
     page = f"{mlflow_server}/#/experiments/{place['experiment_id']}/runs/{place['parent_run_id']}"
     text = seen_with(numbers, page, tmp_path)
-    assert f"Best so far: trial {best['trial']}" in text
+    assert f"Winner: trial {best['trial']}" in text
     assert place["link"] == f"{page}?workflowType=machine_learning"
     shown = seen_with(numbers, place["link"], tmp_path)
     assert "Playground" in text, "a new browser is shown the pages of language models by now, too: is the link needed?"

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from search.tracking.exam import OnImages
-from search.tracking.forms import Form, Graph, Ours
+from search.tracking.forms import TOLD, Form, Graph, Ours
 from search.tracking.served import model_at
 from tests.trainables.test_picture_folders import put
 from trainables.classifier import Architecture
@@ -44,7 +44,8 @@ def served(folder: Path, shape: tuple[int, int, int]) -> Any:
         from search.tracking.served_model import ServedClassifier
     model = ServedClassifier()
     told = {"classes": list(architecture.classes), "shape": list(shape), "brightest": 255}
-    model.load_context(SimpleNamespace(artifacts={"classifier": str(folder)}, model_config=told))
+    (folder / TOLD).write_text(json.dumps(told))
+    model.load_context(SimpleNamespace(artifacts={"classifier": str(folder)}))
     return model
 
 
@@ -238,7 +239,7 @@ class Scaled(torch.nn.Module):
 def test_a_model_that_an_earlier_version_registered_still_loads_and_answers(tmp_path: Path) -> None:
     """Its code meets the `trainables` of today where that is imported already."""
     earlier = str(Path(__file__).with_name("served_earlier.py"))
-    model = logged(tmp_path, colourful(tmp_path), (3, 24, 24), python_model=earlier, model_config=None)
+    model = logged(tmp_path, colourful(tmp_path), (3, 24, 24), python_model=earlier)
     images = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3), dtype=np.uint8)
     asked = model_at(str(tmp_path / "model"), f"sqlite:///{tmp_path}/mlflow.db")
     expected = asked.probabilities(images.transpose(0, 3, 1, 2).copy())
