@@ -98,7 +98,7 @@ class Home:
         deadline = time.monotonic() + QUIET_SECONDS
         while True:
             late = time.monotonic() > deadline
-            writing = _writing(self.files, guard) if guard is not None else ""
+            writing = _writing(self.files, guard)
             if not writing or late:
                 before = _signature(self.files)
                 shutil.rmtree(into / FILES, ignore_errors=True)
@@ -108,7 +108,8 @@ class Home:
                     if late:
                         raise
                 else:
-                    if late or _signature(self.files) == before:
+                    # One that was opened since, and emptied, looks the same before and after.
+                    if late or (_signature(self.files) == before and not _writing(self.files, guard)):
                         return writing
             time.sleep(0.02)
 
@@ -148,8 +149,10 @@ def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
                 yield Path(parent, name), os.lstat(os.path.join(parent, name))
 
 
-def _writing(folder: Path, guard: int) -> str:
-    """The name of a file in `folder` that a process below `guard` has open to write; "" if there is none."""
+def _writing(folder: Path, guard: int | None) -> str:
+    """The name of a file in `folder` that a process below `guard` has open to write; "" without any, or guard."""
+    if guard is None:
+        return ""
     root = f"{folder.resolve()}/"
     for process in below(guard):
         with contextlib.suppress(OSError):
