@@ -169,13 +169,13 @@ def shared(folder: Path) -> SimpleNamespace:
             env = {**nodes.driver, "CHAOS_EPOCHS": epochs}
             return command.start([script] * 2, "--scheduler", "none", folder=both[name], env=env)
 
-        first = begin("first", 200)  # trials that last until the other search is there
+        first = begin("first", 400)  # trials that last until the other search is there
         record = command.record_of(both["first"])
         command.wait_for(record, lambda now: count("epoch")(now) >= 4, process=first)
         second = begin("second", 3)
         command.wait_for(command.record_of(both["second"]), count("epoch"), process=second)
         began_beside = first.poll() is None
-        command.let_go(both["first"], "beside")
+        command.let_go(folder, "beside")  # where the nodes were started
         seen = {name: ended(both[name], running) for name, running in (("second", second), ("first", first))}
         return SimpleNamespace(**seen, began_beside=began_beside)
 
