@@ -21,6 +21,10 @@ SPARE = 1.5
 """A JPEG is decoded at a half, a quarter or an eighth of its size if it then is at least so many times too large."""
 
 
+HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+"""How files of HEIC and its relatives call themselves."""
+
+
 class Unreadable(ValueError):
     """A file or an array that is no picture; the message says in a few words why."""
 
@@ -257,7 +261,9 @@ def _why(file: IO[bytes], error: Exception) -> str:
         return "it is a pointer of Git LFS and no picture; `git lfs pull` fetches the picture"
     if b"/annex/objects/" in start[:300]:
         return "it is a pointer of git-annex and no picture; `git annex get` fetches the picture"
-    if start[4:8] == b"ftyp" and start[8:12] != b"avif":
+    if start[4:8] == b"ftyp" and start[8:12] not in (b"avif", b"avis", *HEIC):
+        return "it is a film or sound in MPEG-4"
+    if start[4:8] == b"ftyp" and start[8:12] in HEIC:
         return "it is HEIC, which is not read here; save it as JPEG"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
         return "it is a page or drawing in HTML, XML or SVG"

@@ -81,6 +81,20 @@ def _inside(root: Path) -> Path:
     return root
 
 
+def _beside(root: Path) -> Path:
+    usual(root / "pets")
+    picture(9999).save(root / "preview.png")
+    (root / "classes.csv").write_text("id,name\n0,cat\n1,dog\n")
+    return root
+
+
+def _annotated(root: Path) -> Path:
+    put(root / "images", "cat", "dog")
+    (root / "meta").mkdir()
+    (root / "meta" / "about.txt").write_text("of pets")
+    return root
+
+
 def _nested(root: Path) -> Path:
     for part, count in (("train", 3), ("test", 1)):
         for number, name in enumerate(("cat", "dog")):
@@ -102,6 +116,20 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Path], dict[str, int]]] = {
     ),
     "one folder too many": (_wrapped, {"train": 12, "test": 4}),
     "a part in its own name": (_twice, {"train": 12, "test": 4}),
+    "parts whose names are written together": (
+        lambda root: (
+            put(root / "trainset", "cat", "dog"),
+            put(root / "TestSet", "cat", "dog", first=100, count=2),
+            root,
+        )[-1],
+        {"train": 12, "test": 4},
+    ),
+    "a test part beside the classes": (
+        lambda root: (put(root, "cat", "dog"), put(root / "Test", "Cat", "dog", first=100, count=2), root)[-1],
+        {"train": 12, "test": 4},
+    ),
+    "a picture and a list of classes beside the set": (_beside, {"train": 12, "test": 4}),
+    "notes beside the folder of the classes": (_annotated, {"train": 12}),
     "parts inside classes": (_inside, {"train": 12, "test": 4}),
     "folders inside classes": (_nested, {"train": 12, "test": 4}),
 }
@@ -119,6 +147,30 @@ def test_a_layout_is_read_with_all_its_parts(
 def test_a_class_may_be_called_like_a_part(tmp_path: Path) -> None:
     source = read(put(tmp_path, "bus", "plane", "train"))
     assert (source.classes, counts(source)) == (("bus", "plane", "train"), {"train": 18})
+
+
+def test_a_folder_without_pictures_among_classes_is_said(tmp_path: Path) -> None:
+    (put(tmp_path, "cat", "dog") / "bird").mkdir()
+    assert "1 folder without pictures passed over: bird" in said(read(tmp_path))
+
+
+def test_a_lone_folder_of_pictures_beside_an_empty_one_is_no_wrapper(tmp_path: Path) -> None:
+    put(tmp_path / "cat", "black", "white")
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(DataError, match=r"has 1 class \(cat\) with training pictures"):
+        read(tmp_path)
+
+
+def test_classes_that_hold_the_same_folders_are_warned_of(tmp_path: Path) -> None:
+    put(tmp_path / "fold1", "cat", "dog")
+    put(tmp_path / "fold2", "cat", "dog", first=100)
+    assert "fold1, fold2 are read as the classes, and each holds the same folders, cat, dog" in said(read(tmp_path))
+
+
+def test_a_class_that_is_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
+    (usual(tmp_path) / "train" / "bird").symlink_to("/nowhere/bird")
+    with pytest.raises(DataError, match="train/bird is a link that leads nowhere; mend it, or remove it"):
+        read(tmp_path)
 
 
 def test_pictures_are_read_as_they_are_and_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -218,6 +270,20 @@ def test_a_picture_without_a_pictures_suffix_is_read_and_said(tmp_path: Path) ->
     source = read(tmp_path)
     assert counts(source)["train"] == 12
     assert "1 file without a picture's suffix are pictures, and read: 1 without suffix" in said(source)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "AVIF", "PPM"])
+def test_a_picture_of_any_kind_is_read_without_a_suffix(tmp_path: Path, kind: str) -> None:
+    picture(77, size=(16, 16)).save(usual(tmp_path, size=(16, 16)) / "train" / "cat" / "one", format=kind)
+    (tmp_path / "train" / "cat" / "notes").write_text("BM is what a bitmap begins with, P5 what a greymap does")
+    assert counts(read(tmp_path)) == {"train": 13, "test": 4}
+
+
+@pytest.mark.parametrize("suffix", [".dcm", ".TGA", ".exr"])
+def test_pictures_of_kinds_that_are_not_read_are_not_lost_in_silence(tmp_path: Path, suffix: str) -> None:
+    (usual(tmp_path) / "train" / "cat" / f"scan{suffix}").write_bytes(bytes(200))
+    with pytest.raises(DataError, match=f"{suffix.lower()} is not read here; save it as JPEG or PNG"):
+        read(tmp_path)
 
 
 def test_what_systems_leave_behind_is_passed_over_and_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ SUFFIXES = frozenset(
 """Files with these suffixes, in any case, are pictures."""
 
 UNREAD = frozenset(
-    ".heic .heif .hif .svg .psd .jxl .jp2 .j2k .cr2 .cr3 .nef .arw .dng .orf .raf .rw2".split()  # noqa: SIM905
+    ".heic .heif .hif .svg .psd .jxl .jp2 .j2k .j2c .jpx .cr2 .cr3 .nef .arw .dng .orf .raf .rw2".split()  # noqa: SIM905
+    + ".tga .pcx .exr .dds .qoi .xcf .dcm .dicom".split()  # noqa: SIM905
 )
 """Files with these suffixes are pictures too, which cannot be read here; to pass them over would be to lose them."""
 
@@ -38,13 +40,14 @@ class Found:
 
 @dataclass
 class Folder:
-    """A folder: its pictures, tables and folders, each sorted by name."""
+    """A folder: its pictures, tables and folders, each sorted by name, and how many other files it has."""
 
     path: str
     name: str
     pictures: list[Found] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
     folders: list[Folder] = field(default_factory=list)
+    others: int = 0
 
     def all_pictures(self) -> Iterator[Found]:
         """The pictures here and below, sorted by the names on their way."""
@@ -66,6 +69,10 @@ class Folder:
     def holds_pictures(self) -> bool:
         """Whether there is a picture here or below."""
         return bool(self.pictures) or any(each.holds_pictures() for each in self.folders)
+
+    def holds_files(self) -> bool:
+        """Whether there is any file here or below."""
+        return bool(self.pictures or self.tables or self.others) or any(each.holds_files() for each in self.folders)
 
 
 @dataclass
@@ -114,6 +121,7 @@ class Walk:
         if suffix not in SUFFIXES and suffix not in UNREAD:
             if not regular or not _begins_like_a_picture(entry.path):
                 self.others[suffix or "without suffix"] += 1
+                into.others += 1
                 return
             self.unnamed[suffix or "without suffix"] += 1
         broken = ""
@@ -143,14 +151,27 @@ class Walk:
 
 
 def _begins_like_a_picture(path: str) -> bool:
-    """Whether the first bytes are those of a JPEG, PNG, GIF, WebP or TIFF."""
+    """Whether the first bytes are those of a JPEG, PNG, GIF, WebP, TIFF, BMP, PNM, AVIF or HEIC."""
     try:
         with open(path, "rb") as file:
             start = file.read(12)
     except OSError:
         return False
     known = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
-    return start.startswith(known) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
+    boxes = (b"ftypavif", b"ftypavis", b"ftypheic", b"ftypheix", b"ftypmif1")
+    return (
+        start.startswith(known)
+        or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
+        or (start[:2] == b"BM" and start[6:10] == bytes(4))
+        or re.match(rb"P[1-6]\s[\d#]", start) is not None
+        or start[4:12] in boxes
+    )
+
+
+def is_pointer(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is what Git LFS leaves in place of a large file that it did not fetch."""
+    with open(path, "rb") as file:
+        return file.read(24) == b"version https://git-lfs."
 
 
 def shown(path: str) -> str:

@@ -1,8 +1,9 @@
 """A folder of pictures as people lay it out: which picture is in which part, of which class.
 
 Known layouts: `train/<class>/…`, `<class>/…`, `<class>/train/…`; pictures beside a table of their labels. Parts may be
-called `train` or `training`, `val`, `valid`, `validation` or `dev`, `test` or `testing`, in any case. Folders inside a
-class belong to it, and folders around the whole are looked through.
+called `train` or `training`, `val`, `valid`, `validation` or `dev`, `test` or `testing`, in any case, alone or with
+other words (`test_set`, `trainset`). Folders inside a class belong to it, and folders around the whole are looked
+through.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainables.datasets.files import Folder, Found, Walk, shown
 from trainables.datasets.source import DataError, counted, listed
@@ -23,6 +24,9 @@ PARTS: Mapping[str, str] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """What people call the parts of a set, and what they are called here."""
+
+WRITTEN_TOGETHER = ("set", "data", "images")
+"""What people write behind the name of a part without a gap: `trainset`."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,12 @@ class Listing:
 
 
 def part_named(name: str) -> str | None:
-    """Which part a folder or file calls itself: `Training`, `seg_train`, `fashion-mnist_test`; None if none or two."""
+    """Which part a folder or file calls itself: `Training`, `seg_train`, `testset`; None if none or two."""
     whole = PARTS.get(name.casefold())
-    words = {PARTS[word] for word in re.split(r"[^a-z]+", name.casefold()) if word in PARTS}
-    return whole or (words.pop() if len(words) == 1 else None)
+    words = re.split(r"[^a-z]+", name.casefold())
+    words += [word.removesuffix(end) for word in words for end in WRITTEN_TOGETHER]
+    found = {PARTS[word] for word in words if word in PARTS}
+    return whole or (found.pop() if len(found) == 1 else None)
 
 
 def class_folders(folder: Folder, walk: Walk) -> Listing | None:
@@ -65,7 +71,13 @@ def class_folders(folder: Folder, walk: Walk) -> Listing | None:
     parts = {} if _train_is_a_class(base) else _parts(base)
     listing = Listing(base.path)
     if base is not folder:
-        listing.notes.append(f"read is the folder {shown(os.path.relpath(base.path, folder.path))} in it")
+        name = shown(os.path.relpath(base.path, folder.path))
+        listing.notes.append(f"read is the folder {name} in it")
+        outside = sum(1 for _ in folder.all_pictures()) - sum(1 for _ in base.all_pictures())
+        if outside:
+            listing.warnings.append(f"{counted(outside, 'picture')} beside the folder {name}: passed over")
+    for each in parts.values() or [base]:
+        _refuse_dead_links(each)
     if parts:
         if not parts["train"].folders:
             return None
@@ -87,8 +99,11 @@ def class_folders(folder: Folder, walk: Walk) -> Listing | None:
         if all("train" in names for names in inverse):
             _parts_in_classes(kinds, listing)
         else:
-            listing.parts["train"] = _by_class("train", base, listing)
-        _say_passed_over([each for each in base.folders if each not in kinds], base, listing)
+            _classes_alone(base, kinds, listing)
+        empty = [shown(each.name) for each in base.folders if each not in kinds]
+        if empty:
+            listing.notes.append(f"{counted(len(empty), 'folder')} without pictures passed over: {listed(empty)}")
+        _say_passed_over([], base, listing)
     if not any(listing.parts.get("train", ())):
         return None
     _same_names(listing)
@@ -97,15 +112,49 @@ def class_folders(folder: Folder, walk: Walk) -> Listing | None:
 
 
 def _innermost(folder: Folder) -> Folder:
-    """The folder that holds the set: what is wrapped around it, `archive/archive/train`, is left behind."""
-    while (
-        len(folder.folders) == 1
-        and not folder.pictures
-        and not folder.tables
-        and PARTS.get(folder.folders[0].name.casefold()) is None
-    ):
-        folder = folder.folders[0]
-    return folder
+    """The folder that holds the set: what is wrapped around it, `archive/archive/train`, is left behind.
+
+    What lies beside the folder with the pictures (a table, `annotations/`, a preview) hides it only if that could be
+    a class as well.
+    """
+    holding = [each for each in folder.folders if each.holds_pictures()] or folder.folders
+    if len(holding) != 1 or PARTS.get(holding[0].name.casefold()) is not None:
+        return folder
+    inner = _innermost(holding[0])
+    if (len(folder.folders) == 1 and not folder.pictures and not folder.tables) or "train" in _parts(inner):
+        return inner
+    several = sum(each.holds_pictures() for each in inner.folders) > 1
+    beside = [each for each in folder.folders if each is not holding[0]]
+    return inner if several and not folder.tables and all(each.holds_files() for each in beside) else folder
+
+
+def _refuse_dead_links(folder: Folder) -> None:
+    """Raise DataError for a link to nowhere among the folders of classes: it was one of them."""
+    for each in folder.pictures:
+        if each.broken and folder.folders and not os.path.splitext(each.path)[1] and os.path.islink(each.path):
+            raise DataError(f"{shown(each.path)} is a link that leads nowhere; mend it, or remove it")
+
+
+def _classes_alone(base: Folder, kinds: list[Folder], listing: Listing) -> None:
+    """`<class>/…` without `train`; among them `test/<class>/…` is a part, if it has classes of those beside it."""
+    parts: dict[str, Folder] = {}
+    for each in kinds:
+        part = PARTS.get(each.name.casefold())
+        beside = {folded(kind.name) for kind in kinds if kind is not each}
+        if part in ("val", "test") and not each.pictures and beside & {folded(kind.name) for kind in each.folders}:
+            parts[part] = each
+    classes = [each for each in kinds if each not in parts.values()]
+    listing.parts["train"] = _by_class("train", replace(base, folders=classes), listing)
+    for part, of_part in parts.items():
+        listing.parts[part] = _by_class(part, of_part, listing)
+        listing.notes.append(f"{shown(of_part.name)}/ has the classes that lie beside it: read as the {part} part")
+    inside = [tuple(folded(each.name) for each in kind.folders if each.holds_pictures()) for kind in classes]
+    if len(inside) > 1 and len(set(inside)) == 1 and len(inside[0]) > 1 and not any(kind.pictures for kind in classes):
+        listing.warnings.append(
+            f"{listed([shown(kind.name) for kind in classes])} are read as the classes, and each holds the same "
+            f"folders, {listed([shown(name) for name in inside[0]])}; if those are the classes, give one of the outer "
+            "folders, or call them train, val and test"
+        )
 
 
 def _parts(base: Folder) -> dict[str, Folder]:
