@@ -8,32 +8,38 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
 
 from trainables.datasets.files import Folder, Found, Walk, shown
 from trainables.datasets.layout import PARTS, Entry, Listing, part_named
+from trainables.datasets.picture_names import Names, named_so
 from trainables.datasets.source import DataError, counted, listed
 
 LABELS = (
     "label", "labels", "class", "classes", "class_name", "classname", "label_name", "category", "target", "y", "breed",
-    "species", "diagnosis", "tag", "dx",
+    "species", "diagnosis", "tag", "dx", "classid", "labelid",
 )  # fmt: skip
 """What people call the column of labels, the likeliest first."""
 
-SPLITS = ("split", "set", "subset", "part", "partition", "fold_name", "usage")
+SPLITS = ("split", "set", "subset", "part", "partition", "fold_name", "usage", "data set", "dataset")
+
+NO_LABEL = ("", "nan")
+"""What stands where a row has no label; pandas writes the second."""
 
 MOST_BYTES = 500_000_000
 
 
 @dataclass
 class Table:
-    """The rows of a table, each as long as its `header`."""
+    """The rows of a table, each as long as its `header`; `uneven` others were not."""
 
     path: str
     header: list[str]
     rows: list[list[str]]
+    uneven: int = 0
 
     def column(self, name: str) -> list[str]:
         """The values of a column."""
@@ -41,41 +47,12 @@ class Table:
         return [row[index] for row in self.rows]
 
 
-@dataclass
-class Names:
-    """Pictures by their paths, and by the names that a table may have for them; one for two pictures means none."""
-
-    by_path: dict[str, Found] = field(default_factory=dict)
-    by_name: dict[str, Found | None] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, pictures: Iterable[Found], roots: Sequence[str]) -> Names:
-        """The names of `pictures`: paths from one of `roots` on, the name alone, with and without suffix."""
-        names = cls()
-        for each in pictures:
-            paths = {os.path.relpath(each.path, root).replace(os.sep, "/") for root in roots}
-            base = os.path.basename(each.path)
-            names.by_path[each.path] = each
-            for name in {*paths, *(_stem(path) for path in paths), base, _stem(base)}:
-                known = names.by_name.get(name, each)
-                names.by_name[name] = each if known is each else None
-        return names
-
-    def get(self, text: str, folder: str) -> Found | None:
-        """The picture that a cell of a table in `folder` names: seen from there, or from where all begins."""
-        name = text.strip().replace("\\", "/").removeprefix("./")
-        beside = self.by_path.get(os.path.join(folder, name))
-        if beside is not None:
-            return beside
-        return self.by_name.get(name) or self.by_name.get(PurePosixPath(name).name)
-
-
 def labelled(folder: Folder, walk: Walk, group_by: str | None) -> Listing | None:
     """The pictures below `folder` with the labels of the tables there; None if no table names pictures.
 
     A table is of the part that it, or the folder that it lies in, is named after (`train.csv`, `test/metadata.jsonl`),
-    or has a column `split`.
-    A row without a picture is a broken file. Raises DataError.
+    or has a column `split`; else a row is of the part that the folder of its picture is called. A row without a picture
+    is a broken file. Raises DataError.
     """
     base = folder
     while not base.tables and len(base.folders) == 1:
@@ -85,17 +62,20 @@ def labelled(folder: Folder, walk: Walk, group_by: str | None) -> Listing | None
         return None
     pictures = list(base.all_pictures())
     names = Names.of(pictures, [base.path, *(each.path for each in base.folders)])
-    listing, named = Listing(base.path), set()
-    for path in paths:
-        entries = _of_table(read_table(path), names, listing, group_by)
-        for part, of_part in entries.items():
+    listing, tables = Listing(base.path), _to_read(paths, base)
+    for path in tables:
+        for part, of_part in _of_table(read_table(path), names, listing, group_by).items():
             listing.parts.setdefault(part, []).extend(of_part)
-            named |= {entry.found.path for entry in of_part}
     if not listing.parts.get("train"):
         return None
-    for part in ("val", "test"):
-        if not listing.parts.get(part):
-            listing.parts.pop(part, None)
+    for part in list(listing.parts):
+        listing.parts[part] = _once(listing.parts[part], listing)
+    named = {entry.found.path for entries in listing.parts.values() for entry in entries}
+    if len(tables) < len(paths):
+        left = [shown(os.path.relpath(path, base.path)) for path in paths if path not in tables]
+        listing.warnings.append(
+            f"{counted(len(left), 'table')} named after no part, or after a submission, passed over: {listed(left)}"
+        )
     without = sum(each.path not in named for each in pictures)
     if without:
         listing.warnings.append(f"{counted(without, 'picture')} that no table has a label for: left out")
@@ -103,14 +83,64 @@ def labelled(folder: Folder, walk: Walk, group_by: str | None) -> Listing | None
     return listing
 
 
+def _to_read(paths: Sequence[str], base: Folder) -> list[str]:
+    """The tables that say what is in the data: where one is of a part by its name, those of no part are not.
+
+    `sample_submission.csv` is how Kaggle wants answers: its labels are made up.
+    """
+    left = [path for path in paths if "submission" not in os.path.basename(path).casefold()]
+    named = [path for path in left if _part_of_table(path) is not None]
+    return named if any(_part_of_table(path) == "train" for path in named) else left
+
+
+def _once(entries: list[Entry], listing: Listing) -> list[Entry]:
+    """Each picture once. Raises DataError if two rows say that one picture is of two classes."""
+    by_path: dict[str, Entry] = {}
+    two: dict[str, str] = {}
+    for each in entries:
+        before = by_path.setdefault(each.found.path, each)
+        if before.label != each.label:
+            told = f"{shown(os.path.relpath(each.found.path, listing.root))} ({before.label}, {each.label})"
+            two.setdefault(each.found.path, told)
+    if two:
+        raise DataError(
+            f"{shown(listing.root)}: tables have more than one label for {counted(len(two), 'picture')}: "
+            f"{listed(list(two.values()))}; one class per picture is wanted"
+        )
+    if len(by_path) < len(entries):
+        more = counted(len(entries) - len(by_path), "row")
+        listing.notes.append(f"{more} of tables name a picture again, with the same label: it is taken once")
+    return list(by_path.values())
+
+
 def read_head(path: str) -> list[str]:
     """The cells of the first line of a table. Raises DataError."""
-    try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            first = file.readline(1_000_000)
-    except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read as a table ({error.strerror})") from None
+    first = _first_line(path)
     return [cell.strip() for cell in next(csv.reader([first], delimiter=_delimiter(first)), [])]
+
+
+def delimiter_of(path: str) -> str:
+    """What stands between the cells of a table: a comma, a semicolon or a tab. Raises DataError."""
+    return _delimiter(_first_line(path))
+
+
+def _first_line(path: str) -> str:
+    try:
+        with _opened(path) as file:
+            return file.readline(1_000_000)
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{shown(path)} cannot be read as a table ({_why(error)})") from None
+
+
+def _opened(path: str) -> IO[str]:
+    """A table as text: UTF-8, or UTF-16 if its first bytes say so, as Windows writes it."""
+    with open(path, "rb") as file:
+        wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    return open(path, encoding="utf-16" if wide else "utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
 
 
 def _delimiter(line: str) -> str:
@@ -124,16 +154,18 @@ def read_table(path: str) -> Table:
             raise DataError(f"{shown(path)} is larger than {MOST_BYTES:,} bytes, so it is no table of labels")
         if path.lower().endswith(".jsonl"):
             return _json_lines(path)
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            delimiter = _delimiter(file.readline(1_000_000))
+        with _opened(path) as file:
+            between = _delimiter(file.readline(1_000_000))
             file.seek(0)
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{shown(path)} cannot be read as a table ({error})") from None
+            rows = [row for row in csv.reader(file, delimiter=between) if row]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(f"{shown(path)} cannot be read as a table ({_why(error)})") from None
     if not rows:
         return Table(path, [], [])
     header = [name.strip() for name in rows[0]]
-    return Table(path, header, [row for row in rows[1:] if len(row) == len(header)])
+    ended = [row[: len(header)] if not any(row[len(header) :]) else row for row in rows[1:]]  # commas at the end
+    even = [row for row in ended if len(row) == len(header)]
+    return Table(path, header, even, len(ended) - len(even))
 
 
 def _json_lines(path: str) -> Table:
@@ -161,30 +193,54 @@ def _cell(value: object) -> str:
 
 def _of_table(table: Table, names: Names, listing: Listing, group_by: str | None) -> dict[str, list[Entry]]:
     """The entries of a table, by part; none if it names no pictures or has no labels, which is said."""
-    folder = os.path.dirname(table.path)
-    if any(names.get(cell, folder) is not None for cell in table.header):
-        listing.notes.append(
-            f"{shown(os.path.basename(table.path))} has no line of names: its first line is a picture's"
-        )
+    folder, own = os.path.dirname(table.path), shown(os.path.basename(table.path))
+    if any(names.get(cell, folder, exactly=True) is not None for cell in table.header):
+        listing.notes.append(f"{own} has no line of names: its first line is a picture's")
         columns = [f"column {number}" for number in range(1, len(table.header) + 1)]
-        table = Table(table.path, columns, [table.header, *table.rows])
+        table = Table(table.path, columns, [table.header, *table.rows], table.uneven)
     hits = {name: sum(names.get(cell, folder) is not None for cell in table.column(name)) for name in table.header}
     of_files = max(hits, key=lambda name: hits[name], default=None)
     if of_files is None or not hits[of_files]:
-        listing.notes.append(f"{shown(os.path.basename(table.path))} names no pictures: passed over")
+        listing.notes.append(f"{own} names no pictures: passed over")
         return {}
     labels = _labels(table, of_files, group_by)
     if labels is None:
-        listing.warnings.append(f"{shown(os.path.basename(table.path))} has no labels: passed over")
+        listing.warnings.append(f"{own} has no labels: passed over")
         return {}
+    if table.uneven:
+        listing.warnings.append(
+            f"{counted(table.uneven, 'row')} of {own} with more or fewer cells than its first line: left out; a cell "
+            "that holds a comma needs quotes"
+        )
     groups = table.column(group_by) if group_by in table.header else [None] * len(table.rows)
-    parts = _part_of_rows(table)
+    found = [names.get(cell, folder) for cell in table.column(of_files)]
+    parts = _part_of_rows(table, found, listing.root)
     entries: dict[str, list[Entry]] = {}
-    for cell, label, group, part in zip(table.column(of_files), labels, groups, parts, strict=True):
-        missing = Found(os.path.join(listing.root, cell), "", "it is named in a table, and there is no such picture")
-        found = names.get(cell, folder) or missing
-        entries.setdefault(part, []).append(Entry(found, label.strip(), group))
+    unlabelled = other = 0
+    for cell, picture, label, group, part in zip(table.column(of_files), found, labels, groups, parts, strict=True):
+        label = _text(label)
+        unlabelled += label.casefold() in NO_LABEL
+        if label.casefold() not in NO_LABEL:
+            other += picture is not None and not named_so(picture, cell)
+            missing = Found(
+                os.path.join(listing.root, cell), "", "it is named in a table, and there is no such picture"
+            )
+            entries.setdefault(part, []).append(Entry(picture or missing, label, group))
+    if unlabelled:
+        listing.warnings.append(f"{counted(unlabelled, 'row')} of {own} without a label: left out")
+    if other:
+        listing.notes.append(f"{own} names {counted(other, 'picture')} in another case or with another suffix: read")
     return entries
+
+
+def _text(cell: str) -> str:
+    """A label as text, accents written in one way; what is no UTF-8 is taken for Windows' letters."""
+    raw = cell.strip().encode("utf-8", "surrogateescape")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("cp1252", "backslashreplace")
+    return unicodedata.normalize("NFC", text)
 
 
 def _labels(table: Table, of_files: str, group_by: str | None) -> list[str] | None:
@@ -215,18 +271,35 @@ def _one_hot(table: Table, columns: list[str]) -> list[str]:
     return labels
 
 
-def _part_of_rows(table: Table) -> list[str]:
-    """The part of each row: by a column, or by the name of the table or of its folder."""
+def _part_of_rows(table: Table, found: Sequence[Found | None], root: str) -> list[str]:
+    """The part of each row: by a column, by the name of the table or of its folder, or by that of its picture's folder.
+
+    Raises DataError for a column that has parts in some rows, and something else in others.
+    """
     lower: Mapping[str, str] = {name.casefold(): name for name in table.header}
     for name in SPLITS:
         if name in lower:
-            told = [PARTS.get(cell.strip().casefold()) for cell in table.column(lower[name])]
+            cells = table.column(lower[name])
+            told = [part_named(cell.strip()) for cell in cells]
+            other = sorted({shown(cell.strip()) for cell, part in zip(cells, told, strict=True) if part is None})
+            if any(told) and other:
+                raise DataError(
+                    f"{shown(table.path)}: the column {lower[name]} has {listed(other)} beside parts; allowed are "
+                    "train, val and test"
+                )
             if all(told):
                 return [part or "train" for part in told]
-    stem = os.path.splitext(os.path.basename(table.path))[0]
-    folder = os.path.basename(os.path.dirname(table.path))
-    return [part_named(stem) or PARTS.get(folder.casefold()) or "train"] * len(table.rows)
+    of_table = _part_of_table(table.path)
+    return [of_table or (_part_of_picture(each, root) if each else "train") for each in found]
 
 
-def _stem(path: str) -> str:
-    return os.path.splitext(path)[0]
+def _part_of_table(path: str) -> str | None:
+    """The part that a table, or the folder that it lies in, is named after."""
+    stem, folder = os.path.splitext(os.path.basename(path))[0], os.path.basename(os.path.dirname(path))
+    return part_named(stem) or PARTS.get(folder.casefold())
+
+
+def _part_of_picture(picture: Found, root: str) -> str:
+    """The part that a folder on the way from `root` to a picture is called."""
+    folders = os.path.relpath(picture.path, root).split(os.sep)[:-1]
+    return next((PARTS[name.casefold()] for name in folders if name.casefold() in PARTS), "train")
