@@ -120,6 +120,7 @@ NAMES: dict[str, dict[str, str]] = {
     "words": {"images": "x_train", "labels": "y_train"},
     "letters": {"X": "x_train", "y": "y_train"},
     "written together": {"trainX": "x_train", "trainY": "y_train", "testX": "x_test", "testY": "y_test"},
+    "a set": {"train_set_x": "x_train", "train_set_y": "y_train", "test_set_x": "x_test", "test_set_y": "y_test"},
     "other words": {"training_data": "x_train", "training_targets": "y_train"},
 }  # fmt: skip
 
@@ -139,6 +140,36 @@ def test_a_validation_part_is_used_and_an_array_of_another_name_said(tmp_path: P
     assert source.val is not None
     assert len(source.val()[1]) == 8
     assert "1 array passed over: ids" in said(source)
+
+
+def test_files_of_arrays_for_each_part_are_a_set(tmp_path: Path) -> None:
+    np.savez(tmp_path / "train.npz", x=X, y=Y)
+    np.savez(tmp_path / "test.npz", x=X_TEST, y=Y_TEST)
+    source = find("digits", tmp_path)
+    assert source.test is not None
+    assert (len(source.train()[1]), len(source.test()[1])) == (40, 20)
+    assert "test.npz beside it not read" in said(find("digits", tmp_path / "train.npz"))
+
+
+@pytest.mark.parametrize("key", ["class_names", "classes", "list_classes"])
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_names_of_classes_are_taken_from_texts_of_either_kind(tmp_path: Path, key: str, kind: str) -> None:
+    source = find("digits", saved(tmp_path / "mine.npz", **{key: np.array(["ant", "bee", "cat", "dog"]).astype(kind)}))
+    assert source.classes == ("ant", "bee", "cat", "dog")
+
+
+def test_shares_of_white_are_not_read_as_black(tmp_path: Path) -> None:
+    over = X / 255.0
+    over[0, 0, 0] = 1.02
+    with pytest.raises(DataError, match=r"x_train has levels from 0 to 1\.02; bring all to 0 … 1, or all to 0 … 255"):
+        find("digits", saved(tmp_path / "mine.npz", x_train=over, x_test=None, y_test=None))
+    with pytest.raises(DataError, match=r"x_train has levels from 0 to 1, and x_test from 0 to 255; bring all to"):
+        find("digits", saved(tmp_path / "mine.npz", x_train=X / 255.0, x_test=X_TEST.astype("float64")))
+
+
+def test_ten_bits_in_sixteen_are_told_how_few_levels_are_left(tmp_path: Path) -> None:
+    source = find("digits", saved(tmp_path / "mine.npz", **both(lambda x: x.astype("uint16") * 4)))
+    assert "that leaves 5 of 256 levels, so stretch them before" in said(source)
 
 
 def test_names_of_classes_and_groups_are_taken_from_their_arrays(tmp_path: Path) -> None:
@@ -194,6 +225,7 @@ TENSORS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a pair": lambda t: (t["x_train"], t["y_train"]),
     "two pairs": lambda t: ((t["x_train"], t["y_train"]), (t["x_test"], t["y_test"])),
     "pairs by part": lambda t: {"train": (t["x_train"], t["y_train"]), "test": (t["x_test"], t["y_test"])},
+    "labels in a list": lambda t: t | {"y_train": t["y_train"].tolist()},
     "a flat four": lambda t: [t["x_train"], t["x_test"], t["y_train"], t["y_test"]],
 }
 

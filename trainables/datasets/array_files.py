@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.datasets.files import is_pointer
 from trainables.datasets.source import DataError
 
 SUFFIXES = (".npz", ".npy", ".pt", ".pth")
@@ -102,23 +103,32 @@ def _torch(path: Path, limit: int) -> dict[str, Any]:
     named = _named(stored)
     if not named:
         raise DataError(f"{path} holds no tensors for images and labels; save a dictionary with x_train and y_train")
-    total = sum(tensor.numel() * tensor.element_size() for tensor in named.values())
+    total = sum(each.nbytes for each in named.values())
     if total > limit:
         raise too_large(path, total, limit)
-    return {
-        name: (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).detach().numpy()
-        for name, tensor in named.items()
-    }
+    return {name: _array(each) for name, each in named.items()}
+
+
+def _array(tensor: Any) -> Any:
+    """A tensor as an array; a list of numbers or texts is one already."""
+    import torch
+
+    if not isinstance(tensor, torch.Tensor):
+        return tensor
+    return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).detach().numpy()
 
 
 def _named(stored: Any) -> dict[str, Any]:
-    """The tensors in `stored` by the names that arrays have."""
+    """The tensors in `stored` by the names that arrays have; labels and names of classes may be plain lists."""
+    import numpy as np
     import torch
 
     if isinstance(stored, Mapping):
         named = {str(key): value for key, value in stored.items() if isinstance(value, torch.Tensor)}
         for key, value in stored.items():
-            if isinstance(value, (tuple, list, Mapping)):
+            if isinstance(value, (tuple, list)) and value and {type(each) for each in value} in ({int}, {str}):
+                named[str(key)] = np.array(value)
+            elif isinstance(value, (tuple, list, Mapping)):
                 named |= {f"{inner}_{key}": tensor for inner, tensor in _named(value).items()}
         return named
     if not isinstance(stored, (tuple, list)):
@@ -155,7 +165,9 @@ def too_large(path: Path, total: int, limit: int) -> DataError:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> DataError:
+    if is_pointer(path):
+        return DataError(f"{path} is a pointer of Git LFS; `git lfs pull` fetches the file")
     why = " ".join(str(error).split())[:200] or type(error).__name__
-    if "pickle" in why:  # whose text tells how to run what is in the file
+    if "pickle" in why or "Python objects" in why:  # whose text tells how to run what is in the file
         why = "it holds objects of Python's; save numbers or text"
     return DataError(f"{path} cannot be read as {kind} ({why}); copy or save it again")

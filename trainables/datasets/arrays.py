@@ -11,12 +11,12 @@ from typing import Any
 from trainables.datasets import array_files
 from trainables.datasets.assembling import Arrays, assembled
 from trainables.datasets.files import shown
-from trainables.datasets.layout import PARTS
+from trainables.datasets.layout import PARTS, part_named
 from trainables.datasets.source import DataError, Reading, Source, counted, listed
 
 IMAGES = ("x", "images", "image", "imgs", "img", "data", "pixels", "pictures", "features", "inputs", "arr0")
 LABELS = ("y", "labels", "label", "targets", "target", "classes", "class", "annotations", "t", "arr1")
-NAMES = ("classnames", "labelnames", "classeslist", "names")
+NAMES = ("classnames", "labelnames", "classeslist", "listclasses", "names")
 """What people call images, labels and the names of classes; without underscores, in small letters."""
 
 
@@ -38,6 +38,22 @@ def array_folder(folder: Path, reading: Reading) -> Source:
     return _sorted_out(folder.name or "arrays", str(folder), arrays, reading, None)
 
 
+def array_parts(name: str, where: str, paths: Sequence[Path], reading: Reading) -> Source:
+    """The set in files of arrays that are called after its parts: `train.npz`, `test.npz`. Raises DataError."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        part = part_named(path.stem)
+        if part is None or part in found or path.suffix.casefold() == ".npy":
+            raise DataError(
+                f"{where} holds {len(paths)} files of arrays, {listed([shown(each.name) for each in paths])}; name one"
+            )
+        found[part] = path
+    arrays: dict[str, Any] = {}
+    for part, path in found.items():
+        arrays |= {f"{part}_{key}": array for key, array in array_files.load(path, reading.limit).items()}
+    return _sorted_out(name, where, arrays, reading, None)
+
+
 @dataclass
 class _Named:
     """Arrays by part, with the keys under which they were found."""
@@ -56,7 +72,7 @@ def meaning(key: str) -> tuple[str, str] | None:
     for word in words:
         if word in PARTS:
             part = PARTS[word]
-        else:
+        elif word != "set":  # train_set_x
             rest.append(word)
     name = "".join(rest)
     if name in IMAGES or name in LABELS:
@@ -78,7 +94,9 @@ def _names(arrays: Mapping[str, Any], group_by: str | None, where: str) -> _Name
         plain = re.sub(r"[^a-z0-9]", "", key.casefold())
         if key == group_by:
             named.group = key
-        elif plain in NAMES and getattr(array, "ndim", 0) == 1 and array.dtype.kind in "US":
+        elif (
+            (plain in NAMES or _are_names(key, arrays)) and getattr(array, "ndim", 0) == 1 and array.dtype.kind in "US"
+        ):
             named.classes = key
         elif found is None or getattr(array, "ndim", 0) == 0:
             named.unused.append(key)
@@ -92,6 +110,13 @@ def _names(arrays: Mapping[str, Any], group_by: str | None, where: str) -> _Name
                 )
             of_kind[part] = key
     return named
+
+
+def _are_names(key: str, arrays: Mapping[str, Any]) -> bool:
+    """Whether an array `classes` has the names of classes: each once, beside another array with the labels."""
+    array = arrays[key]
+    others = [each for each in arrays if each != key and meaning(each) == ("y", "train")]
+    return key.casefold() == "classes" and bool(others) and len(set(array.reshape(-1).tolist())) == array.size
 
 
 def _sorted_out(
@@ -119,7 +144,7 @@ def _sorted_out(
         notes.append(f"arrays are read by their names: {listed(other, 6)}")
     if named.unused:
         notes.append(f"{counted(len(named.unused), 'array')} passed over: {listed(sorted(named.unused))}")
-    names = [str(each) for each in arrays[named.classes].tolist()] if named.classes else None
+    names = [_text(each) for each in arrays[named.classes].tolist()] if named.classes else None
     parts = [part for part in ("train", "val", "test") if part in named.images]
     held = Arrays(
         images={part: arrays[named.images[part]] for part in parts},
@@ -132,3 +157,7 @@ def _sorted_out(
         notes=notes,
     )
     return assembled(name, shown(where), held, reading)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name

@@ -165,7 +165,10 @@ def _rule(arrays: Mapping[str, Any], kind: str, keys: Mapping[str, str], where: 
         return _Rule(times=255.0, said=f"{names}: truth values are read as 0 and 255")
     if next(iter(arrays.values())).dtype.kind not in "uif":
         raise DataError(f"{where}: {names} must hold numbers, but hold {kind}")
-    low, high = _range(arrays, keys, where)
+    ranges = {part: _range({part: array}, keys, where) for part, array in arrays.items()}
+    low, high = min(each[0] for each in ranges.values()), max(each[1] for each in ranges.values())
+    if high > 1:
+        _refuse_shares(arrays, ranges, keys, where)
     said = f"{names}: {kind} from {low:g} to {high:g} are read as "
     whole = kind.startswith(("int", "uint", ">i", "<i", ">u", "<u"))
     if low >= 0 and high <= 1 and not whole:
@@ -175,11 +178,33 @@ def _rule(arrays: Mapping[str, Any], kind: str, keys: Mapping[str, str], where: 
     if low >= 0 and high <= 255:
         return _Rule(said=said + "0 … 255, in 8 bits")
     if low >= 0 and high <= 65535 and whole:
-        return _Rule(times=255.0 / 65535.0, said=said + "16 bits, 65535 as white")
+        few = f"; that leaves {high / 257 + 1:.0f} of 256 levels, so stretch them before" if high < 65535 / 16 else ""
+        return _Rule(times=255.0 / 65535.0, said=f"{said}16 bits, 65535 as white{few}")
     raise DataError(
         f"{where}: {names} must hold grey levels from 0 to 255, 0 to 65535, 0.0 to 1.0 or -1.0 to 1.0, but hold {kind} "
         f"from {low:g} to {high:g}; save them before they are normalised"
     )
+
+
+def _refuse_shares(
+    arrays: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]], keys: Mapping[str, str], where: str
+) -> None:
+    """Raise DataError for a part whose levels are shares of white, read as 0 … 255: it would come out black.
+
+    Such are real numbers that go little beyond 1, or not beyond it where another part goes to 255.
+    """
+    for part, (low, high) in ranges.items():
+        some = arrays[part][:: max(1, len(arrays[part]) // 100)]
+        if arrays[part].dtype.kind == "f" and low >= 0 and high <= 2 and bool((some != some.round()).any()):
+            others = "".join(
+                f", and {keys[other]} from {first:g} to {last:g}"
+                for other, (first, last) in ranges.items()
+                if other != part
+            )
+            raise DataError(
+                f"{where}: {keys[part]} has levels from {low:g} to {high:g}{others}; bring all to 0 … 1, or all to "
+                "0 … 255"
+            )
 
 
 def _range(arrays: Mapping[str, Any], keys: Mapping[str, str], where: str) -> tuple[float, float]:
