@@ -68,6 +68,17 @@ def _tarred(path: Path, name: str, kind: bytes = tarfile.REGTYPE, link: str = ""
     return path
 
 
+def test_an_archive_of_another_kind_than_its_name_says_is_read(tmp_path: Path) -> None:
+    usual(tmp_path / "pets")
+    packed = Path(shutil.make_archive(str(tmp_path / "pets"), "gztar", tmp_path / "pets"))
+    assert counts(find("digits", packed.rename(tmp_path / "pets.zip"))) == {"train": 12, "test": 4}
+
+
+def test_an_archive_of_archives_is_told_to_be_unpacked(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds 1 archive, train\.zip; unpack what belongs together"):
+        find("digits", _zipped(tmp_path / "all.zip", "train.zip"))
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a path upwards": (lambda at: _zipped(at / "a.zip", "../../out.png"), "leads out of the archive"),
     "an absolute path": (lambda at: _tarred(at / "a.tar", "/tmp/out.png"), "leads out of the archive"),

@@ -57,6 +57,18 @@ LABEL_TABLES: dict[str, Callable[[Path, list[str]], Any]] = {
         root / "all.csv", "nr;image;label;age", *(f"{i};{name}.png;{'ab'[i % 2]};3" for i, name in enumerate(ids))),
     "tabs": lambda root, ids: table(
         root / "all.tsv", "image\tlabel", *(f"{name}.png\t{'ab'[i % 2]}" for i, name in enumerate(ids))),
+    "paths of a Windows machine": lambda root, ids: table(
+        root / "labels.csv", "class,path", *(f"{'ab'[i % 2]},C:\\pets\\images\\{n}.png" for i, n in enumerate(ids))),
+    "names in another case": lambda root, ids: table(
+        root / "labels.csv", "file,label", *(f"{name.upper()}.PNG,{'ab'[i % 2]}" for i, name in enumerate(ids))),
+    "names with another suffix": lambda root, ids: table(
+        root / "labels.csv", "file,label", *(f"{name}.jpg,{'ab'[i % 2]}" for i, name in enumerate(ids))),
+    "a comma at the end of each row": lambda root, ids: table(
+        root / "labels.csv", "file,label", *(f"{name}.png,{'ab'[i % 2]}," for i, name in enumerate(ids))),
+    "UTF-16": lambda root, ids: (root / "labels.csv").write_text(
+        "\n".join(["file,label", *(f"{name}.png,{'ab'[i % 2]}" for i, name in enumerate(ids))]), "utf-16"),
+    "every row twice": lambda root, ids: table(
+        root / "labels.csv", "file,label", *(f"{name}.png,{'ab'[i % 2]}" for i, name in enumerate(ids) for _ in "12")),
     "a column for each class": lambda root, ids: table(
         root / "truth.csv", "image,a,b", *(f"{name},{1.0 - i % 2},{0.0 + i % 2}" for i, name in enumerate(ids))),
 }  # fmt: skip
@@ -68,6 +80,81 @@ def test_pictures_get_the_labels_of_the_table_beside_them(tmp_path: Path, write:
     source = find("digits", tmp_path)
     assert (source.classes, source.train()[1].tolist()) == (("a", "b"), [0, 1] * 6)
     assert np.array_equal(source.train()[0][3].permute(1, 2, 0).numpy(), np.asarray(picture(3)))
+
+
+def test_labels_are_read_in_older_letters_and_with_accents_of_either_form(tmp_path: Path) -> None:
+    ids = pictures(tmp_path / "images")
+    kinds = ["B\u00e4r", "W\u00f6lf"]
+    text = "\n".join(["file,label", *(f"{name}.png,{kinds[i % 2]}" for i, name in enumerate(ids))])
+    (tmp_path / "labels.csv").write_bytes(text.encode("cp1252"))
+    assert find("digits", tmp_path).classes == ("B\u00e4r", "W\u00f6lf")
+    (tmp_path / "labels.csv").write_text(text.replace("B\u00e4r", "Ba\u0308r", 3))
+    assert find("digits", tmp_path).classes == ("B\u00e4r", "W\u00f6lf")
+
+
+def test_paths_of_another_machine_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for folder, first in (("x", 0), ("y", 50)):
+        (tmp_path / folder).mkdir()
+        for number in range(6):
+            picture(first + number).save(tmp_path / folder / f"{number}.png")
+    rows = [f"/home/me/pets/{folder}/{number}.png,{'ab'[number % 2]}" for folder in "xy" for number in range(6)]
+    table(tmp_path / "labels.csv", "path,label", *rows)
+    source = find("digits", tmp_path)
+    assert (source.classes, source.train()[1].tolist()) == (("a", "b"), [0, 1] * 6)
+
+
+def test_rows_without_a_label_or_with_too_many_cells_are_counted(tmp_path: Path) -> None:
+    ids = pictures(tmp_path / "images", 16)
+    rows = [f"{name}.png,{'ab'[i % 2]}" for i, name in enumerate(ids)]
+    rows[0], rows[1], rows[2] = f"{ids[0]}.png,", f"{ids[1]}.png,NaN", f"{ids[2]}.png,a, large"
+    table(tmp_path / "labels.csv", "file,label", *rows)
+    source = find("digits", tmp_path)
+    assert (source.classes, len(source.train()[1])) == (("a", "b"), 13)
+    assert "2 rows of labels.csv without a label: left out" in said(source)
+    assert "1 row of labels.csv with more or fewer cells than its first line: left out" in said(source)
+
+
+def test_two_labels_for_one_picture_are_refused(tmp_path: Path) -> None:
+    ids = pictures(tmp_path / "images")
+    table(tmp_path / "labels.csv", "file,label", *(f"{name}.png,{'ab'[i % 2]}" for i, name in enumerate(ids)))
+    table(tmp_path / "older.csv", "file,label", f"{ids[0]}.png,b")
+    with pytest.raises(DataError, match=r"more than one label for 1 picture: images/p000\.png \(a, b\)"):
+        find("digits", tmp_path)
+
+
+def test_the_answers_that_kaggle_wants_are_no_labels(tmp_path: Path) -> None:
+    ids, others = pictures(tmp_path / "train"), pictures(tmp_path / "test", 4, 50)
+    table(tmp_path / "train.csv", "id,label", *(f"{name},{'ab'[i % 2]}" for i, name in enumerate(ids)))
+    table(tmp_path / "sample_submission.csv", "id,label", *(f"{name},a" for name in others))
+    source = find("digits", tmp_path)
+    assert (source.train()[1].tolist(), source.test) == ([0, 1] * 6, None)
+    assert "1 table named after no part, or after a submission, passed over: sample_submission.csv" in said(source)
+
+
+def test_a_row_is_of_the_part_that_the_folder_of_its_picture_is_called(tmp_path: Path) -> None:
+    ids, others = pictures(tmp_path / "train"), pictures(tmp_path / "test", 4, 50)
+    paths = [*(f"train/{name}.png" for name in ids), *(f"test/{name}.png" for name in others)]
+    table(tmp_path / "labels.csv", "path,label", *(f"{path},{'ab'[i % 2]}" for i, path in enumerate(paths)))
+    source = find("digits", tmp_path)
+    assert source.test is not None
+    assert (len(source.train()[1]), len(source.test()[1])) == (12, 4)
+
+
+def test_a_column_of_parts_is_read_or_refused_and_never_left_aside(tmp_path: Path) -> None:
+    ids = pictures(tmp_path / "images")
+    rows = [f"{name}.png,{'ab'[i % 2]},{'train' if i < 8 else 'test'}" for i, name in enumerate(ids)]
+    table(tmp_path / "labels.csv", "file,label,data set", *rows)
+    assert find("digits", tmp_path).test is not None
+    table(tmp_path / "labels.csv", "file,label,split", *(row.replace("test", "holdout") for row in rows))
+    with pytest.raises(DataError, match="the column split has holdout beside parts; allowed are train, val and test"):
+        find("digits", tmp_path)
+
+
+def test_a_table_that_names_nothing_is_told_of(tmp_path: Path) -> None:
+    pictures(tmp_path / "images")
+    table(tmp_path / "labels.csv", "file,label", "other.png,a", "another.png,b")
+    with pytest.raises(DataError, match=r"of which class \(labels\.csv: no labels of training pictures"):
+        find("digits", tmp_path)
 
 
 def lines(path: Path, *objects: dict[str, Any]) -> Path:
@@ -236,6 +323,12 @@ def test_a_table_that_holds_no_pictures_is_refused(tmp_path: Path, rows: list[st
 # IDX
 
 
+def test_a_table_of_pixels_may_have_semicolons(tmp_path: Path) -> None:
+    pixel_table(tmp_path / "train.csv", 20)
+    (tmp_path / "train.csv").write_text((tmp_path / "train.csv").read_text().replace(",", ";"))
+    assert len(find("digits", tmp_path / "train.csv").train()[1]) == 20
+
+
 def idx(path: Path, array: Any) -> None:
     content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -282,6 +375,29 @@ def test_damaged_and_missing_idx_files_are_refused(tmp_path: Path) -> None:
         find("digits", tmp_path)
 
 
+def test_idx_files_in_folders_of_their_names_or_packed_otherwise_than_they_say_are_read(tmp_path: Path) -> None:
+    images = idx_set(tmp_path, "")
+    for path in [each for each in tmp_path.iterdir() if each.is_file()]:
+        content = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        (path / path.name).write_bytes(gzip.compress(content) if "images" in path.name else content)
+    source = find("digits", tmp_path)
+    assert source.test is not None
+    assert np.array_equal(source.train()[0][:, 0].numpy(), images[:30])
+
+
+def test_idx_files_of_two_sets_in_one_folder_are_refused(tmp_path: Path) -> None:
+    idx_set(tmp_path, "")
+    for path in list(tmp_path.iterdir()):
+        path.rename(tmp_path / f"emnist-letters-{path.name}")
+    idx_set(tmp_path, ".gz")
+    with pytest.raises(
+        DataError, match=r"has two IDX files of the images of test, t10k-images-idx3-ubyte\.gz and emnist"
+    ):
+        find("digits", tmp_path)
+
+
 # Parquet
 
 
@@ -312,6 +428,34 @@ def test_parquet_of_hugging_face_is_read_with_its_parts_and_names(tmp_path: Path
     assert source.val is not None
     assert (source.classes, len(source.train()[1]), len(source.val()[1])) == (("cat", "dog"), 16, 4)
     assert np.array_equal(source.train()[0][9].permute(1, 2, 0).numpy(), np.asarray(picture(101)))
+
+
+def test_several_sets_in_parquet_are_not_mixed(tmp_path: Path) -> None:
+    for name, first in (("digits", 0), ("letters", 50)):
+        parquet_file(tmp_path / name / "train-00000-of-00001.parquet", 8, first)
+        parquet_file(tmp_path / name / "test-00000-of-00001.parquet", 4, first + 20)
+    with pytest.raises(
+        DataError, match="holds several sets in Parquet files, in the folders digits, letters; give one"
+    ):
+        find("digits", tmp_path)
+    assert len(find("digits", tmp_path / "letters").train()[1]) == 8
+
+
+def test_a_parquet_part_whose_labels_are_kept_back_is_passed_over(tmp_path: Path) -> None:
+    parquet_file(tmp_path / "train-00000.parquet", 8, names=["cat", "dog"])
+    parquet_file(tmp_path / "test-00000.parquet", 4, 20, names=["cat", "dog"], columns={"label": [-1] * 4})
+    source = find("digits", tmp_path)
+    assert source.test is None
+    assert "the 4 pictures of test-00000.parquet have no labels: passed over" in said(source)
+
+
+def test_what_lies_beside_a_file_that_is_given_is_said(tmp_path: Path) -> None:
+    for number in range(2):
+        path = parquet_file(tmp_path / f"train-0000{number}.parquet", 8, 20 * number)
+    assert "train-00000.parquet beside it not read; give the folder to use all parts" in said(find("digits", path))
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n")
+    with pytest.raises(DataError, match=r"is a pointer of Git LFS; `git lfs pull` fetches the file"):
+        find("digits", path)
 
 
 def test_one_parquet_file_may_be_given_and_its_broken_rows_are_named(tmp_path: Path) -> None:

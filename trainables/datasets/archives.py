@@ -42,7 +42,7 @@ def unpacked(path: Path, reading: Reading) -> Path:
     aside = place / f".{uuid.uuid4().hex}"
     try:
         aside.mkdir(parents=True)
-        if path.name.casefold().endswith(".zip"):
+        if zipfile.is_zipfile(path):
             _zip(path, aside, reading.limit)
         else:
             _tar(path, aside, reading.limit)
@@ -97,7 +97,9 @@ def _zip(path: Path, into: Path, limit: int) -> None:
             budget.member(limit + 1)
         for each in members:
             if (each.external_attr >> 16) & 0o170000 == 0o120000:
-                raise DataError(f"{shown(str(path))}: {each.filename[:200]!r} is a link; archives may hold files only")
+                raise DataError(f"{shown(str(path))}: {each.filename[:200]!r} is a link; unpack it and give the folder")
+            if each.flag_bits & 1:
+                raise DataError(f"{shown(str(path))} is encrypted; unpack it with its password, and give the folder")
             budget.member(each.file_size)
             with archive.open(each) as source:
                 budget.copy(source, into / _inside(path, each.filename))
@@ -111,7 +113,7 @@ def _tar(path: Path, into: Path, limit: int) -> None:
                 continue
             if not each.isreg():
                 raise DataError(
-                    f"{shown(str(path))}: {each.name[:200]!r} is a link or a device; archives may hold files only"
+                    f"{shown(str(path))}: {each.name[:200]!r} is a link or a device; unpack it and give the folder"
                 )
             budget.member(each.size)
             source = archive.extractfile(each)

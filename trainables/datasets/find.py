@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +11,13 @@ from trainables.cache import cache_folder
 from trainables.datasets import known
 from trainables.datasets.archives import is_archive, unpacked
 from trainables.datasets.array_files import SUFFIXES as ARRAYS
-from trainables.datasets.arrays import array_file, array_folder, meaning
+from trainables.datasets.arrays import array_file, array_folder, array_parts, meaning
 from trainables.datasets.files import TABLES, shown
 from trainables.datasets.folders import count_pictures, has_train, picture_folder
 from trainables.datasets.generated import GENERATED
 from trainables.datasets.idx_files import idx_folder
 from trainables.datasets.known import KNOWN, SUBSETS
+from trainables.datasets.layout import part_named
 from trainables.datasets.parquet import parquet_files
 from trainables.datasets.pixel_table import is_pixel_table, pixel_tables
 from trainables.datasets.source import DataError, Reading, Source, counted, listed
@@ -112,7 +113,9 @@ def _file(name: str, path: Path, reading: Reading) -> Source:
     suffix = path.suffix.casefold()
     own, where = path.name.split(".")[0] or "data", shown(str(path))
     if suffix in ARRAYS:
-        return array_file(path, reading)
+        found = array_file(path, reading)
+        others = [] if part_named(path.stem) is None or suffix == ".npy" else path.parent.glob(f"*{path.suffix}")
+        return _with_note_of_others(found, [each for each in others if each != path and part_named(each.stem)])
     if is_archive(path):
         folder = unpacked(path, reading)
         found = _folder(own, folder, reading, where)
@@ -120,17 +123,13 @@ def _file(name: str, path: Path, reading: Reading) -> Source:
             raise DataError(f"{where} holds nothing that is read: {READ}")
         return replace(found, where=where)
     if suffix == ".parquet":
-        return parquet_files(own, where, path.parent, [path], reading)
+        found = parquet_files(own, where, path.parent, [path], reading)
+        return _with_note_of_others(found, [each for each in path.parent.glob("*.parquet") if each != path])
     if suffix in TABLES:
         if suffix != ".jsonl" and is_pixel_table(path):
             found = pixel_tables(own, where, [path], reading)
-            beside = sorted(
-                each for each in path.parent.glob(f"*{path.suffix}") if each != path and is_pixel_table(each)
-            )
-            said = (
-                f"{listed([shown(each.name) for each in beside])} beside it not read; give the folder to use all parts"
-            )
-            return replace(found, notes=(*found.notes, said)) if beside else found
+            others = [each for each in path.parent.glob(f"*{path.suffix}") if each != path and is_pixel_table(each)]
+            return _with_note_of_others(found, others)
         found = picture_folder(own, path.parent, reading, where)
         if found is not None:
             return found
@@ -138,6 +137,14 @@ def _file(name: str, path: Path, reading: Reading) -> Source:
     if "idx" in path.name and (found := idx_folder(path.parent.name, path.parent, reading)):
         return found
     raise DataError(f"{where} is not {READ}")
+
+
+def _with_note_of_others(found: Source, others: Sequence[Path]) -> Source:
+    """`found`, with a note of the files beside its own that may be its other parts."""
+    if not others:
+        return found
+    names = listed([shown(each.name) for each in sorted(others)])
+    return replace(found, notes=(*found.notes, f"{names} beside it not read; give the folder to use all parts"))
 
 
 def _folder(own: str, path: Path, reading: Reading, where: str) -> Source | None:
@@ -164,16 +171,28 @@ def _folder(own: str, path: Path, reading: Reading, where: str) -> Source | None
     if len(lone) == 1:
         return array_file(lone[0], reading)
     if lone:
-        raise DataError(
-            f"{where} holds {len(lone)} files of arrays, {listed([shown(each.name) for each in lone])}; name one"
-        )
-    count = count_pictures(path)
-    if count:
-        raise DataError(
-            f"{where} holds {counted(count, 'picture')}, and nothing says of which class: sort them into a folder for "
-            "each class, or put a table with file names and labels beside them (labels.csv)"
-        )
+        return array_parts(own, where, lone, reading)
+    _refuse_what_says_no_class(path, where)
     return None
+
+
+def _refuse_what_says_no_class(path: Path, where: str) -> None:
+    """Raise DataError for pictures of no class, with what is beside them, and for archives that are to be unpacked."""
+    count = count_pictures(path)
+    files = sorted(each for each in path.rglob("*") if each.is_file() and not each.name.startswith("."))
+    if count:
+        tables = [shown(each.name) for each in files if each.suffix.casefold() in TABLES]
+        beside = f" ({listed(tables)}: no labels of training pictures that are here)" if tables else ""
+        raise DataError(
+            f"{where} holds {counted(count, 'picture')}, and nothing says of which class{beside}: sort them into a "
+            "folder for each class, or put a table with file names and labels beside them (labels.csv)"
+        )
+    archives = [shown(each.name) for each in files if is_archive(each)]
+    if archives:
+        raise DataError(
+            f"{where} holds {counted(len(archives), 'archive')}, {listed(archives)}; unpack what belongs together, or "
+            "give the one that has all"
+        )
 
 
 def _innermost(path: Path) -> Path:

@@ -55,9 +55,30 @@ def _files(folder: Path) -> dict[tuple[str, str], Path]:
         match = NAME.fullmatch(path.name)
         words = re.split(r"[^a-z0-9]+", match["part"].casefold()) if match else []
         part = next((PARTS[word] for word in words if word in PARTS), None)
-        if match and part and path.is_file():
-            found[part, match["kind"].casefold()] = path
+        inside = path / path.name  # a file in a folder of its name, as some unpack it
+        path = inside if inside.is_file() else path
+        if not match or not part or not path.is_file():
+            continue
+        kind = match["kind"].casefold()
+        before = found.setdefault((part, kind), path)
+        if _plain(before) != _plain(path):
+            raise DataError(
+                f"{shown(str(folder))} has two IDX files of the {kind} of {part}, {shown(before.name)} and "
+                f"{shown(path.name)}; put one set into a folder of its own"
+            )
+        found[part, kind] = path
     return found
+
+
+def _plain(path: Path) -> str:
+    """The name of an IDX file as it is when it is not packed, however its points and dashes are written."""
+    return re.sub(r"[-_.]", "", path.name.casefold().removesuffix(".gz"))
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is gzip's, by what it begins with: browsers unpack some and keep the name."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def read_idx(path: Path, limit: int) -> Any:
@@ -65,7 +86,7 @@ def read_idx(path: Path, limit: int) -> Any:
     import numpy as np
 
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path, "rb") if _is_packed(path) else path.open("rb") as file:
             zeros, kind, axes = struct.unpack(">HBB", file.read(4))
             if zeros or kind != UNSIGNED_BYTE or not 1 <= axes <= 4:
                 raise DataError(f"{shown(str(path))} is no IDX file of unsigned bytes")

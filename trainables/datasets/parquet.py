@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import IO
 
 from trainables.cache import cache_folder
-from trainables.datasets.files import Found, shown
+from trainables.datasets.files import Found, is_pointer, shown
 from trainables.datasets.folders import listed_pictures
 from trainables.datasets.label_table import LABELS
 from trainables.datasets.layout import Entry, Listing, part_named
-from trainables.datasets.source import DataError, Reading, Source, listed
+from trainables.datasets.source import DataError, Reading, Source, counted, listed
 
 FINE = ("fine_label", "coarse_label")
+
+UNKNOWN = "-1"
+"""What Hugging Face has for the label of a picture whose label is kept back."""
 
 
 def parquet_files(name: str, where: str, root: Path, paths: Sequence[Path], reading: Reading) -> Source:
     """The set in the Parquet files `paths`, which lie below `root`. Raises DataError."""
     listing = Listing(shown(str(root)))
+    _refuse_several_sets(where, root, paths)
     tables = [_Table(path) for path in paths]
     ordered: list[tuple[_Table, int]] = []
     for part in ("train", "val", "test"):
@@ -31,6 +35,11 @@ def parquet_files(name: str, where: str, root: Path, paths: Sequence[Path], read
             if part != (table.part(root) if len(tables) > 1 else "train"):
                 continue
             entries = table.entries(reading.group_by, listing.notes)
+            if part != "train" and entries and {entry.label for entry in entries} == {UNKNOWN}:
+                listing.warnings.append(
+                    f"the {counted(len(entries), 'picture')} of {shown(table.path.name)} have no labels: passed over"
+                )
+                continue
             listing.parts.setdefault(part, []).extend(entries)
             ordered += [(table, row) for row in range(len(entries))]
     named = next((table.names for table in tables if table.names), None)
@@ -49,6 +58,21 @@ def parquet_files(name: str, where: str, root: Path, paths: Sequence[Path], read
             table.close()
 
 
+def _refuse_several_sets(where: str, root: Path, paths: Sequence[Path]) -> None:
+    """Raise DataError if several folders have a train part each: they are sets of their own, as configurations are."""
+    sets = set()
+    for path in paths:
+        folders = path.relative_to(root).parts[:-1]
+        before = next((at for at, name in enumerate(folders) if part_named(name)), len(folders))
+        if next((part for name in [path.stem, *folders] if (part := part_named(name))), "") == "train":
+            sets.add("/".join(folders[:before]))
+    if len(sets) > 1:
+        raise DataError(
+            f"{where} holds several sets in Parquet files, in the folders "
+            f"{listed([shown(each) for each in sorted(sets)])}; give one of them"
+        )
+
+
 class _Table:
     """One Parquet file: its labels now, its pictures when they are asked for."""
 
@@ -62,6 +86,10 @@ class _Table:
         try:
             self._file = parquet.ParquetFile(path)
         except (ArrowException, OSError) as error:
+            if is_pointer(path):
+                raise DataError(
+                    f"{shown(str(path))} is a pointer of Git LFS; `git lfs pull` fetches the file"
+                ) from None
             raise DataError(
                 f"{shown(str(path))} cannot be read as Parquet ({' '.join(str(error).split())[:200]}); copy it again"
             ) from None
@@ -118,11 +146,13 @@ class _Table:
         if isinstance(labels[0] if labels else "", (list, dict)):
             raise DataError(f"{shown(str(self.path))}: {self._labels} must be one label per picture")
         if self.names:
-            if not all(isinstance(label, int) and 0 <= label < len(self.names) for label in labels):
+            kept_back = set(labels) == {int(UNKNOWN)}
+            if not kept_back and not all(isinstance(label, int) and 0 <= label < len(self.names) for label in labels):
                 raise DataError(
                     f"{shown(str(self.path))}: {self._labels} has labels outside 0 to {len(self.names) - 1}"
                 )
-            labels = [self.names[label] for label in labels]
+            if not kept_back:
+                labels = [self.names[label] for label in labels]
         told = self.path.stat()
         stamp = f"{told.st_size} {told.st_mtime_ns} {told.st_ctime_ns} {told.st_ino}"
         return [

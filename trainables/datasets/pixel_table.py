@@ -11,7 +11,7 @@ from typing import Any
 
 from trainables.datasets.assembling import Arrays, assembled
 from trainables.datasets.files import shown
-from trainables.datasets.label_table import LABELS, read_head
+from trainables.datasets.label_table import LABELS, delimiter_of, read_head
 from trainables.datasets.layout import part_named
 from trainables.datasets.source import DataError, Reading, Source, counted, listed
 
@@ -83,7 +83,7 @@ def _read(path: Path, reading: Reading, notes: list[str]) -> _Table:
         table = csv.read_csv(
             os.fsencode(path).decode("utf-8"),
             read_options=csv.ReadOptions(column_names=names, skip_rows=0 if headless else 1),
-            parse_options=csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ","),
+            parse_options=csv.ParseOptions(delimiter=delimiter_of(str(path))),
         )
     except (ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise DataError(
