@@ -124,7 +124,7 @@ def _named(stored: Any) -> dict[str, Any]:
     import torch
 
     if isinstance(stored, Mapping):
-        named = {str(key): value for key, value in stored.items() if isinstance(value, torch.Tensor)}
+        named: dict[str, Any] = {str(key): value for key, value in stored.items() if isinstance(value, torch.Tensor)}
         for key, value in stored.items():
             if isinstance(value, (tuple, list)) and value and {type(each) for each in value} in ({int}, {str}):
                 named[str(key)] = np.array(value)

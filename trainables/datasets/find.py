@@ -112,6 +112,7 @@ def _given(name: str, path: Path, reading: Reading) -> Source:
 def _file(name: str, path: Path, reading: Reading) -> Source:
     suffix = path.suffix.casefold()
     own, where = path.name.split(".")[0] or "data", shown(str(path))
+    found: Source | None
     if suffix in ARRAYS:
         found = array_file(path, reading)
         others = [] if part_named(path.stem) is None or suffix == ".npy" else path.parent.glob(f"*{path.suffix}")
