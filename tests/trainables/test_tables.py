@@ -150,6 +150,33 @@ def test_a_column_of_parts_is_read_or_refused_and_never_left_aside(tmp_path: Pat
         find("digits", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("column", "cells", "parts"),
+    [
+        ("is_test", ("0", "1"), (8, None, 4)),
+        ("is_valid", ("False", "True"), (8, 4, None)),
+        ("is_train", ("1", "0"), (8, None, 4)),
+    ],
+)
+def test_a_column_that_says_yes_or_no_to_a_part_is_read(
+    tmp_path: Path, column: str, cells: tuple[str, str], parts: tuple[int, int | None, int | None]
+) -> None:
+    ids = pictures(tmp_path / "images")
+    rows = [f"{name}.png,{'ab'[i % 2]},{cells[i >= 8]}" for i, name in enumerate(ids)]
+    table(tmp_path / "labels.csv", f"file,label,{column}", *rows)
+    source = find("digits", tmp_path)
+    there = (source.train, source.val, source.test)
+    assert tuple(part and len(part()[1]) for part in there) == parts
+    table(
+        tmp_path / "labels.csv",
+        f"file,label,{column}",
+        *rows[:8],
+        *(f"{row.rpartition(',')[0]},maybe" for row in rows[8:]),
+    )
+    with pytest.raises(DataError, match=f"the column {column} has maybe; allowed are 0 and 1"):
+        find("digits", tmp_path)
+
+
 def test_a_table_that_names_nothing_is_told_of(tmp_path: Path) -> None:
     pictures(tmp_path / "images")
     table(tmp_path / "labels.csv", "file,label", "other.png,a", "another.png,b")

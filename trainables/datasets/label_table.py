@@ -26,6 +26,14 @@ LABELS = (
 
 SPLITS = ("split", "set", "subset", "part", "partition", "fold_name", "usage", "data set", "dataset")
 
+FLAGS = {
+    "is_test": "test", "is_valid": "val", "is_val": "val", "is_validation": "val", "is_train": "train",
+    "is_training": "train",
+}  # fmt: skip
+"""Columns that say yes or no to a part; a no to training alone means the test part."""
+
+YES, NO = ("1", "1.0", "true", "yes", "t", "y"), ("0", "0.0", "false", "no", "f", "n", "")
+
 NO_LABEL = ("", "nan")
 """What stands where a row has no label; pandas writes the second."""
 
@@ -249,7 +257,8 @@ def _labels(table: Table, of_files: str, group_by: str | None) -> list[str] | No
     for name in LABELS:
         if name in lower and lower[name] not in (of_files, group_by):
             return table.column(lower[name])
-    left = [name for name in table.header if name not in (of_files, group_by) and name.casefold() not in SPLITS]
+    parts = (*SPLITS, *FLAGS)
+    left = [name for name in table.header if name not in (of_files, group_by) and name.casefold() not in parts]
     if len(left) == 1:
         return table.column(left[0])
     if len(left) > 1:
@@ -289,8 +298,32 @@ def _part_of_rows(table: Table, found: Sequence[Found | None], root: str) -> lis
                 )
             if all(told):
                 return [part or "train" for part in told]
+    flagged = _flagged(table, lower)
+    if flagged is not None:
+        return flagged
     of_table = _part_of_table(table.path)
     return [of_table or (_part_of_picture(each, root) if each else "train") for each in found]
+
+
+def _flagged(table: Table, lower: Mapping[str, str]) -> list[str] | None:
+    """The part of each row where columns say yes or no to parts; None without any. Raises DataError for other cells."""
+    told: dict[str, list[bool]] = {}
+    for name, part in FLAGS.items():
+        if name in lower:
+            cells = [cell.strip().casefold() for cell in table.column(lower[name])]
+            other = sorted({shown(cell) for cell in cells} - {*YES, *NO})
+            if other:
+                raise DataError(
+                    f"{shown(table.path)}: the column {lower[name]} has {listed(other)}; allowed are 0 and 1"
+                )
+            told[part] = [cell in YES for cell in cells]
+    if not told:
+        return None
+    rest = "test" if set(told) == {"train"} else "train"
+    return [
+        next((part for part in ("test", "val", "train") if part in told and told[part][row]), rest)
+        for row in range(len(table.rows))
+    ]
 
 
 def _part_of_table(path: str) -> str | None:
