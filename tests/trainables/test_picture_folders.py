@@ -463,6 +463,13 @@ def test_copies_in_two_parts_are_counted_and_warned_of(tmp_path: Path) -> None:
     )
 
 
+def test_a_picture_in_two_classes_of_one_part_is_warned_of(tmp_path: Path) -> None:
+    usual(tmp_path)
+    shutil.copy(tmp_path / "train" / "cat" / "0.png", tmp_path / "train" / "dog" / "also.png")
+    told = "1 of 13 pictures of train are there as another class too: one of the two labels is wrong"
+    assert told in find("digits", tmp_path).warnings
+
+
 def test_copies_in_the_train_part_stay_together(tmp_path: Path) -> None:
     usual(tmp_path)
     for name in ("a", "b"):

@@ -83,7 +83,8 @@ def _source(
     else:
         hashes = {part: copies.hashes(of) for part, of in images.items()}
         warnings = balance([classes[label] for label in labels["train"].tolist()])
-        warnings += copies.across(hashes, {part: of.tolist() for part, of in labels.items()})
+        told = {part: of.tolist() for part, of in labels.items()}
+        warnings += [*copies.within(hashes, told), *copies.across(hashes, told)]
         named = (
             [None] * len(labels["train"]) if arrays.groups is None else [str(each) for each in arrays.groups.tolist()]
         )

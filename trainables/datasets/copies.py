@@ -41,6 +41,20 @@ def across(hashes: Mapping[str, Any], labels: Mapping[str, Sequence[str]]) -> li
     return said
 
 
+def within(hashes: Mapping[str, Any], labels: Mapping[str, Sequence[str]]) -> list[str]:
+    """A warning for each part in which a picture stands in two classes; arguments as for `across`."""
+    said = []
+    for part, of in hashes.items():
+        first = _first(of)
+        otherwise = sum(labels[part][row] != labels[part][first[key]] for row, key in enumerate(_keys(of)))
+        if otherwise:
+            said.append(
+                f"{otherwise:,} of {counted(len(labels[part]), 'picture')} of {part} are there as another class too: one "
+                "of the two labels is wrong"
+            )
+    return said
+
+
 ALIKE = 6
 """Pictures whose gradients differ in at most so many of 128 signs look alike."""
 

@@ -81,7 +81,8 @@ def listed_pictures(
     warnings += balance([each.label for which, each in sound if which == "train"])
     entries = {part: [each for _, each in sound[low:high]] for part, (low, high) in bounds.items()}
     hashes = {part: decoded.hashes[low:high] for part, (low, high) in bounds.items()}
-    warnings += copies.across(hashes, {part: [each.label for each in of] for part, of in entries.items()})
+    named = {part: [each.label for each in of] for part, of in entries.items()}
+    warnings += [*copies.within(hashes, named), *copies.across(hashes, named)]
     parts = {part: _part(decoded, bounds[part], entries[part], classes) for part in bounds}
     groups, said = copies.groups([each.group for each in entries["train"]], hashes["train"])
     warnings += _across_groups(entries)
