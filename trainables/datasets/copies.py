@@ -49,8 +49,8 @@ def within(hashes: Mapping[str, Any], labels: Mapping[str, Sequence[str]]) -> li
         otherwise = sum(labels[part][row] != labels[part][first[key]] for row, key in enumerate(_keys(of)))
         if otherwise:
             said.append(
-                f"{otherwise:,} of {counted(len(labels[part]), 'picture')} of {part} are there as another class too: one "
-                "of the two labels is wrong"
+                f"{otherwise:,} of {counted(len(labels[part]), 'picture')} of {part} are there as another class too: "
+                "one of the two labels is wrong"
             )
     return said
 
