@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar, Union
 
-from spaces.values import SpaceError, Value, checked, from_plain, identity, is_finite, is_number, same, to_plain
+from spaces.values import (
+    SpaceError,
+    Value,
+    checked,
+    from_plain,
+    identity,
+    is_finite,
+    is_number,
+    plain_number,
+    same,
+    shortened,
+    to_plain,
+)
 
 When = Mapping[str, Any]
 Bound = Union[float, str]
@@ -200,6 +212,12 @@ class Choice:
     def __init__(self, *values: Any, when: When | None = None) -> None:
         if len(values) == 1 and isinstance(values[0], (list, tuple)):
             values = tuple(values[0])
+        elif len(values) == 1 and _is_collection(values[0]):
+            inside = "*sorted(…)" if isinstance(values[0], (set, frozenset)) else "*…"
+            raise SpaceError(
+                f"Choice takes values, or a list of them, but got {shortened(values[0])}; for what is in it write "
+                f"Choice({inside})"
+            )
         self._begin(values, when)
 
     @classmethod
@@ -286,12 +304,37 @@ def _alternatives_to_plain(wanted: Any) -> Any:
 
 
 def _plain_when(when: When | None) -> When:
-    """A condition as plain data: of a set, its values in an order that is the same in every process."""
-    made = dict(when or {})
-    return {
-        name: tuple(sorted(wanted, key=repr)) if isinstance(wanted, (set, frozenset)) else wanted
-        for name, wanted in made.items()
-    }
+    """A condition as plain data: of a set, its values in an order that is the same in every process.
+
+    Raises SpaceError for what is none.
+    """
+    try:
+        return {name: _plain_wanted(name, wanted) for name, wanted in dict(when or {}).items()}
+    except (TypeError, ValueError) as error:
+        if isinstance(error, SpaceError):
+            raise
+        raise SpaceError(
+            f"when maps a hyperparameter to its value, or to several, as in when={{'train/optimizer': 'sgd'}}, but is "
+            f"{shortened(when)}"
+        ) from None
+
+
+def _plain_wanted(name: Any, wanted: Any) -> Any:
+    """The value at which a condition on `name` holds, or several. Raises SpaceError."""
+    if isinstance(wanted, (_Numbers, Choice)):
+        raise SpaceError(f"a condition on {name} is a value or several, but got the range {wanted}; list its values")
+    if _is_collection(wanted):
+        several = sorted(wanted, key=repr) if isinstance(wanted, (set, frozenset)) else list(wanted)
+        if not several:
+            raise SpaceError(f"a condition on {name} has no value, so it never holds; name one, or leave it out")
+        return [*map(plain_number, several)] if isinstance(wanted, list) else tuple(map(plain_number, several))
+    return plain_number(wanted)
+
+
+def _is_collection(value: Any) -> bool:
+    """Whether `value` holds others, and is no word and no array of a single number."""
+    plain = isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", None) == 0
+    return isinstance(value, Iterable) and not plain
 
 
 def _steps(low: Any, high: Any, step: Any) -> int:

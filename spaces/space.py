@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from spaces.ranges import (
@@ -17,7 +17,7 @@ from spaces.ranges import (
     with_when,
     within,
 )
-from spaces.values import Config, SpaceError, Value, copied, is_finite, is_number
+from spaces.values import Config, SpaceError, Value, copied, is_finite, is_number, shortened
 
 __all__ = ["Choice", "Config", "Float", "Int", "Range", "Space", "SpaceError", "Value", "check_name", "with_when"]
 
@@ -39,16 +39,23 @@ class Space(dict[str, Range]):
         for name, range_ in ranges.items():
             check_name(name)
             if not isinstance(range_, (Float, Int, Choice)):
-                raise SpaceError(f"{name} must be a Float, Int or Choice, but got {range_!r}")
-            made = self._with_condition(name, range_)
-            self[name] = made if isinstance(made, Choice) else self._with_bounds(name, made)
+                inside = f"; what lies in {name} is named {name}/…" if isinstance(range_, Mapping) else ""
+                raise SpaceError(
+                    f"{name} must be a Float, Int or Choice, but got {shortened(range_)}; write Float(1e-4, 1e-1, "
+                    f"log=True), Int(8, 64) or Choice('sgd', 'adam'), and what is not searched into fixed{inside}"
+                )
+            made = self._with_condition(name, range_, ranges)
+            self[name] = made if isinstance(made, Choice) else self._with_bounds(name, made, ranges)
 
-    def _with_condition(self, name: str, range_: Range) -> Range:
+    def _with_condition(self, name: str, range_: Range, ranges: Collection[str]) -> Range:
         """`range_` with conditions that hold at some value; a tuple that is itself a value is one of one."""
         when: dict[str, Any] = {}
         for parent, wanted in range_.when.items():
             if parent not in self:
-                raise SpaceError(f"{name} exists when {parent} is {wanted!r}, but no {parent} stands before it")
+                what = f"{name} exists when {parent} is {wanted!r}, but"
+                if parent in self.fixed:
+                    raise SpaceError(f"{what} {parent} is fixed at {self.fixed[parent]!r}; leave out the condition")
+                raise SpaceError(f"{what} no {parent} stands before it{_move(parent, name, ranges)}")
             own = self[parent]
             is_value = isinstance(wanted, (tuple, list)) and wanted in own
             when[parent] = (wanted,) if is_value else wanted
@@ -57,11 +64,11 @@ class Space(dict[str, Range]):
                     raise SpaceError(f"{name} exists when {parent} is {value!r}, which {own} never is")
         return with_when(range_, when) if when else range_
 
-    def _with_bounds(self, name: str, range_: Float | Int) -> Float | Int:
+    def _with_bounds(self, name: str, range_: Float | Int, ranges: Collection[str]) -> Float | Int:
         """`range_`, between the widest that its named bounds can be. Raises SpaceError if it could be empty."""
         ends = {"low": (range_.low, range_.low), "high": (range_.high, range_.high)}
         for end, parent in range_.bounds.items():
-            ends[end] = self._reach(name, end, parent, whole=isinstance(range_, Int))
+            ends[end] = self._reach(name, end, parent, ranges, whole=isinstance(range_, Int))
         (lowest, latest), (earliest, highest) = ends["low"], ends["high"]
         if latest > earliest:
             raise SpaceError(
@@ -72,7 +79,7 @@ class Space(dict[str, Range]):
             raise SpaceError(f"{name} with log needs low above 0, but {range_.bounds['low']} can be {lowest:g}")
         return within(range_, lowest, highest) if range_.bounds else range_
 
-    def _reach(self, name: str, end: str, parent: str, *, whole: bool) -> tuple[Any, Any]:
+    def _reach(self, name: str, end: str, parent: str, ranges: Collection[str], *, whole: bool) -> tuple[Any, Any]:
         """The least and the largest number that the bound `parent` of `name` can be."""
         if parent in self.fixed:
             low = high = self.fixed[parent]
@@ -84,7 +91,12 @@ class Space(dict[str, Range]):
             if whole and isinstance(self[parent], Float):
                 low = None
         else:
-            raise SpaceError(f"{name} has {parent} as its {end}, but no {parent} stands before it")
+            begin = f"{name} has {parent} as its {end}, but"
+            if not NAME.fullmatch(parent):
+                raise SpaceError(
+                    f"{begin} {parent!r} is a text and names no hyperparameter; write numbers without quotes"
+                )
+            raise SpaceError(f"{begin} no {parent} stands before it{_move(parent, name, ranges)}")
         for number in (low, high):
             if not is_number(number) or not is_finite(number) or (whole and not isinstance(number, int)):  # type: ignore[arg-type]
                 kind = "whole number" if whole else "number"
@@ -221,6 +233,11 @@ def possible(ranges: Mapping[str, Range]) -> dict[str, Range]:
 def _parents(range_: Range) -> list[str]:
     """The hyperparameters that `range_` depends on."""
     return [*range_.when, *(() if isinstance(range_, Choice) else range_.bounds.values())]
+
+
+def _move(parent: str, name: str, ranges: Collection[str]) -> str:
+    """What to do where `name` depends on a `parent` that does not stand before it."""
+    return f"; put {parent} before {name}" if parent in ranges and parent != name else ""
 
 
 def _needs(range_: Range) -> str:

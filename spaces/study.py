@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from spaces.objective import Constraint, Objective, constraints_of, objective_of
 from spaces.ranges import Choice, Float, Int, Range, from_plain_range, to_plain_range, with_when
 from spaces.space import Space, check_name, possible
-from spaces.values import Config, SpaceError, Value, checked, config_from_plain, config_to_plain, copied, is_number
+from spaces.values import (
+    Config,
+    SpaceError,
+    Value,
+    checked,
+    config_from_plain,
+    config_to_plain,
+    copied,
+    is_number,
+    plain_number,
+    shortened,
+)
 from trainables.epoch import Trainable
 from trainables.own import Build, OwnNetwork
 from trainables.script.script import Script
@@ -81,14 +93,17 @@ class Study:
     def __post_init__(self, network: Build | None) -> None:
         object.__setattr__(self, "trainable", _trainable(self.trainable, network))
         object.__setattr__(self, "dataset", _dataset(self.dataset, self.data, self.trainable))
+        for name in ("start", "published"):  # which may be read once only
+            if not isinstance(given := getattr(self, name), Mapping) and isinstance(given, Iterable):
+                object.__setattr__(self, name, tuple(given))
         _check_shapes(self)
         fixed = {name: _checked(name, value, f"{name} is fixed at") for name, value in self.fixed.items()}
         object.__setattr__(self, "fixed", fixed)
         object.__setattr__(self, "space", Space(self.space, fixed))
         object.__setattr__(self, "objective", objective_of(self.objective))
         constraints_of(self.constraint)
-        for name in ("start", "published"):  # so that a study equals the one that was read back from a record
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        points = ({name: plain_number(value) for name, value in each.items()} for each in self.start)
+        object.__setattr__(self, "start", tuple(points))
         both = sorted(set(self.space) & set(fixed))
         if both:
             raise SpaceError(f"{', '.join(both)} cannot be searched and fixed at once; keep one")
@@ -177,9 +192,18 @@ def _check_shapes(study: Study) -> None:
             raise SpaceError(f"{name} maps names to values, as in {{'train/lr': …}}, but is a {type(value).__name__}")
     if not study.space and not study.fixed:
         raise SpaceError("space is empty, so there is nothing to search; give it a range: {'train/lr': Float(1e-4, 1)}")
+    for name, example in (("sampler", "'tpe'"), ("scheduler", "'asha', or 'none'"), ("dataset", "'digits'")):
+        if not isinstance(given := getattr(study, name), str):
+            raise SpaceError(f"{name} must be a word, as {example}, but is {shortened(given)}")
+    for name in ("start", "published"):
+        if not isinstance(given := getattr(study, name), tuple):
+            raise SpaceError(f"{name} must be a list, [] for none, but is {shortened(given)}")
     for number, point in enumerate(study.start):
         if not isinstance(point, Mapping):
             raise SpaceError(f"start point {number} must map names to values, but is a {type(point).__name__}")
+    for number, each in enumerate(study.published):
+        if not isinstance(each, Published):
+            raise SpaceError(f"published setting {number} must be a Published({{…}}, 0.93), but is {shortened(each)}")
 
 
 def _check_published(published: Published, what: str) -> None:
@@ -210,6 +234,8 @@ def _check_budgets(study: Study) -> None:
         raise SpaceError(
             f"time_budget is a number of seconds, 600 for ten minutes, or None, but got {study.time_budget!r}"
         )
+    if study.time_budget == math.inf:
+        raise SpaceError("time_budget must be a finite number of seconds; None is for no limit")
     if study.time_budget is not None and not study.time_budget > 0:
         raise SpaceError(f"time_budget must be more than 0 seconds, but got {study.time_budget}")
     if study.first_rung < 1:
@@ -231,13 +257,17 @@ def _dataset(name: str, data: Callable[[], Data] | None, trainable: Trainable) -
         raise SpaceError(f"data must be a function that returns data_of(…), but is a {type(data).__name__}")
     if data is None and not name and isinstance(trainable, OwnNetwork):
         raise SpaceError("a network needs a dataset (the name of one), or data (a function that returns data_of(…))")
-    return name if data is None else str(getattr(data, "__name__", "data"))
+    return ("" if name is None else name) if data is None else str(getattr(data, "__name__", "data"))
 
 
 def _trainable(trainable: Trainable | None, network: Build | None) -> Trainable:
     """The trainable of a study that was given one of the two. Raises SpaceError if it was not."""
     if trainable is not None and network is not None:
         raise SpaceError("a study takes trainable or network, not both: one trains, the other is trained by our loop")
+    if hasattr(trainable, "state_dict"):
+        raise SpaceError(
+            "trainable must be a generator that trains; a network is network=build, a function that builds it"
+        )
     if trainable is not None:
         return trainable
     if network is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Mapping
 from typing import Any, Union
 
@@ -31,13 +32,17 @@ def is_finite(value: float) -> bool:
         return False
 
 
+def plain_number(value: Any) -> Any:
+    """Python's own number for one of NumPy or torch; anything else as it is."""
+    return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0 else value
+
+
 def checked(value: Any, what: str) -> Value:
     """`value` as Python's own kind: of NumPy's numbers, and of enumerations, what they stand for.
 
     Raises SpaceError about `what`, as in "train/lr is fixed at".
     """
-    if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0:
-        value = value.item()
+    value = plain_number(value)
     if isinstance(value, (int, float)) and not is_finite(value):
         raise SpaceError(f"{what} {shortened(value)}, which is no finite number")
     for kind, plain in ((bool, bool), (int, int), (float, float), (str, str.__str__)):
@@ -54,8 +59,8 @@ def checked(value: Any, what: str) -> Value:
 
 
 def shortened(value: object) -> str:
-    """`value` as Python writes it, cut to what fits into a line."""
-    text = " ".join(repr(value).split())
+    """`value` as Python writes it, without its place in memory, cut to what fits into a line."""
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(value).split()))
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 

@@ -300,6 +300,69 @@ def test_a_space_takes_ranges_only(range_: Any) -> None:
         Space({"train/lr": range_})
 
 
+@pytest.mark.parametrize("range_", [object(), lambda: 1], ids=["object", "lambda"])
+def test_what_is_no_range_is_told_without_its_place_in_memory_and_with_what_to_write(range_: Any) -> None:
+    with pytest.raises(SpaceError, match=r"write Float\(1e-4, 1e-1, log=True\), .* into fixed$") as refused:
+        Space({"train/lr": range_})
+    assert "0x" not in str(refused.value)
+
+
+def test_ranges_within_a_section_are_told_their_names() -> None:
+    with pytest.raises(SpaceError, match="what lies in train is named train/…"):
+        Space({"train": {"lr": Float(0, 1)}})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "values", [range(3), {"a": 1}.keys(), np.arange(3), iter([1])], ids=["range", "keys", "array", "iterator"]
+)
+def test_a_collection_other_than_a_list_is_no_choice_and_one_says_how_to_make_it_one(values: Any) -> None:
+    with pytest.raises(SpaceError, match=r"for what is in it write Choice\(\*…\)"):
+        Choice(values)
+    with pytest.raises(SpaceError, match=r"write Choice\(\*sorted\(…\)\)"):
+        Choice({"a", "b"})
+
+
+@pytest.mark.parametrize("low", ["1e-4", "2*c"])
+def test_a_bound_that_is_a_text_and_no_name_is_told_so(low: str) -> None:
+    with pytest.raises(SpaceError, match="is a text and names no hyperparameter; write numbers without quotes"):
+        Space({"train/lr": Float(low, 1)})
+
+
+@pytest.mark.parametrize(
+    "when", [lambda config: True, "a == 1", ("a", 1), 3], ids=["function", "text", "pair", "number"]
+)
+def test_a_condition_that_is_no_mapping_is_refused_in_one_line(when: Any) -> None:
+    with pytest.raises(SpaceError, match="when maps a hyperparameter to its value, or to several, as in"):
+        Float(0, 1, when=when)
+
+
+@pytest.mark.parametrize(
+    "wanted", [range(2, 4), (each for each in (2, 3)), [2, 3], np.array([2, 3])], ids=lambda each: type(each).__name__
+)
+def test_a_condition_takes_whatever_holds_values(wanted: Any) -> None:
+    space = Space({"a": Int(1, 8), "b": Float(0, 1, when={"a": wanted})})
+    assert [each for each in range(1, 9) if space.active("b", {"a": each})] == [2, 3]
+    assert Space({"a": Int(1, 8), "b": Float(0, 1, when={"a": np.int64(2)})}).active("b", {"a": 2})
+    assert from_plain_range(json.loads(json.dumps(to_plain_range(space["b"])))).when
+
+
+def test_a_condition_on_nothing_or_on_a_range_is_refused() -> None:
+    with pytest.raises(SpaceError, match="a condition on a has no value, so it never holds"):
+        Float(0, 1, when={"a": ()})
+    with pytest.raises(SpaceError, match=r"a condition on a is a value or several, but got the range 0 … 0\.5; list"):
+        Float(0, 1, when={"a": Float(0, 0.5)})
+
+
+def test_what_a_condition_or_bound_lacks_is_said_with_what_to_do() -> None:
+    later = {"b": Int(1, 4, when={"a": 1}), "a": Int(1, 4)}
+    with pytest.raises(SpaceError, match="but no a stands before it; put a before b"):
+        Space(later)
+    with pytest.raises(SpaceError, match="but no a stands before it; put a before b"):
+        Space({"b": Int(1, "a"), "a": Int(1, 4)})
+    with pytest.raises(SpaceError, match="b exists when a is 1, but a is fixed at 2; leave out the condition"):
+        Space({"b": later["b"]}, {"a": 2})
+
+
 def test_a_condition_needs_its_parent_before_it() -> None:
     backwards = dict(reversed(NESTED.items()))
     with pytest.raises(SpaceError, match="train/nesterov exists when train/optimizer is 'sgd', but no train/optimizer"):

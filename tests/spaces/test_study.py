@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -243,6 +245,34 @@ def test_a_start_point_outside_the_space_is_refused(change: dict[str, Any], matc
     first, second = tiny_study.start
     with pytest.raises(SpaceError, match=match):
         replace(tiny_study, start=[first, {**second, **change}])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"sampler": object()}, "sampler must be a word, as 'tpe', but is <object object>"),
+        ({"scheduler": None}, "scheduler must be a word, as 'asha', or 'none', but is None"),
+        ({"dataset": ["digits"]}, "dataset must be a word, as 'digits', but is"),
+        ({"start": None}, r"start must be a list, \[\] for none, but is None"),
+        ({"start": {"train/lr": 0.1}}, r"start must be a list, \[\] for none, but is {'train/lr'"),
+        ({"published": None}, r"published must be a list, \[\] for none, but is None"),
+        ({"published": [{"train/lr": 0.1}]}, r"published setting 0 must be a Published\({…}, 0\.93\), but is"),
+        ({"time_budget": math.inf}, "time_budget must be a finite number of seconds; None is for no limit"),
+        ({"trainable": torch.nn.Linear(1, 1)}, "a network is network=build, a function that builds it"),
+    ],
+    ids=str,
+)
+def test_a_field_of_another_kind_is_refused_in_one_line(change: dict[str, Any], match: str, tiny_study: Study) -> None:
+    with pytest.raises(SpaceError, match=match):
+        replace(tiny_study, **change)
+
+
+def test_start_points_may_hold_numpys_numbers_and_come_from_a_generator() -> None:
+    points = ({"width": each, "lr": np.float32(0.5)} for each in np.arange(2, 4))
+    space = {"width": Int(1, 8), "lr": Float(0, 1)}
+    study = Study(trainable=lambda config, data: iter(()), dataset="digits", epochs=1, space=space, start=points)  # type: ignore[arg-type]
+    assert study.start == ({"width": 2, "lr": 0.5}, {"width": 3, "lr": 0.5})
+    assert json.loads(json.dumps(to_plain(study)))["start"] == [{"width": 2, "lr": 0.5}, {"width": 3, "lr": 0.5}]
 
 
 def test_a_config_holds_what_is_fixed_the_point_the_epochs_and_the_seed(tiny_study: Study) -> None:
