@@ -125,6 +125,12 @@ def test_no_value_is_lost_on_its_way_to_a_program(values: dict[str, Any]) -> Non
         ("json", '{"mAP50-95(B)": 0.5}', {"mAP50-95_B_": 0.5}),
         ("json", "{broken", {}),
         ("pairs", "epoch=3 loss: 1e-3, val_acc=.97 lr=x", {"epoch": 3.0, "loss": 0.001, "val_acc": 0.97}),
+        ("pairs", "{'loss': 0.5, 'val_acc': 0.97}", {"loss": 0.5, "val_acc": 0.97}),
+        ("pairs", "{'loss': '0.5', \"val_acc\": np.float64(0.97)}", {"loss": 0.5, "val_acc": 0.97}),
+        ("pairs", "INFO val_acc=tensor(0.97). loss: 0.5.", {"val_acc": 0.97, "loss": 0.5}),
+        ("pairs", "loss: 1,234.5 val_acc: 0,97", {}),
+        ("pairs", "loss: 0.5,val_acc: 0.97 v=1.2.3", {"loss": 0.5, "val_acc": 0.97}),
+        ("json", '\ufeff{"loss": 1}', {"loss": 1.0}),
         ("pairs", "12:30:15 step 3/9 eta=0:12", {}),
         ("Epoch {epoch}/{_} - loss {loss} - acc: {val_acc}%", "Epoch 3/9 -  loss 0.5 - acc: 97.5% (1s)", None),
         ("acc {val_acc}", "val acc nan", {"val_acc": float("nan")}),
@@ -340,6 +346,19 @@ FAILURES: dict[str, tuple[str, dict[str, Any], type[ScriptFailed], str]] = {
     "no memory": ("raise MemoryError('of 9 GB')", {}, ScriptOutOfMemory, "MemoryError: of 9 GB"),
     "killed": ("import os; os.kill(os.getpid(), 9)", {}, ScriptOutOfMemory, "was killed, as the system does"),
     "nothing printed": ("", {}, ScriptUnusable, "ended without saying acc; it printed nothing"),
+    "only errors": (
+        "import sys; print('Traceback: it broke', file=sys.stderr)",
+        {},
+        ScriptUnusable,
+        "ended without saying acc; it printed nothing but errors, the last 'Traceback: it broke'",
+    ),
+    "logged to standard error": (
+        "import logging; logging.basicConfig(level=20); logging.info('acc: 0.5')",
+        {},
+        ScriptUnusable,
+        "it says so on standard error, which is not read: print it, or log it to sys.stdout",
+    ),
+    "a dict as Python prints it": ("print({'acc': 0.5})", {}, ScriptUnusable, "but --report pairs does"),
     "no numbers": ("print('training')", {}, ScriptUnusable, "its last line was 'training'; --report says how"),
     "another name": (
         "print('{\"accuracy\": 1}')",
@@ -360,6 +379,11 @@ def test_a_script_that_ends_badly_says_why(
     with pytest.raises(ScriptFailed, match=match) as failed:
         list(script(text, *more.pop("arguments", ()), **more)(CONFIG, None))
     assert type(failed.value) is kind
+
+
+def test_colours_of_a_terminal_are_not_read(script: Callable[..., Script]) -> None:
+    coloured = script(r"print('\x1b[1macc\x1b[0m: \x1b[32m0.5\x1b[0m')", report="pairs")
+    assert [dict(epoch.metrics) for epoch in coloured(CONFIG, None)] == [{"acc": 0.5}]
 
 
 def test_values_that_make_no_command_are_refused_before_anything_is_started(script: Callable[..., Script]) -> None:

@@ -21,7 +21,10 @@ FORMS = f"{JSON}, {PAIRS}, a .csv file, or a line with names in braces such as '
 EPOCH = "epoch"
 """The name under which a program numbers its epochs, in whatever way; it is no metric."""
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|NaN|inf|Infinity|Inf)\b"
-PAIR = re.compile(rf"([^\W\d][\w./()@-]*)\s*[=:]\s*({NUMBER})(?![\w.:])")
+PAIR = re.compile(
+    rf"([^\W\d][\w./()@-]*)['\"]?\s*[=:]\s*['\"]?(?:(?:np\.float\d+|tensor)\()?({NUMBER})(?![\w:]|\.\w|,\d)"
+)
+"""Also as Python prints a dict, and NumPy and torch a number. `1,234` and `0,91` are left alone: nobody knows which."""
 FIELD = re.compile(r"\{([^{}]*)\}")
 UNUSUAL = re.compile(r"[^\w \-./]")
 """What MLflow takes in no name."""
@@ -42,7 +45,7 @@ class JsonLines:
 
     def numbers(self, line: str) -> Metrics:
         """See `Form`."""
-        text = line.strip()
+        text = line.strip().lstrip("\ufeff")
         if not (text.startswith("{") and text.endswith("}")):
             return {}
         try:

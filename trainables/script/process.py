@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -22,6 +23,8 @@ LEAVE_SECONDS = 1.0
 """Who ends a program waits so long for its end, as Ray gives a worker two seconds only; the guard goes on alone."""
 LONGEST_LINE = 10**6
 """Bytes; the rest of a longer line is passed over."""
+COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+"""What terminals take for colours, and do not show."""
 LARGEST_LOG = 20 * 10**6
 LAST_LINES = 20
 """So many of the last lines are kept in memory, to say what a program said."""
@@ -127,7 +130,7 @@ class Process:
         if not came and half:
             lines.append(half)
         self._halves[key] = half[:LONGEST_LINE]
-        return [line[:LONGEST_LINE].decode(errors="replace") for line in lines]
+        return [COLOUR.sub("", line[:LONGEST_LINE].decode(errors="replace")) for line in lines]
 
     def _write(self, text: bytes) -> None:
         if self._logged <= LARGEST_LOG < self._logged + len(text):

@@ -187,6 +187,11 @@ class Run:
                 f"its last lines name {', '.join(sorted(numbers)[:10])}: say which with --metric, and how its lines "
                 f"look with --report ({FORMS})"
             )
+        complained = list(self._process.complained)
+        if any(metric in reads.numbers(line) for line in complained for reads in (JsonLines(), Pairs())):
+            return "it says so on standard error, which is not read: print it, or log it to sys.stdout"
+        if not lines and complained:
+            return f"it printed nothing but errors, the last {complained[-1].strip()[:100]!r}"
         if not lines:
             return "it printed nothing"
         return f"its last line was {lines[-1].strip()[:100]!r}; --report says how its lines look ({FORMS})"
