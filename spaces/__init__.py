@@ -126,7 +126,8 @@ def _load_file(path: Path, places: Sequence[str]) -> Study:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         file = path if error.filename in (full, None) else error.filename
-        raise UnknownStudy(f"{file}, line {error.lineno}: {error.msg}") from None
+        line = "" if error.lineno is None else f", line {error.lineno}"  # of zero bytes nobody says where
+        raise UnknownStudy(f"{file}{line}: {error.msg}") from None
     except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == full]
         mend = ""

@@ -229,7 +229,8 @@ def _rehearsed(study: Study, data: Data, settings: Settings) -> tuple[Study, lis
             except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
                 hint = _misspelt(study, settings)
                 raise BadInput(f"{hint}{study.name} cannot run with {_short(point)}: {error}") from None
-            except Exception as error:  # whatever a user's code does; of many kinds the text alone says nothing
+            # Whatever a user's code does, sys.exit too; of many kinds the text alone says nothing.
+            except (Exception, SystemExit) as error:
                 raise BadInput(
                     f"{study.name} cannot run with {_short(point)}: {type(error).__name__}: {error}"
                 ) from None

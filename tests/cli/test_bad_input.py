@@ -167,6 +167,7 @@ TRAINABLES = {
     "no_function": "train = 'train_mlp'\n",
     "called": "def train(config, data, *, resume=None):\n    yield\ntrain = train({}, None)\n",
     "wants_more": "def train(config, data, *, resume=None):\n    return iter([config['model/width']])\n",
+    "exits": "import sys\n\ndef train(config, data, *, resume=None):\n    sys.exit('no data')\n",
 }
 
 
@@ -377,6 +378,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "trainable that was called": ("{files}/called.py", 2, r"<generator object .* is not a callable object"),
     "trainable that wants what is not searched": (
         "{files}/wants_more.py", 2, r"wants_more cannot run with train/lr=0.1.*: KeyError: 'model/width'"),
+    "trainable that exits": ("{files}/exits.py", 2, r"exits cannot run with train/lr=0.1.*: SystemExit: no data"),
     # Searches that are not there
     "show of nothing": ("show digits_mlp-1", 2, r"no search 'digits_mlp-1': runs holds none"),
     "best of nothing": ("best digits_mlp-1", 2, r"no search 'digits_mlp-1': runs holds none"),

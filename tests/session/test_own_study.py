@@ -106,6 +106,12 @@ def test_a_module_beside_a_study_that_was_edited_is_imported_as_it_is_now(tmp_pa
         assert first_value(file, tiny_data) == factor
 
 
+def test_a_study_with_zero_bytes_is_refused_without_a_line_that_nobody_knows(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_bytes(b"x = 1\0\n")
+    with pytest.raises(spaces.UnknownStudy, match=r"mine\.py: source code .*null bytes"):
+        spaces.load(str(tmp_path / "mine.py"))
+
+
 def test_a_study_that_cannot_be_loaded_leaves_none_of_its_modules_for_the_next(tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "half_of_mine.py").write_text("WHOLE = False\n")
