@@ -260,7 +260,7 @@ def test_a_start_point_outside_the_space_is_refused(change: dict[str, Any], matc
         ({"time_budget": math.inf}, "time_budget must be a finite number of seconds; None is for no limit"),
         ({"trainable": torch.nn.Linear(1, 1)}, "a network is network=build, a function that builds it"),
     ],
-    ids=str,
+    ids=["sampler", "scheduler", "dataset", "start", "dict", "published", "setting", "time", "network"],
 )
 def test_a_field_of_another_kind_is_refused_in_one_line(change: dict[str, Any], match: str, tiny_study: Study) -> None:
     with pytest.raises(SpaceError, match=match):
