@@ -400,11 +400,20 @@ def test_a_search_with_a_wrong_token_or_the_wrong_address_is_refused_before_it_b
     assert (devices.wrong.code, devices.server.code) == (3, 3)
     assert "is the token the cluster's" in devices.wrong.stderr.splitlines()[-1]
     assert "send the search there with `search submit`" in devices.server.stderr.splitlines()[-1]
-    assert sorted(path.name for path in (devices.folder / "runs").iterdir()) == ["chaos", "moons_mlp-1", "roomy"]
+    searches = [path.name for path in (devices.folder / "runs").iterdir() if path.is_dir()]
+    assert sorted(searches) == ["chaos", "moons_mlp-1", "roomy"]
+
+
+def tried(devices: SimpleNamespace, name: str) -> command.Ended:
+    """How the search `name` ended whose part of a GPU was tried; the test is skipped where that took too long."""
+    seen: command.Ended = devices.tried[name]
+    if "could not be tried (no node had an answer" in seen.stderr:
+        pytest.skip("this machine is so busy that the search went on without the try, as it says")
+    return seen
 
 
 def test_a_part_of_a_gpu_in_which_a_start_point_has_no_room_is_refused_before_the_search_has_a_name(devices):
-    refused = devices.tried["narrow"]
+    refused = tried(devices, "narrow")
     assert refused.code == 3, refused.stderr
     last = refused.stderr.splitlines()[-1]
     assert "0.5 of a GPU is too small" in last
@@ -414,7 +423,7 @@ def test_a_part_of_a_gpu_in_which_a_start_point_has_no_room_is_refused_before_th
 
 
 def test_what_has_no_room_at_the_edge_of_the_space_is_one_warning_and_the_search_goes_on(devices):
-    warned = devices.tried["roomy"]
+    warned = tried(devices, "roomy")
     assert warned.code == 0, warned.stderr
     [line] = [line for line in warned.stderr.splitlines() if "of a GPU" in line]
     assert "1 ran out of memory, high (width=100)" in line
