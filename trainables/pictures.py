@@ -261,10 +261,11 @@ def _why(file: IO[bytes], error: Exception) -> str:
         return "it is a pointer of Git LFS and no picture; `git lfs pull` fetches the picture"
     if b"/annex/objects/" in start[:300]:
         return "it is a pointer of git-annex and no picture; `git annex get` fetches the picture"
-    if start[4:8] == b"ftyp" and start[8:12] not in (b"avif", b"avis", *HEIC):
-        return "it is a film or sound in MPEG-4"
-    if start[4:8] == b"ftyp" and start[8:12] in HEIC:
+    kind = start[8:12] if start[4:8] == b"ftyp" else b""
+    if kind in HEIC:
         return "it is HEIC, which is not read here; save it as JPEG"
+    if kind and kind not in (b"avif", b"avis"):
+        return "it is a film or sound in MPEG-4"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
         return "it is a page or drawing in HTML, XML or SVG"
     if not start.strip(b"\0"):

@@ -55,8 +55,7 @@ def losses(space: Space, data: Sequence[Sequence[Trained]], candidates: Sequence
     """What each of `candidates` (points of `space`, columns) loses on each data set (rows), 0 to WORST.
 
     0 is the best complete trial of the data set, or what is expected to be better, and 1 the median trial with its full
-    budget. Where all its trials are worth the same,
-    or none has a value, nothing is lost by any.
+    budget. Nothing is lost by any where all trials are worth the same, none has a value, or no process explains them.
     """
     found = np.zeros((len(data), len(candidates)))
     coordinates = Coordinates(space)

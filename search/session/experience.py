@@ -11,7 +11,6 @@ import spaces
 from search.decide.portfolio import Trained, greedy, losses
 from search.decide.samplers.sampler import identity
 from search.errors import BadInput
-from search.findings.text import short
 from search.printable import one_line
 from search.record.lesson import Lesson, Tried, problem_of
 from search.session.warm_start import Mapped, mapped_onto
@@ -20,7 +19,6 @@ from search.storage import bucket, experience
 from search.terminal.console import Display
 from spaces.space import Space
 from spaces.study import Study, config_of
-from spaces.values import config_to_plain, to_plain
 from trainables.datasets import Source
 
 POINTS = 4
@@ -49,14 +47,12 @@ class Learned:
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        changed = {name: [to_plain(value) for value in values] for name, values in self.mapped.changed.items()}
         told = {"start": self.start, "search": self.name, "trial": self.trial, "dataset": self.dataset}
-        return {**told, "point": config_to_plain(self.mapped.point), "changed": changed}
+        return {**told, **self.mapped.plain()}
 
     def __str__(self) -> str:
-        changed = [f"{name} {short(old)} became {short(new)}" for name, (old, new) in self.mapped.changed.items()]
         where = f"trial {self.trial} of {self.name} ({one_line(self.dataset)})"
-        return where + (f": {', '.join(changed)}" if changed else "")
+        return f"{where}: {self.mapped.changes}" if self.mapped.changes else where
 
 
 def check(study: Study, settings: Settings) -> None:

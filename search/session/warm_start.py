@@ -36,6 +36,16 @@ class Mapped:
     filled: Sequence[str]
     dropped: Sequence[str]
 
+    def plain(self) -> dict[str, Any]:
+        """The point and what was changed, as JSON can hold them."""
+        changed = {name: [to_plain(value) for value in values] for name, values in self.changed.items()}
+        return {"point": config_to_plain(self.point), "changed": changed}
+
+    @property
+    def changes(self) -> str:
+        """What was changed, for people; "" for nothing."""
+        return ", ".join(f"{name} {short(old)} became {short(new)}" for name, (old, new) in self.changed.items())
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -47,15 +57,12 @@ class Taken:
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        mapped = self.mapped
-        changed = {name: [to_plain(value) for value in values] for name, values in mapped.changed.items()}
-        told = {"point": config_to_plain(mapped.point), "changed": changed, "filled": [*mapped.filled]}
-        return {"search": self.name, "trial": self.trial, **told, "dropped": [*mapped.dropped]}
+        left = {"filled": [*self.mapped.filled], "dropped": [*self.mapped.dropped]}
+        return {"search": self.name, "trial": self.trial, **self.mapped.plain(), **left}
 
     def __str__(self) -> str:
-        changed = [f"{name} {short(old)} became {short(new)}" for name, (old, new) in self.mapped.changed.items()]
         parts = [
-            ", ".join(changed),
+            self.mapped.changes,
             f"filled in {', '.join(self.mapped.filled)}" if self.mapped.filled else "",
             f"dropped {', '.join(self.mapped.dropped)}" if self.mapped.dropped else "",
         ]

@@ -304,6 +304,19 @@ def test_of_many_nodes_the_mean_is_drawn_and_every_worker_is_listed(tiny_study: 
     assert len(section.workers) == 9
 
 
+def test_of_workers_without_number_the_first_are_listed_and_the_others_counted(
+    tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines, "MOST_WORKERS", 3)
+    search = begun(tmp_path / "s", tiny_study, trials=12)
+    for number in range(12):
+        trained_on(search, number, "one", 1, None)
+    section = machines.build(Snapshot.read(tmp_path / "s"))
+    assert section is not None
+    assert ([each.pid for each in section.workers], section.more) == ([1, 2, 3], 9)
+    assert "9 more workers began later and are not listed" in text(page(tmp_path / "s"))
+
+
 def test_a_search_whose_epochs_were_too_short_to_look_says_so(tiny_study: Study, tmp_path: Path) -> None:
     search = begun(tmp_path / "s", tiny_study, trials=4)
     trained_on(search, 0, "one", 2, None)

@@ -22,8 +22,9 @@ class Hyperparameters:
     `compared` are trials at one rung, of `trials` in the search proper; `needed` make importance worth a look. Of
     `searched` hyperparameters `importances` has those that all these trials have, the largest share first, and
     `conditional` the others, with their conditions. `mixed` is what would come first if trials were compared by what
-    they ended with, however early, as Optuna's own importance of a study does; empty if that is the same. `slices` are
-    a figure for each. Left out are `published` trials, whose settings lie outside of the space.
+    they ended with, however early, as Optuna's own importance of a study does; empty if that is the same. Of more than
+    `looked_at` trials only so many make importance. `slices` are a figure for each. Left out are `published` trials,
+    whose settings lie outside of the space.
     """
 
     searched: int
@@ -35,6 +36,7 @@ class Hyperparameters:
     parallel: str = ""
     importances: Sequence[importance.Share] = ()
     mixed: str = ""
+    looked_at: int = importance.MOST
     conditional: Sequence[tuple[str, str]] = ()
     slices: Sequence[tuple[str, figures.Slice]] = ()
 

@@ -14,6 +14,9 @@ from search.record.events import EpochReport, Event, Kind
 MOST_LINES = 6
 """Of more nodes than these, their mean is drawn: nobody tells more lines apart."""
 
+MOST_WORKERS = 50
+"""So many workers are listed: with `--fresh-workers` each trial has its own."""
+
 MOST_POINTS = 120
 """A line has so many points at most: means over equal stretches of time."""
 
@@ -38,10 +41,14 @@ class Worker:
 
 @dataclass(frozen=True)
 class Machines:
-    """`figures` of what was used over time, and the `workers`, the first to begin first; `nodes` counts machines."""
+    """`figures` of what was used over time, and `workers`, the first to report first.
+
+    So many `more` workers are not among them; `nodes` counts machines.
+    """
 
     figures: Sequence[Usage]
     workers: Sequence[Worker]
+    more: int
     nodes: int
 
 
@@ -59,7 +66,8 @@ def build(search: Snapshot) -> Machines | None:
                 what, device = _words(match)
                 seen[what][f"{report.node}{device}"].append((max(0.0, event.at - began), value))
     nodes = {report.node for _, report in reports}
-    return Machines([Usage(_thinned(seen[what]), what) for what in sorted(seen)], _workers(reports), len(nodes))
+    figures, workers = [Usage(_thinned(seen[what]), what) for what in sorted(seen)], _workers(reports)
+    return Machines(figures, workers[:MOST_WORKERS], max(0, len(workers) - MOST_WORKERS), len(nodes))
 
 
 def _words(match: re.Match[str]) -> tuple[str, str]:
