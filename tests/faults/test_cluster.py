@@ -165,7 +165,7 @@ def shared(folder: Path) -> SimpleNamespace:
             place.mkdir()
 
         def begin(name: str, epochs: int) -> command.Command:
-            script = "; ".join(["await beside 0.4; report x"] * epochs)
+            script = f"repeat {epochs} await beside 0.4, report x"
             env = {**nodes.driver, "CHAOS_EPOCHS": epochs}
             return command.start([script] * 2, "--scheduler", "none", folder=both[name], env=env)
 
