@@ -108,8 +108,9 @@ class Home:
                     if late:
                         raise
                 else:
-                    # One that was opened since, and emptied, looks the same before and after.
-                    if late or (_signature(self.files) == before and not _writing(self.files, guard)):
+                    # One that was opened before, and emptied, looks the same before and after as long as it is open.
+                    # In this order: if it has been closed by then, it looks otherwise.
+                    if late or (not _writing(self.files, guard) and _signature(self.files) == before):
                         return writing
             time.sleep(0.02)
 
