@@ -7,6 +7,9 @@ import { Search } from "./search.js";
 import { Trial } from "./trial.js";
 
 const REST = 400; // milliseconds between two refreshes, at least
+const SHARE = 60; // a refresh rests so many times as long as it took: trials on this machine need its cores more
+const LONGEST = 30_000; // and no longer than so
+const LIVELY = 10_000; // but hardly so soon after somebody touched the page
 const PULSE = 5000; // without news, times that pass are drawn anew this often
 
 const root = document.getElementById("main");
@@ -24,21 +27,42 @@ const view = chosen();
 document.title = view.title;
 if (view.name && view.trial !== undefined) document.getElementById("where").append("› ", el("a", { href: to(view.name) }, view.name));
 
-let busy = false, again = false;
+let busy = false, again = false, timer = 0, touched = -Infinity;
+
+// Until what was changed is on the screen; a hidden page never gets there.
+const painted = () => new Promise((done) => {
+  requestAnimationFrame(() => setTimeout(done));
+  setTimeout(done, 1000);
+});
 
 async function refresh() {
   if (busy) { again = true; return; }
   busy = true;
+  const began = performance.now();
   try {
     await view.refresh();
+    await painted();
     document.body.dataset.drawn = String(Date.now());
   } catch (error) {
     fill(root, el("p", { class: "banner", role: "alert" }, error.message));
   }
-  setTimeout(() => {
+  const took = performance.now() - began;
+  rest(began - touched < LIVELY ? REST : Math.min(Math.max(SHARE * took, REST), LONGEST));
+}
+
+function rest(milliseconds) {
+  timer = setTimeout(() => {
+    timer = 0;
     busy = false;
     if (again && !document.hidden) { again = false; refresh(); }
-  }, REST);
+  }, milliseconds);
+}
+
+for (const kind of ["pointerdown", "keydown"]) {
+  document.addEventListener(kind, () => {
+    touched = performance.now();
+    if (timer) { clearTimeout(timer); rest(REST); }
+  });
 }
 
 const stream = new EventSource(view.stream);
