@@ -1,7 +1,7 @@
 """How good are proposals and stops? Measured over recorded learning curves, beside every peer, on a simulated clock.
 
-`python -m tests.benchmarks.tuner --table FILE [--continuous FILE] [--noise TRIAL,EPOCH] [--seeds N] [--workers N]
-[--methods NAME …] [--json]`
+`python -m tests.benchmarks.tuner --table FILE [--continuous FILE] [--noise TRIAL,EPOCH] [--seeds N] [--first-seed N]
+[--workers N] [--methods NAME …] [--json]`
 
 FILE is an .npz with the keys `tasks`, `parameters`, `configurations` (rows × parameters), `val_accuracy` and `seconds`
 (tasks × rows × epochs, seconds counted from the start of each training). All methods get the same tasks, seeds, space,
@@ -28,6 +28,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tests.benchmarks.tuner.answers import SILENT, Answers, Continuous, Noise, Recorded, network
 from tests.benchmarks.tuner.ours import Ours, study_of
 from tests.benchmarks.tuner.peers import peers
@@ -42,14 +44,22 @@ BUDGETS = (0.5, 1.0, 2.0, 4.0, 8.0)
 START_POINTS = 8
 
 FREEZE_THAW = {"sampler": "freeze_thaw", "scheduler": "freeze_thaw"}
+TPE = {"sampler": "tpe", "scheduler": "asha"}
 
 EXPENSIVE = ("optuna_gp", "syne_tune_ashabore")
 """Seconds of processor time per proposal, or nearly: only where they are asked for by name."""
 
 
-def ours(tables: Sequence[Table], task: int, seed: int, *, start_points: int, **changes: Any) -> Tuner:
-    """The service's own search of a task; its start points are those of the other tasks."""
+def ours(
+    tables: Sequence[Table], task: int, seed: int, *, start_points: int, misled: bool = False, **changes: Any
+) -> Tuner:
+    """The service's own search of a task; its start points are those of the other tasks.
+
+    Where it is `misled` the curves of each other task were dealt out anew among its configurations.
+    """
     others = [table for number, table in enumerate(tables) if number != task]
+    if misled:
+        others = [table.dealt_anew(np.random.default_rng([seed, number])) for number, table in enumerate(others)]
     start = [tables[task].point(row) for row in portfolio(others, start_points)] if others and start_points else []
     return Ours(study_of(tables[task], start, **changes), seed=seed)
 
@@ -63,8 +73,11 @@ def methods() -> dict[str, Callable[[Sequence[Table], int, int], Tuner]]:
     own: Mapping[str, Mapping[str, Any]] = {
         "ours": {"start_points": START_POINTS},
         "ours_without_portfolio": {"start_points": 0},
+        "ours_misled_portfolio": {"start_points": START_POINTS, "misled": True},
         "ours_random_sampler": {"start_points": START_POINTS, "sampler": "random"},
         "ours_no_stopping": {"start_points": START_POINTS, "scheduler": "none"},
+        "ours_tpe": {"start_points": START_POINTS, **TPE},
+        "ours_tpe_without_portfolio": {"start_points": 0, **TPE},
         "ours_freeze_thaw": {"start_points": START_POINTS, **FREEZE_THAW},
         "ours_freeze_thaw_without_portfolio": {"start_points": 0, **FREEZE_THAW},
     }
@@ -119,12 +132,12 @@ def course(world: World, name: str, task: int, seed: int) -> Course:
     )
 
 
-def measure(world: World, names: Sequence[str], *, seeds: int, processes: int) -> dict[str, Any]:
+def measure(world: World, names: Sequence[str], *, seeds: int, processes: int, first_seed: int = 0) -> dict[str, Any]:
     """The document that `--json` prints. Raises TableError."""
     tables = _tables(world.table)
     for table in tables:  # so that what is missing is said before anything is searched
         world.answers(table, 0)
-    runs = [(task, seed) for task in range(len(tables)) for seed in range(seeds)]
+    runs = [(task, seed) for task in range(len(tables)) for seed in range(first_seed, first_seed + seeds)]
     jobs = [(world, name, task, seed) for name in names for task, seed in runs]
     with ProcessPoolExecutor(processes) as pool:
         found = list(pool.map(course, *zip(*jobs, strict=True), chunksize=1))
@@ -144,6 +157,7 @@ def document(world: World, courses: Mapping[str, Mapping[tuple[int, int], Course
         "resume_cost": world.resume_cost,
         "tasks": [table.task for table in tables],
         "seeds": seeds,
+        "first_seed": min(seed for runs in courses.values() for _, seed in runs),
         "workers": world.workers,
         "budgets": list(BUDGETS),
         "start_points": START_POINTS if len(tables) > 1 else 0,
@@ -197,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--noise", type=_noise, default=SILENT, metavar="TRIAL,EPOCH", help="in best − median; 0,0")
     parser.add_argument("--resume-cost", type=float, default=0.0, metavar="EPOCHS", help="of a paused trial; 0")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="other seeds than those before; 0")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="these only, instead of all that are affordable")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="searches at a time")
@@ -210,11 +225,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         if name not in known:
             parser.error(f"unknown method {name!r}; known are {', '.join(known)}")
+    if given.first_seed < 0:
+        parser.error(f"--first-seed must be at least 0, but got {given.first_seed}")
     if not 0 <= given.resume_cost < math.inf:
         parser.error(f"--resume-cost must be 0 or more epochs, but got {given.resume_cost}")
     world = World(given.table, given.continuous, given.noise, given.resume_cost, given.workers)
     try:
-        found = measure(world, names, seeds=given.seeds, processes=given.processes)
+        found = measure(world, names, seeds=given.seeds, processes=given.processes, first_seed=given.first_seed)
     except TableError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

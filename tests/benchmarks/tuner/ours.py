@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from search.decide.pair import paired
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
 from search.decide.search import Search
@@ -53,12 +54,16 @@ class _Memory:
 
 
 class Ours:
-    """A `Search` by `sampler` and `scheduler`, as `search/engine` drives it."""
+    """A `Search` by the sampler and the scheduler of a study, as `search/engine` drives it."""
 
     def __init__(self, study: Study, *, seed: int) -> None:
-        sampler = SAMPLERS[study.sampler](study, seed)
+        sampler, scheduler = paired(study.sampler, study.scheduler, saves=True)
         self.search = Search(
-            study, _Memory(), sampler, SCHEDULERS[study.scheduler](study), Settings(seed=seed, trials=NO_END)
+            study,
+            _Memory(),
+            SAMPLERS[sampler](study, seed),
+            SCHEDULERS[scheduler](study),
+            Settings(seed=seed, trials=NO_END),
         )
 
     def ask(self) -> Job | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -71,6 +71,11 @@ class Table:
             for (name, range_), value in zip(self.space.items(), values, strict=True)
         }
 
+    def dealt_anew(self, chance: np.random.Generator) -> Table:
+        """The same curves, each for another configuration: what is learned from it is wrong."""
+        order = chance.permutation(len(self.configurations))
+        return replace(self, accuracy=self.accuracy[order], seconds=self.seconds[order])
+
     def nearest(self, point: Mapping[str, Value], taken: Container[int]) -> int | None:
         """The row next to `point` that is not `taken`, each parameter scaled to its range; None if all are."""
         scaled = [_scaled(range_, np.float64(point[name])) for name, range_ in self.space.items()]
@@ -135,7 +140,7 @@ def read(file: Path) -> list[Table]:
 def _range(column: np.ndarray) -> Range:
     low, high = column.min(), column.max()
     whole = bool((column == column.round()).all())
-    log = low > 0 and _unevenness(np.log(column)) < _unevenness(column)
+    log = bool(low > 0 and _unevenness(np.log(column)) < _unevenness(column))
     return Int(int(low), int(high), log) if whole else Float(float(low), float(high), log)
 
 
