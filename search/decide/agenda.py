@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from search.decide import settled
 from search.decide.prospects import Judge
 from search.record.events import Asked, Confirming
+from search.record.state import State
 from search.record.steering import Steering
 from search.record.trial import ADDED, CONFIRMATION, PROPOSED, PUBLISHED, REPEAT, SEED, START, Trial, setting_of
 from search.record.trials import Trials
@@ -78,7 +79,8 @@ def to_continue(trials: Trials, study: Study, rules: Options, sampler: Sampler, 
         return None
     assert isinstance(sampler, Judge)
     number, new = len(trials), may_begin(trials, study, rules)
-    return scheduler.to_continue(paused, lambda: sampler.prospects(number), may_begin=new)
+    must = not (new or trials.running() or any(trial.state is State.COMPLETE for trial in trials.searched))
+    return scheduler.to_continue(paused, lambda: sampler.prospects(number), may_begin=new, must=must)
 
 
 def to_confirm(trials: Trials, study: Study, rules: Options) -> Confirming | None:

@@ -38,6 +38,9 @@ class Points:
     def __len__(self) -> int:
         return len(self.place)
 
+    def __getitem__(self, rows: NDArray[np.int64]) -> Points:
+        return Points(self.place[rows], self.exists[rows])
+
     def __add__(self, other: Points) -> Points:
         return Points(np.concatenate([self.place, other.place]), np.concatenate([self.exists, other.exists]))
 

@@ -122,6 +122,14 @@ def test_a_search_with_pauses_ends_by_itself_with_complete_trials(workers: int, 
     assert best.state is State.COMPLETE
 
 
+@pytest.mark.parametrize(("trials", "workers"), [(1, 1), (2, 1), (2, 4), (5, 2)])
+def test_however_few_trials_there_are_one_is_trained_to_the_end(trials: int, workers: int, study: Study) -> None:
+    search = begun(study, Memory(), **FREEZE_THAW, trials=trials)
+    work(search, Curves(2, 0.0), workers=workers)
+    assert len(search.trials) == trials
+    assert search.trials.counts()["complete"] >= 1
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_a_kill_anywhere_changes_no_decision_of_a_search_with_pauses(seed: int, study: Study) -> None:
     whole, curves = Memory(), Curves(seed, 0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import replace
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from search.decide import surrogate
 from search.decide.coordinates import Coordinates
 from search.decide.samplers import SAMPLERS
-from search.decide.samplers.freeze_thaw import FIRST, FreezeThaw
+from search.decide.samplers.freeze_thaw import FreezeThaw
 from search.decide.surrogate import Cost, Observed, Posterior, expected_improvement
 from search.record.state import State
 from spaces.space import Space
@@ -88,6 +89,37 @@ def test_the_process_learns_where_the_good_settings_are_and_is_unsure_where_none
     assert outside[0] > deviation.mean()
 
 
+def test_the_fit_tells_what_matters_from_what_does_not() -> None:
+    chance = np.random.default_rng(0)
+    rows = chance.random((40, 2))
+    worth = np.sin(9 * rows[:, 0])
+    seen = Observed(rows, np.ones(40), np.arange(40), (worth - worth.mean()) / worth.std())
+    kernel = surrogate.fitted(seen, np.arange(2), surrogate.untrained(2), chance)
+    assert np.exp(kernel.lengths[0]) < 0.5
+    assert np.exp(kernel.lengths[1]) > 1.0
+
+
+@given(seed=st.integers(0, 10**6))
+def test_the_gradient_is_that_of_small_steps(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    rows, trial = chance.random((12, 3)), chance.integers(0, 5, 12)
+    seen = Observed(rows, chance.random(12), trial, chance.normal(size=12))
+    prior = surrogate.untrained(2).vector
+    misfit = surrogate._Misfit(seen, np.array([0, 1, 1]), prior)
+    at = prior + 0.5 * chance.normal(size=len(prior))
+    steps = 1e-5 * np.eye(len(at))
+    expected = [(misfit(at + step)[0] - misfit(at - step)[0]) / 2e-5 for step in steps]
+    assert misfit(at)[1] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_the_kernel_is_fitted_on_trials_that_went_on_also_where_they_are_few() -> None:
+    trial = np.concatenate([np.arange(300), [7, 7, 290]])
+    seen = Observed(np.zeros((303, 1)), np.zeros(303), trial, np.zeros(303))
+    chosen = surrogate._fit_on(seen, np.random.default_rng(0))
+    assert len(chosen) == surrogate.FIT_POINTS
+    assert {7, 290, 300, 301, 302} <= {*chosen.tolist()}
+
+
 def test_a_trial_in_flight_makes_the_process_surer_and_changes_no_mean_there() -> None:
     seen, kernel = curves(8), surrogate.untrained(1)
     flying = Observed(np.array([[0.9]]), np.ones(1), np.array([99]), np.zeros(1))
@@ -154,8 +186,9 @@ def test_what_ends_worthless_makes_its_neighbourhood_worth_less(state: State, ti
 
 
 def test_nothing_is_modelled_before_enough_trials_began(tiny_study: Study) -> None:
-    assert told(tiny_study, FIRST - 1).prospects(FIRST - 1).of == {}
-    assert told(tiny_study, FIRST).prospects(FIRST).of
+    first = FreezeThaw(tiny_study, 0).first
+    assert told(tiny_study, first - 1).prospects(first - 1).new == math.inf
+    assert told(tiny_study, first).prospects(first).new < math.inf
 
 
 @pytest.mark.parametrize(("trials", "seconds"), [(100, 0.15), (1000, 0.5)])

@@ -15,15 +15,21 @@ from search.decide import surrogate
 from search.decide.coordinates import Coordinates, Points
 from search.decide.prospects import Prospects, pause_rungs
 from search.decide.samplers.sampler import identity
-from search.decide.surrogate import Array, Cost, Kernel, Observed, Posterior, expected_improvement
+from search.decide.surrogate import Array, Cost, Kernel, Observed, Posterior, chance_of_more, expected_improvement
 from search.record.state import State
 from spaces.study import Study
 from spaces.values import Config, Value
 
 DRAWN, AROUND = 400, 6
 """Candidates: so many random points, and a twelfth as many neighbours of each of so many of the best trials."""
-FIRST = 8
-"""So many trials are drawn at random before anything is modelled."""
+ROUNDS, BASINS, NEIGHBOURS = 2, 5, 20
+"""Then, so many times, so many neighbours of each of so many of the best candidates."""
+FEWEST, MOST = 4, 8
+"""So many trials are drawn at random before anything is modelled: as many as reach the first rung in the epochs of half
+a full training, but in these bounds."""
+EARLY = 0.5
+"""Of the time after those at most this share goes to first rungs, the rest to trials that went on. Where all looks
+settled at the first rung, nobody has looked: what starts slowly shows only later."""
 MOST_SEEN = 320
 """More values than these the process does not see: the time for it grows with the cube."""
 MOST_PAUSED = 80
@@ -46,7 +52,12 @@ class _Known:
 
 
 class FreezeThaw:
-    """Expected improvement at the full budget, per second that is still needed for it.
+    """Expected improvement at the full budget, per second that it is expected to take.
+
+    A trial that is taken is trained to its next rung in any case. The epochs beyond count by the chance that it comes
+    out better than the best so far, since else it is put aside. No new trial begins while more than the share `EARLY`
+    of the time has gone to first rungs. (Swersky, Snoek and Adams 2014, arXiv 1406.3896, choose by entropy, among
+    trials that may go on and new ones that were picked by expected improvement.)
 
     All that was told is kept as a log of values at rungs, in the order in which they came. The kernel is fitted on the
     first values of the log whenever it has grown by `GROWTH`, and draws follow from the seed and the trial's number, so
@@ -62,6 +73,8 @@ class FreezeThaw:
         self._sign = 1.0 if study.objective.mode == "max" else -1.0
         self._space = Coordinates(study.ranges)
         self._rungs = (*pause_rungs(study), study.epochs)
+        self.first = min(max(study.epochs // (2 * self._rungs[0]), FEWEST), MOST)
+        """So many trials are drawn at random."""
         self._trials: dict[int, _Known] = {}
         self._points: dict[int, Mapping[str, Value]] = {}
         self._tried: set[object] = set()
@@ -138,7 +151,7 @@ class FreezeThaw:
 
     def kernel(self) -> Kernel:
         """The kernel as it was last fitted."""
-        while (due := math.ceil(max(self._fitted_at[-1] * GROWTH + 2, FIRST))) <= len(self._log):
+        while (due := math.ceil(max(self._fitted_at[-1] * GROWTH + 2, MOST))) <= len(self._log):
             seen, _ = self.observed(self._log[:due])
             chance = np.random.default_rng([self._seed, due, 1])
             if len(seen) > 1 and len(self._space.names):
@@ -170,6 +183,12 @@ class FreezeThaw:
         """Epochs as the process counts them."""
         return np.log(epochs) / max(math.log(self._epochs), 1e-9)
 
+    def early_share(self) -> float:
+        """Which share of the seconds went to first rungs, of the trials after the `first` ones; 0 to 1."""
+        told = [trial.seconds for number, trial in self._trials.items() if number >= self.first]
+        total = math.fsum(math.fsum(seconds) for seconds in told)
+        return math.fsum(math.fsum(seconds[: self._rungs[0]]) for seconds in told) / total if total else 0.0
+
     def next_rung(self, trial: _Known) -> int:
         """At which epoch the next value of a trial in flight will be told."""
         return self._rungs[min(trial.logged, len(self._rungs) - 1)]
@@ -189,57 +208,72 @@ class _Mind:
         self.number, self._sampler = number, sampler
         self._chance = np.random.default_rng([sampler._seed, number, 0])
         self._seen, _ = sampler.observed(sampler._log)
-        self._ignorant = len(sampler._trials) < FIRST or len(self._seen) < 2
+        self._ignorant = len(sampler._trials) < sampler.first or len(self._seen) < 2
 
     @cached_property
     def candidates(self) -> Points:
         """What may be proposed."""
-        space, trials = self._sampler._space, self._sampler._trials
-        drawn = space.draw(self._chance, DRAWN)
-        if self._ignorant:
-            return drawn
-        finite = [number for number, trial in trials.items() if math.isfinite(trial.best)]
-        best = sorted(finite, key=lambda number: (-trials[number].best, number))[:AROUND]
-        around = space.of([self._sampler._points[number] for number in best])
-        near = space.near(self._chance, around, DRAWN // 12)
-        return drawn + near
+        return self._candidates_and_scores[0]
 
     @cached_property
-    def _scores(self) -> Array:
-        """Of each candidate the expected improvement per second."""
-        rows = self._sampler._space.rows(self.candidates)
-        gain = self._gain(rows, np.full(len(rows), -1))
-        return gain / (self._sampler._epochs * self._cost.of(rows))
+    def _candidates_and_scores(self) -> tuple[Points, Array]:
+        """What may be proposed, and of each the expected improvement per second, 0 while too little is known."""
+        space, trials = self._sampler._space, self._sampler._trials
+        points = space.draw(self._chance, DRAWN)
+        if self._ignorant:
+            return points, np.zeros(len(points))
+        finite = [number for number, trial in trials.items() if math.isfinite(trial.best)]
+        best = sorted(finite, key=lambda number: (-trials[number].best, number))[:AROUND]
+        points += space.near(self._chance, space.of([self._sampler._points[number] for number in best]), DRAWN // 12)
+        scores = self._scores(points)
+        for _ in range(ROUNDS):
+            better = space.near(self._chance, points[np.argsort(-scores, kind="stable")[:BASINS]], NEIGHBOURS)
+            points, scores = points + better, np.concatenate([scores, self._scores(better)])
+        return points, scores
+
+    def _scores(self, points: Points) -> Array:
+        """Of each of `points`, for a trial from the start, the expected improvement per second."""
+        rows = self._sampler._space.rows(points)
+        gain, chance = self._gain(rows, np.full(len(rows), -1))
+        first = self._sampler._rungs[0]
+        return gain / ((first + (self._sampler._epochs - first) * chance) * self._cost.of(rows))
 
     @property
     def order(self) -> Sequence[int]:
         """The candidates, the best first."""
-        return (
-            range(len(self.candidates))
-            if self._ignorant
-            else [int(i) for i in np.argsort(-self._scores, kind="stable")]
-        )
+        return [int(i) for i in np.argsort(-self._candidates_and_scores[1], kind="stable")]
 
     @cached_property
     def prospects(self) -> Prospects:
         """Of paused trials, and of the best candidate."""
         _, aside = self._sampler.going()
-        if self._ignorant or not aside:
+        if not aside:
             return Prospects()
         trials, numbers = list(aside.values()), list(aside)
-        gain = self._gain(np.stack([trial.row for trial in trials]), np.array(numbers))
-        left = np.array([self._sampler._epochs - trial.epochs for trial in trials], float)
+        gain, chance = self._gain(np.stack([trial.row for trial in trials]), np.array(numbers))
+        done = np.array([trial.epochs for trial in trials], float)
+        rung = np.array([self._sampler.next_rung(trial) for trial in trials], float)
+        left = rung - done + (self._sampler._epochs - rung) * chance
         if self._cost.known:
             left *= [max(_mean(trial.seconds), 1e-9) for trial in trials]
+        if self._ignorant:
+            new = math.inf
+        else:
+            new = 0.0 if self._sampler.early_share() > EARLY else float(self._candidates_and_scores[1].max())
         return Prospects(
-            float(self._scores.max()),
+            new,
             dict(zip(numbers, (gain / left).tolist(), strict=True)),
             dict(zip(numbers, gain.tolist(), strict=True)),
         )
 
-    def _gain(self, rows: Array, numbers: NDArray[np.int64]) -> Array:
+    def _gain(self, rows: Array, numbers: NDArray[np.int64]) -> tuple[Array, Array]:
+        """By how much each is expected to exceed the best value so far at the full budget, and the chance of that."""
         mean, deviation = self._posterior.at(rows, np.ones(len(rows)), numbers)
-        return expected_improvement(mean, deviation, float(self._seen.worth.max())) + 1e-12
+        # The luck of a trial that has not begun is no merit of its setting.
+        luck = math.exp(self._sampler.kernel().trial)
+        deviation = np.where(numbers < 0, np.sqrt(np.maximum(deviation**2 - luck, 1e-4)), deviation)
+        best = float(self._seen.worth.max())
+        return expected_improvement(mean, deviation, best) + 1e-12, chance_of_more(mean, deviation, best)
 
     @cached_property
     def _posterior(self) -> Posterior:

@@ -33,7 +33,9 @@ class FreezeThaw(Scheduler):
             return Decision(go_on=False, rung=rung)
         return Decision(go_on=rung is None, rung=rung, pause=rung is not None)
 
-    def to_continue(self, paused: Sequence[int], prospects: Callable[[], Prospects], *, may_begin: bool) -> int | None:
+    def to_continue(
+        self, paused: Sequence[int], prospects: Callable[[], Prospects], *, may_begin: bool, must: bool = False
+    ) -> int | None:
         """The paused trial with the best prospects, if they are better than those of a new one."""
         told = prospects()
         if not told.of:
@@ -41,4 +43,4 @@ class FreezeThaw(Scheduler):
         best = max(told.of, key=told.of.__getitem__)
         if may_begin:
             return best if told.of[best] > told.new else None
-        return best if told.gain[best] > WORTH_IT else None
+        return best if must or told.gain[best] > WORTH_IT else None

@@ -35,9 +35,12 @@ class Scheduler(Protocol):
     def decide(self, trial: int, epoch: int, value: float) -> Decision:
         """Take in that `trial` is worth `value` after `epoch` epochs (from 1), and say whether it goes on."""
 
-    def to_continue(self, paused: Sequence[int], prospects: Callable[[], Prospects], *, may_begin: bool) -> int | None:
+    def to_continue(
+        self, paused: Sequence[int], prospects: Callable[[], Prospects], *, may_begin: bool, must: bool = False
+    ) -> int | None:
         """Which of the `paused` trials (one or more) a free worker goes on with; None for none of them.
 
-        `prospects` asks the sampler; `may_begin` says whether a new trial may begin instead.
+        `prospects` asks the sampler; `may_begin` says whether a new trial may begin instead, `must` that else the
+        search would end without a trial that has its full budget.
         """
         return None
