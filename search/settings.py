@@ -153,10 +153,10 @@ class Settings(Telling, OfOneCommand, Options):
     data: Path | None = None
     epochs: int | None = option("--epochs", int, "Full budget of a trial.", least=1, most=LARGEST)
     sampler: str | None = option(
-        "--sampler", str, "What proposes: tpe, freeze_thaw, random, grid; the study's (as a rule tpe) if left out."
+        "--sampler", str, "What proposes: freeze_thaw, tpe, random, grid; the study's if left out."
     )
     scheduler: str | None = option(
-        "--scheduler", str, "What stops or pauses: asha, freeze_thaw, none; the study's (as a rule asha) if left out."
+        "--scheduler", str, "What pauses or stops: freeze_thaw, asha, none; the study's if left out."
     )
     folds: int | None = option(
         "--folds",

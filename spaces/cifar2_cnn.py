@@ -31,6 +31,8 @@ Which momentum they used is not known; 0 is what SGD has if nothing is said.
 STUDY = Study(
     trainable=train_cnn,
     dataset="cifar2",
+    sampler="tpe",
+    scheduler="asha",
     epochs=30,
     space={
         "model/channels": Choice("16-8", "16-32", "32-16-16", "32-64", "32-64-64"),

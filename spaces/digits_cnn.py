@@ -6,6 +6,8 @@ from trainables.cnn import train_cnn
 STUDY = Study(
     trainable=train_cnn,
     dataset="digits",
+    sampler="tpe",
+    scheduler="asha",
     epochs=9,
     space={
         "model/depth": Int(1, 3),

@@ -6,6 +6,8 @@ from trainables.mlp import train_mlp
 STUDY = Study(
     trainable=train_mlp,
     dataset="digits",
+    sampler="tpe",
+    scheduler="asha",
     epochs=9,
     space={
         "model/depth": Int(0, 3),

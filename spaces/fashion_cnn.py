@@ -6,6 +6,8 @@ from trainables.cnn import train_cnn
 STUDY = Study(
     trainable=train_cnn,
     dataset="fashion_mnist",
+    sampler="tpe",
+    scheduler="asha",
     epochs=14,
     space={
         "model/depth": Int(2, 4),

@@ -6,6 +6,8 @@ from trainables.mlp import train_mlp
 STUDY = Study(
     trainable=train_mlp,
     dataset="fashion_mnist",
+    sampler="tpe",
+    scheduler="asha",
     epochs=32,
     space={
         "model/depth": Int(1, 4),

@@ -6,6 +6,8 @@ from trainables.mlp import train_mlp
 STUDY = Study(
     trainable=train_mlp,
     dataset="mnist",
+    sampler="tpe",
+    scheduler="asha",
     epochs=12,
     space={
         "model/depth": Int(1, 3),

@@ -7,6 +7,8 @@ STUDY = Study(
     trainable=train_mlp,
     dataset="moons",
     # 40 epochs of 25 passes each are the 1000 of the published setting.
+    sampler="tpe",
+    scheduler="asha",
     epochs=40,
     space={
         "model/depth": Int(1, 3),

@@ -7,6 +7,8 @@ STUDY = Study(
     trainable=train_photos,
     dataset="photos",
     image_size=224,
+    sampler="tpe",
+    scheduler="asha",
     epochs=9,
     # Of few photos accuracy says little: one photo is half a percent, and many epochs of many trials have the same. How
     # sure a network is of each tells more. `--metric val_accuracy` goes by accuracy all the same.

@@ -54,15 +54,15 @@ class Study:
     `dataset` is a known data set, or "" if the trainable reads data of its own. `space` holds what is searched, `fixed`
     what is not; both by name, such as `train/lr`. `published` are trained first, as they are: no scheduler stops them,
     no sampler hears of them, so that claims can be checked and beaten. `start` are points of the space that are tried
-    next, in this order, and in full: a portfolio of what is known to be good on other data. `sampler` and `scheduler`
-    are the names of those to use if nothing else is asked for. `epochs` is the full budget of a trial: the last rung,
-    and the length of the learning-rate schedule. The scheduler compares trials first after `first_rung` epochs, then at
-    each `reduction_factor` times as many. `trials` and `time_budget` (seconds of the whole command, None for no limit)
-    are the default budgets: the search ends at whichever comes first. `val_fraction` of the training images are held
-    out for validation, the same ones in every search (`split_seed`). `objective` may be given as text, "val_loss min".
-    `constraint` has bounds by metric, {"parameters": "<= 1e6"}; a trial that breaks one ends as infeasible and cannot
-    win. `image_size` is what pictures of other sizes than one of 64 at most are fitted to, `image_size`×`image_size`
-    pixels; 64 if it is None.
+    next, in this order, and never stopped: a portfolio of what is known to be good on other data. `sampler` and
+    `scheduler` are the names of those to use if nothing else is asked for, and "" leaves it to the search. `epochs` is
+    the full budget of a trial: the last rung, and the length of the learning-rate schedule. The scheduler compares
+    trials first after `first_rung` epochs, then at each `reduction_factor` times as many. `trials` and `time_budget`
+    (seconds of the whole command, None for no limit) are the default budgets: the search ends at whichever comes first.
+    `val_fraction` of the training images are held out for validation, the same ones in every search (`split_seed`).
+    `objective` may be given as text, "val_loss min". `constraint` has bounds by metric, {"parameters": "<= 1e6"}; a
+    trial that breaks one ends as infeasible and cannot win. `image_size` is what pictures of other sizes than one of 64
+    at most are fitted to, `image_size`×`image_size` pixels; 64 if it is None.
 
     Raises SpaceError at birth for whatever cannot be searched.
     """
@@ -76,8 +76,8 @@ class Study:
     fixed: Mapping[str, Value] = field(default_factory=dict)
     start: Sequence[Mapping[str, Value]] = ()
     published: Sequence[Published] = ()
-    sampler: str = "tpe"
-    scheduler: str = "asha"
+    sampler: str = ""
+    scheduler: str = ""
     objective: Objective = field(default_factory=Objective)
     constraint: Mapping[str, str] = field(default_factory=dict)
     trials: int = 32
@@ -336,6 +336,7 @@ def from_plain(stored: Mapping[str, Any], trainable: Trainable, data: Callable[[
         trainable=trainable,
         data=data if own_data else None,
         **{
+            **{"sampler": "tpe", "scheduler": "asha"},  # what studies had before they were recorded
             **{name: each for name, each in stored.items() if name != "script"},
             "objective": Objective(**stored["objective"]),
             "space": {range_["name"]: from_plain_range(range_) for range_ in stored["space"]},

@@ -10,7 +10,7 @@ import math
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,9 @@ def first_event(study: Study, **changes: Any) -> tuple[str, None, dict[str, Any]
         "objective": study.objective.to_plain(),
         "fixed": config_to_plain(study.fixed),
         "epochs": study.epochs,
-        "definition": to_plain(study),
+        "definition": to_plain(
+            replace(study, sampler=study.sampler or "tpe", scheduler=study.scheduler or "asha")  # as a search has them
+        ),
     }
     return "search", None, header(**{**told, **changes})
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import spaces
 from search import settings as choices
+from search.decide.pair import paired
 from search.decide.prospects import Judge, cannot_judge
 from search.decide.samplers import SAMPLERS
 from search.decide.schedulers import SCHEDULERS
@@ -23,8 +24,11 @@ from trainables.script.script import Script
 from trainables.started import trains_by_our_loop
 
 
-def adapted(name: str, settings: Settings) -> Study:
-    """The study called `name`, changed as the settings say. Raises BadInput."""
+def adapted(name: str, settings: Settings, *, before: tuple[str, str] = ("", "")) -> Study:
+    """The study called `name`, changed as the settings say. Raises BadInput.
+
+    Where neither names a sampler or a scheduler those of `before` are taken, or what suits the study.
+    """
     try:
         changes = {key: parse(text) for key, text in settings.changes.items()}
         study = script.study_of(name, settings, changes) if spaces.is_script(name) else _of_ours(name, settings)
@@ -36,17 +40,24 @@ def adapted(name: str, settings: Settings) -> Study:
             if not spaces.is_ours(study.trainable) or isinstance(study.trainable, Script):
                 raise BadInput(f"--folds is for networks that our loop trains, and {study.name} has a loop of its own")
         study = study.changed(changes)
-        study = replace(
-            study, sampler=settings.sampler or study.sampler, scheduler=settings.scheduler or study.scheduler
-        )
-        for kind, asked, known in (("sampler", study.sampler, SAMPLERS), ("scheduler", study.scheduler, SCHEDULERS)):
-            if asked not in known:
-                raise BadInput(choices.nearest(kind, asked, sorted(known)))
-        sampler = SAMPLERS[study.sampler](study, settings.seed)  # a grid needs a space without real numbers
-        if SCHEDULERS[study.scheduler](study).pauses and not isinstance(sampler, Judge):
-            raise BadInput(cannot_judge(study.sampler, study.scheduler, SAMPLERS))
+        study = _with_pair(study, settings, before)
     except (spaces.UnknownStudy, SpaceError) as error:
         raise BadInput(str(error)) from None
+    return study
+
+
+def _with_pair(study: Study, settings: Settings, before: tuple[str, str]) -> Study:
+    """`study` with the names of the sampler and the scheduler that are used. Raises BadInput, SpaceError."""
+    saves = trains_by_our_loop(study.trainable) and not isinstance(study.trainable, Script)
+    asked = (settings.sampler or study.sampler or before[0], settings.scheduler or study.scheduler or before[1])
+    sampler, scheduler = paired(*asked, saves=saves)
+    for kind, name, known in (("sampler", sampler, SAMPLERS), ("scheduler", scheduler, SCHEDULERS)):
+        if name not in known:
+            raise BadInput(choices.nearest(kind, name, sorted(known)))
+    study = replace(study, sampler=sampler, scheduler=scheduler)
+    made = SAMPLERS[sampler](study, settings.seed)  # a grid needs a space without real numbers
+    if SCHEDULERS[scheduler](study).pauses and not isinstance(made, Judge):
+        raise BadInput(cannot_judge(sampler, scheduler, SAMPLERS))
     return study
 
 

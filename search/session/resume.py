@@ -292,8 +292,6 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
 
 def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str]:
     """Where the study that `name` and `settings` ask for differs from the recorded one, a line for each."""
-    # Through JSON, as the recorded one went, which knows no tuples.
-    asked = {"constraint": {}, **json.loads(json.dumps(to_plain(to_search(adapted(name, settings), settings))))}
     # Not in records from before studies had them.
     had = {
         "constraint": {},
@@ -302,6 +300,9 @@ def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str
         "scheduler": header.scheduler,
         **header.definition,
     }
+    study = adapted(name, settings, before=(had["sampler"], had["scheduler"]))
+    # Through JSON, as the recorded one went, which knows no tuples.
+    asked = {"constraint": {}, **json.loads(json.dumps(to_plain(to_search(study, settings))))}
     was, is_ = ({each["name"]: from_plain_range(each) for each in plain["space"]} for plain in (had, asked))
     for key in sorted({*was, *is_}):
         if was.get(key) != is_.get(key):
