@@ -8,12 +8,12 @@ from search.findings.text import clock
 from search.record.state import State
 from search.record.trials import Trials
 
-GOING = (State.RUNNING, State.PAUSED, State.INTERRUPTED)
+GOING = (State.RUNNING, State.INTERRUPTED)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`ended` of `trials` trials have ended for good, after `spent_s` seconds of wall time.
+    """`ended` of `trials` trials have ended, or are paused, after `spent_s` seconds of wall time.
 
     `budget_s` is the wall time that the search may take, None for no limit. `left_s` is how long it may still take: by
     the epochs that a trial has had and the time that an epoch has taken so far, or by the time budget if that ends

@@ -58,6 +58,13 @@ def ending(trial: Trial, search: Search) -> str:
     return f"{value:.4f} after {len(trial.epochs):2d} of {budget} epochs  {configuration(trial)}"
 
 
+def left_paused(paused: Sequence[Trial]) -> str:
+    """What is said of trials that are `paused` when a search ends."""
+    epochs = sorted(len(trial.epochs) for trial in paused)
+    after = f"{epochs[0]} to {epochs[-1]}" if epochs[0] < epochs[-1] else f"{epochs[0]}"
+    return f"paused trials: {len(paused)}, after epoch {after}; more trials or time (resume) may let them go on"
+
+
 def status(search: Search, far: Progress) -> str:
     """Where the search stands, in one line."""
     return f"{far}; {standing(search)}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from search.printable import printable
 from search.record.state import State
 from search.terminal.console import Display, Left, Silent, write_line
-from search.terminal.drawing import Pace, confirming, ending, screen, status
+from search.terminal.drawing import Pace, confirming, ending, left_paused, screen, status
 from search.terminal.notebook import Cell, in_notebook
 
 if TYPE_CHECKING:  # names and no more, for which nobody need wait for Optuna
@@ -72,6 +72,8 @@ class Lines(Silent):
     def end(self) -> None:
         """See `Display`."""
         self.tick()
+        if self._search is not None and (paused := self._search.trials.paused()):
+            self.say(left_paused(paused))
         self._search = None
 
 

@@ -12,13 +12,13 @@ from search.decide.search import Search
 from search.findings import text
 from search.findings.progress import progress
 from search.findings.summary import summarize
-from search.record.events import EpochReport, InMLflow
+from search.record.events import Continued, EpochReport, InMLflow
 from search.record.record import Record
 from search.record.state import State
 from search.record.steering import Request
 from search.settings import Settings
 from search.terminal import drawing, messages, screen
-from tests.simulated import kept, note
+from tests.simulated import begun, kept, note
 
 
 @pytest.fixture
@@ -109,6 +109,22 @@ def test_lines_tell_each_end_once_and_none_of_an_earlier_process(search, capsys)
     ends = [line.split()[1:3] for line in told.err.splitlines() if line.startswith("trial")]
     assert ends == [["3", "complete"], ["4", "failed"]]
     assert "*best*" in told.err
+
+
+def test_paused_trials_count_as_tried_and_are_told_of_at_the_end(tiny_study, tmp_path, capsys):
+    with Record(tmp_path / "paused.db", create=True) as record:
+        search = begun(tiny_study, record, sampler="freeze_thaw", scheduler="freeze_thaw", trials=6)
+        lines = screen.Lines()
+        lines.begin(search, lambda: None)
+        for epochs in (1, 1, 2):
+            trial = search.ask()
+            for epoch in range(1, epochs + 1):
+                search.report(trial.number, EpochReport(epoch, {"val_accuracy": 0.5}, 1.0, "kept"))
+                if epoch < epochs:
+                    search.note(Continued(at_once=True), trial.number)
+        assert str(progress(search.trials, 6, 60.0, None)).startswith("3 of 6 trials")
+        lines.end()
+    assert "paused trials: 3, after epoch 1 to 2;" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("seconds", "written"), [(0, "0:00"), (75, "1:15"), (3675, "1:01:15"), (59.7, "1:00")])
