@@ -41,8 +41,8 @@ async function refresh() {
   const began = performance.now();
   try {
     await view.refresh();
-    await painted();
     document.body.dataset.drawn = String(Date.now());
+    await painted();
   } catch (error) {
     fill(root, el("p", { class: "banner", role: "alert" }, error.message));
   }
