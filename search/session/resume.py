@@ -293,13 +293,8 @@ def more_by_command(study: str, settings: Settings, events: Sequence[Event]) -> 
 def _of_the_study(name: str, settings: Settings, header: Header) -> Iterator[str]:
     """Where the study that `name` and `settings` ask for differs from the recorded one, a line for each."""
     # Not in records from before studies had them.
-    had = {
-        "constraint": {},
-        "published": [],
-        "sampler": header.sampler,
-        "scheduler": header.scheduler,
-        **header.definition,
-    }
+    pair = {"sampler": header.sampler, "scheduler": header.scheduler}
+    had = {"constraint": {}, "published": [], **pair, **header.definition}
     study = adapted(name, settings, before=(had["sampler"], had["scheduler"]))
     # Through JSON, as the recorded one went, which knows no tuples.
     asked = {"constraint": {}, **json.loads(json.dumps(to_plain(to_search(study, settings))))}
