@@ -6,9 +6,9 @@ from trainables.mlp import train_mlp
 STUDY = Study(
     trainable=train_mlp,
     dataset="moons",
-    # 40 epochs of 25 passes each are the 1000 of the published setting.
     sampler="tpe",
     scheduler="asha",
+    # 40 epochs of 25 passes each are the 1000 of the published setting.
     epochs=40,
     space={
         "model/depth": Int(1, 3),

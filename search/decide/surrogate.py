@@ -25,8 +25,8 @@ TIME_SCALE = 0.35
 LENGTH, WORTH, COURSE, TRIAL, NOISE = (0.75, 1.0), (0.35, 0.8), (0.4, 0.4), (0.01, 1.0), (0.003, 1.0)
 """What is believed of the kernel's numbers before there is a value: the median, and the deviation of the logarithm.
 
-Their medians and deviations over recorded searches of recurrent, convolutional and fully connected networks (20 data
-sets; docs/benchmarks.md), trials and noise rounded up, since what answered some of them has no chance in it. `COURSE`
+From fits to recorded trainings of recurrent, convolutional and fully connected networks (20 tasks; docs/benchmarks.md),
+what differs by chance (`TRIAL`, `NOISE`) rounded up, since what answered some of them has no chance in it. `COURSE`
 is held closer than it varied: a search that has trained one kind of setting to the end knows the course of no other.
 """
 FIT_POINTS = 120
@@ -113,9 +113,10 @@ def fitted(seen: Observed, owner: NDArray[np.int64], start: Kernel, chance: np.r
     prior = untrained(len(start.lengths)).vector
     misfit = _Misfit(seen, owner, prior)
     bounds = list(zip(prior - 5 * misfit.deviation, prior + 5 * misfit.deviation, strict=True))
+    begins = [prior] if np.array_equal(prior, start.vector) else [prior, start.vector]
     ends = [
         minimize(misfit, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": FIT_STEPS})
-        for begin in (prior, start.vector)
+        for begin in begins
     ]
     return Kernel.of(min(ends, key=lambda end: float(end.fun)).x)
 

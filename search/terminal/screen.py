@@ -72,9 +72,12 @@ class Lines(Silent):
     def end(self) -> None:
         """See `Display`."""
         self.tick()
+        self._tell_paused()
+        self._search = None
+
+    def _tell_paused(self) -> None:
         if self._search is not None and (paused := self._search.trials.paused()):
             self.say(left_paused(paused))
-        self._search = None
 
 
 class Live(Lines):
@@ -138,6 +141,7 @@ class Live(Lines):
                 self._screen.update(self._draw(), refresh=True)
                 self._screen.stop()
                 self._console.print(self._draw())
+        self._tell_paused()
         self._search = None
 
 

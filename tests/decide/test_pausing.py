@@ -260,6 +260,11 @@ def test_a_free_worker_takes_what_promises_most(
     assert FreezeThaw(tiny_study).to_continue([3, 5], asking, may_begin=may_begin) == expected
 
 
+def test_a_trial_that_promises_little_goes_on_if_else_none_had_its_full_budget(tiny_study: Study) -> None:
+    little = Prospects(3.0, {3: 2.0}, {3: WORTH_IT / 2})
+    assert FreezeThaw(tiny_study).to_continue([3], lambda: little, may_begin=False, must=True) == 3
+
+
 def test_every_state_has_a_marker_that_both_kinds_of_figures_know() -> None:
     assert set(MARKERS) == {str(state) for state in State}
     assert {marker for marker, _ in MARKERS.values()} <= set(SYMBOLS)

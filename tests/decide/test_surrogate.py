@@ -191,9 +191,24 @@ def test_nothing_is_modelled_before_enough_trials_began(tiny_study: Study) -> No
     assert told(tiny_study, first).prospects(first).new < math.inf
 
 
+@pytest.mark.parametrize(("epochs", "begins"), [(1, False), (4, True)])
+def test_no_new_trial_begins_while_most_of_the_time_went_to_first_rungs(
+    epochs: int, begins: bool, tiny_study: Study
+) -> None:
+    sampler, drawn = FreezeThaw(tiny_study, 0), SAMPLERS["random"](tiny_study, 5)
+    for number in range(12):
+        point = drawn.propose(number)
+        assert point is not None
+        sampler.started(number, point)
+        for epoch in range(1, epochs + 1):
+            sampler.heard(number, [0.01 * number] * epoch, 1.0)
+        sampler.put_aside(number, aside=True)
+    assert (sampler.prospects(12).new > 0) is begins
+
+
 @pytest.mark.parametrize(("trials", "seconds"), [(100, 0.15), (1000, 0.5)])
 def test_thinking_is_bounded(trials: int, seconds: float, tiny_study: Study) -> None:
-    """Measured are 20 and 58 ms (docs/benchmarks.md); here a multiple, for busy machines."""
+    """Measured are 36 and 58 ms (docs/benchmarks.md); here a multiple, for busy machines."""
     sampler = told(replace(tiny_study, start=()), trials)
     sampler.kernel()
     began = time.process_time()
