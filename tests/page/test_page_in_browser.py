@@ -61,8 +61,10 @@ def opened(chromium, link, path, **settings):
 
 
 def test_a_running_search_is_watched_and_steered_from_the_page(chromium, served, tmp_path):
+    # It lasts until it is ended here.
     search = subprocess.Popen(
-        [sys.executable, "-m", "search", "digits_cnn", "--epochs", "27", "--trials", "8", "--name", "tried", "--json"],
+        [sys.executable, "-m", "search", "digits_cnn", "--epochs", "243", "--trials", "200",
+         "--name", "tried", "--json"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         text=True,
     )  # fmt: skip
@@ -77,6 +79,7 @@ def test_a_running_search_is_watched_and_steered_from_the_page(chromium, served,
     deadline = time.monotonic() + 120
     while page.locator("#running tbody tr progress").first.get_attribute("value") == first:
         assert time.monotonic() < deadline, "no curve has moved"
+        page.keyboard.press("Shift")  # a page that nobody touches rests long on a busy machine
         time.sleep(0.2)
     # Pause and go on.
     page.locator("#steer-pause").click()
@@ -97,7 +100,7 @@ def test_a_running_search_is_watched_and_steered_from_the_page(chromium, served,
     page.locator("#steer-add").fill("lr=0.05")
     page.locator("#steer-add").press("Enter")
     page.locator(".log li", has_text="try next lr=0.05").wait_for()
-    page.locator(".tiles dd .number", has_text="of 12").wait_for()
+    page.locator(".tiles dd .number", has_text="of 204").wait_for()
     page.locator("#steer-add").fill("lr=5")
     page.locator("#steer-add").press("Enter")
     page.locator(".log li", has_text="lies outside").wait_for()

@@ -262,6 +262,37 @@ def test_it_goes_on_from_what_it_kept(script: Callable[..., Script], tmp_path: P
     assert not (home / "files" / "left over").exists()
 
 
+def test_what_it_said_while_its_files_were_copied_is_not_lost(script: Callable[..., Script], tmp_path: Path) -> None:
+    mine = script(ARGPARSE, "--epochs", "{epochs}", "--out", "{folder}")
+    home, checkpoint, whole = tmp_path / "home", tmp_path / "checkpoint", [(n, n * 0.1) for n in (1, 2, 3)]
+    checkpoint.mkdir()
+    epochs = mine.at(home)(CONFIG, None)
+    first = next(epochs)
+    while (home / "files" / "state.json").read_text() != "3":  # the program runs ahead of a slow machine
+        time.sleep(0.01)
+    time.sleep(0.1)
+    first.save(checkpoint)
+    epochs.close()
+    assert values(mine.at(home)(CONFIG, None, resume=checkpoint)) == [*map(pytest.approx, whole[1:])]
+    (checkpoint / FILES / "state.json").write_text("1")  # all of that was not kept yet
+    assert values(mine.at(home)(CONFIG, None, resume=checkpoint)) == [*map(pytest.approx, whole[1:])]
+    assert "begun again" not in (home / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("kept", [7, 9])
+def test_one_whose_files_are_of_later_epochs_than_it_has_said_begins_again(
+    script: Callable[..., Script], tmp_path: Path, kept: int
+) -> None:
+    mine = script(ARGPARSE, "--epochs", "{epochs}", "--out", "{folder}")
+    config, home, checkpoint = {**CONFIG, "train/epochs": 9}, tmp_path / "home", tmp_path / "checkpoint"
+    (checkpoint / FILES).mkdir(parents=True)
+    (checkpoint / "trial.json").write_text('{"epochs": [1, 2, 3]}')
+    (checkpoint / FILES / "state.json").write_text(str(kept))
+    again = values(mine.at(home)(config, None, resume=checkpoint))
+    assert again == [*map(pytest.approx, [(n, n * 0.1) for n in range(1, 10)])]
+    assert "had said is 3; so it has begun again, with an empty folder" in (home / "log.txt").read_text()
+
+
 def test_one_that_does_not_number_its_epochs_begins_again_with_nothing(
     script: Callable[..., Script], tmp_path: Path
 ) -> None:
@@ -501,7 +532,7 @@ def test_a_file_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
         assert writer.stdout is not None
         writer.stdout.readline()
         (tmp_path / "into").mkdir()
-        assert home.save(tmp_path / "into", [1.0], guard=os.getpid()) == ""
+        assert home.save(tmp_path / "into", [1.0], guard=os.getpid(), ahead=list) == ""
         writer.kill()
     assert (tmp_path / "into" / FILES / "state").read_text() == "half whole"
 
@@ -515,7 +546,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     (home.files / "out").symlink_to(tmp_path / "secret")
     (home.files / "nowhere").symlink_to("missing")
     (tmp_path / "into").mkdir()
-    home.save(tmp_path / "into", [1.0], guard=None)
+    home.save(tmp_path / "into", [1.0], guard=None, ahead=list)
     assert {path.name: path.read_text() for path in (tmp_path / "into" / FILES).iterdir()} == {
         "own": "mine",
         "last": "mine",

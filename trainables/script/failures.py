@@ -21,3 +21,7 @@ class ScriptWithoutModel(ScriptUnusable):
 
 class ScriptOutOfMemory(ScriptFailed, MemoryError):
     """The same for want of memory."""
+
+
+class ScriptAhead(ScriptFailed):
+    """A script goes on later than where it was to: its files are of a later epoch than the last that it had said."""

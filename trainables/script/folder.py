@@ -7,16 +7,27 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.script.guard import below
+from trainables.script.metrics import Metrics
 
 STATE, FILES = "trial.json", "files"
-"""In a checkpoint: the numbers of the epochs as the program said them; and what it kept."""
+"""In a checkpoint: the numbers of the epochs as the program said them, and what it said by then; and what it kept."""
 QUIET_SECONDS = 5.0
 """A file that is written is waited for so long."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a program had said when its files were kept."""
+
+    numbers: Sequence[float] = ()
+    """How it numbered the epochs up to that of the checkpoint; nothing if it does not number them."""
+    ahead: Sequence[Metrics] = ()
+    """The metrics of later epochs: it ran on while its files were copied, so that they may be of these epochs."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,8 @@ class Home:
         """How many of these lines were taken; the program waits for that."""
         return self.path / "taken"
 
-    def begin(self, resume: Path | None) -> list[float]:
-        """Make the folder as it was at the checkpoint `resume`, and return how the program numbered its epochs so far.
+    def begin(self, resume: Path | None) -> Past:
+        """Make the folder as it was at the checkpoint `resume`, and return what the program had said by then.
 
         Empty without a checkpoint, and for a program that does not number its epochs: it could not tell that it goes
         on, so it begins again, with nothing of what it kept.
@@ -67,11 +78,11 @@ class Home:
         if self.files.is_symlink():
             self.files.unlink()
         shutil.rmtree(self.files, ignore_errors=True)
-        said = _numbers(resume) if resume else []
-        if resume and said and (resume / FILES).is_dir():
+        past = _past(resume) if resume else Past()
+        if resume and past.numbers and (resume / FILES).is_dir():
             _copy(resume / FILES, self.files)
         self.files.mkdir(exist_ok=True)
-        return said
+        return past
 
     def hand_out(self, checkpoint: Path | None) -> None:
         """Make the folder with the files that the program kept in `checkpoint`, and no others."""
@@ -86,24 +97,30 @@ class Home:
         aside.write_text(str(count))
         aside.replace(self.taken)
 
-    def save(self, into: Path, said: Sequence[float], guard: int | None) -> str:
-        """Write a checkpoint into the folder `into`: the program's files, if it has any, and its numbers of epochs.
+    def save(self, into: Path, said: Sequence[float], guard: int | None, ahead: Callable[[], Sequence[Metrics]]) -> str:
+        """Write a checkpoint into the folder `into`: the program's files, if it has any, and what it has said.
 
-        While a program below the process `guard` writes one of the files, it is waited for. Returns the name of one
-        that was still written after QUIET_SECONDS, so that its copy may be of two moments; else "".
+        `said` are its numbers of epochs; `ahead` asks, once the files are copied, for what it has said meanwhile. While
+        a program below the process `guard` writes one of the files, it is waited for. Returns the name of one that was
+        still written after QUIET_SECONDS, so that its copy may be of two moments; else "".
         """
         if not any(self.files.iterdir()):
             return ""
-        (into / STATE).write_text(json.dumps({"epochs": list(said)}))
+        writing = self._copy_into(into / FILES, guard)
+        (into / STATE).write_text(json.dumps({"epochs": list(said), "ahead": list(ahead())}))
+        return writing
+
+    def _copy_into(self, target: Path, guard: int | None) -> str:
+        """Copy the program's files; see `save`."""
         deadline = time.monotonic() + QUIET_SECONDS
         while True:
             late = time.monotonic() > deadline
             writing = _writing(self.files, guard)
             if not writing or late:
                 before = _signature(self.files)
-                shutil.rmtree(into / FILES, ignore_errors=True)
+                shutil.rmtree(target, ignore_errors=True)
                 try:
-                    _copy(self.files, into / FILES)
+                    _copy(self.files, target)
                 except (FileNotFoundError, shutil.Error):  # something was renamed or removed meanwhile
                     if late:
                         raise
@@ -131,12 +148,13 @@ def _is_plain(path: Path) -> bool:
     return path.is_file() or path.is_dir()
 
 
-def _numbers(checkpoint: Path) -> list[float]:
+def _past(checkpoint: Path) -> Past:
     try:
-        told = json.loads((checkpoint / STATE).read_text())["epochs"]
-        return [float(each) for each in told]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
+        told = json.loads((checkpoint / STATE).read_text())
+        ahead = [{name: float(value) for name, value in each.items()} for each in told.get("ahead", [])]
+        return Past([float(each) for each in told["epochs"]], ahead)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return Past()
 
 
 def _signature(folder: Path) -> Mapping[str, tuple[int, int]]:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from trainables.epoch import Epoch
-from trainables.script.failures import ScriptFailed, ScriptOutOfMemory, ScriptUnusable, ScriptWithoutModel
-from trainables.script.folder import QUIET_SECONDS, Home
+from trainables.script.failures import (
+    ScriptAhead,
+    ScriptFailed,
+    ScriptOutOfMemory,
+    ScriptUnusable,
+    ScriptWithoutModel,
+)
+from trainables.script.folder import QUIET_SECONDS, Home, Past
 from trainables.script.guard import NOT_STARTED
 from trainables.script.metrics import (
     EPOCH,
@@ -74,11 +82,13 @@ class Program(Protocol):
 class Run:
     """One run of a script: what it says, gathered into epochs."""
 
-    def __init__(self, script: Program, home: Home, before: list[float], process: Process) -> None:
-        self._script, self._home, self._process = script, home, process
-        self._numbers = Numbers(before)
+    def __init__(self, script: Program, home: Home, past: Past, process: Process) -> None:
+        self._script, self._home, self._process, self._past = script, home, process, past
+        self._numbers = Numbers(past.numbers)
         self._form = form_of(script.report)
         self._gathered = Epochs(tidy(script.metric))
+        self._waiting: deque[Metrics] = deque()
+        """The epochs that it has said and that nobody has taken yet."""
         self._reports, self._reported = Added(home.reports), 0
         """What `search.report` has written, and how many epochs of it were read."""
         self._said_at = time.monotonic()
@@ -89,7 +99,7 @@ class Run:
 
         A program that is told how many there are has ended when the last one is yielded, or is ended if it says more.
         """
-        heard = self._heard()
+        heard = self._joined()
         for metrics in heard:
             epoch = self._epoch(metrics)
             if epoch.number == last and self._script.is_told("epochs"):
@@ -102,20 +112,46 @@ class Run:
             self._take()
         self._check_model()
 
+    def _joined(self) -> Iterator[Metrics]:
+        """The epochs of this run, after those that the run before had said, up to where this one goes on.
+
+        Raises ScriptFailed; ScriptAhead if there are epochs between, which nobody has heard of.
+        """
+        heard, ahead = self._heard(), self._past.ahead
+        first = next(heard, None)
+        if first is None:  # what it kept was of its end
+            yield from ahead
+            return
+        if EPOCH in first:
+            known = [each for each in ahead if each.get(EPOCH, math.inf) < first[EPOCH]]
+            before = [*self._past.numbers, *(each[EPOCH] for each in known)]
+            if before and first[EPOCH] - before[-1] > _step(before):
+                raise ScriptAhead(f"goes on with epoch {first[EPOCH]:g}, the last that it had said is {before[-1]:g}")
+            yield from known
+        yield first
+        yield from heard
+
     def _heard(self) -> Iterator[Metrics]:
         """The metrics of each epoch that the program says, until it ends. Raises ScriptFailed."""
         while True:
-            lines = self._process.lines(LOOK_SECONDS)
-            over = self._process.code is not None
-            own = [json.loads(line) for line in self._reports.lines(whole=over)]
-            self._reported += len(own)
-            yield from own
-            if not self._reported:  # who calls search.report may print what they like
-                rows = self._rows.added(whole=over) if self._rows else []
-                yield from self._gathered.heard([*map(self._form.numbers, lines), *rows])
+            over = self._listen(LOOK_SECONDS)
+            while self._waiting:
+                yield self._waiting.popleft()
             if over:
                 self._check_end()
                 return
+
+    def _listen(self, seconds: float) -> bool:
+        """Hear what the program has said, waiting so long for the first of it; return whether that is all."""
+        lines = self._process.lines(seconds)
+        over = self._process.code is not None
+        own = [json.loads(line) for line in self._reports.lines(whole=over)]
+        self._reported += len(own)
+        self._waiting.extend(own)
+        if not self._reported:  # who calls search.report may print what they like
+            rows = self._rows.added(whole=over) if self._rows else []
+            self._waiting.extend(self._gathered.heard([*map(self._form.numbers, lines), *rows]))
+        return over
 
     def _epoch(self, metrics: Metrics) -> Epoch:
         said = metrics.pop(EPOCH, None)
@@ -127,10 +163,15 @@ class Run:
         settled = now + min(SETTLE_SECONDS, SETTLED * (now - self._said_at))
         self._said_at = now
 
+        def ahead() -> list[Metrics]:
+            if not self._reported:  # who calls search.report waits
+                self._listen(0.0)
+            return list(self._waiting)
+
         def save(into: Path) -> None:
             if not self._reported and self._process.code is None:
                 time.sleep(max(0.0, settled - time.monotonic()))
-            writing = self._home.save(into, known, guard=None if self._reported else self._process.guard)
+            writing = self._home.save(into, known, guard=None if self._reported else self._process.guard, ahead=ahead)
             if writing:
                 self._process.note(f"{writing} was still written {QUIET_SECONDS:.0f} s after epoch {number}")
             self._take()
@@ -170,7 +211,10 @@ class Run:
                 raise ScriptOutOfMemory(why, told)
             usage = code == USAGE and any(line.lower().startswith("usage:") for line in self._process.complained)
             raise (ScriptUnusable if not anything and (usage or code == NOT_STARTED) else ScriptFailed)(why, told)
-        if not anything:
+        if not anything and self._past.numbers:
+            if not self._past.ahead:
+                raise ScriptAhead(f"ended at once, the last epoch that it had said is {self._past.numbers[-1]:g}", told)
+        elif not anything:
             raise ScriptUnusable(f"{name} ended without saying {self._script.metric}; {self._instead()}", told)
 
     def _instead(self) -> str:
@@ -198,6 +242,12 @@ class Run:
 
     def _last_words(self) -> str:
         return "\n".join([*self._process.said, *self._process.complained])
+
+
+def _step(numbers: Sequence[float]) -> float:
+    """How far apart epochs are that are numbered so, at most: by what they were, or as they are counted from 0 or 1."""
+    apart = [after - before for before, after in itertools.pairwise(numbers)]
+    return max(apart, default=max(1.0, numbers[0]))
 
 
 class Numbers:

@@ -17,7 +17,8 @@ from typing import Any
 from trainables.epoch import Epoch
 from trainables.script import command
 from trainables.script.command import Given
-from trainables.script.folder import Home
+from trainables.script.failures import ScriptAhead
+from trainables.script.folder import Home, Past
 from trainables.script.metrics import form_of
 from trainables.script.process import Process
 from trainables.script.run import Run
@@ -156,9 +157,17 @@ class Script:
             if place is None:
                 place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="search-script-")))
             home = Home(place.absolute())
-            before = home.begin(resume)
-            run = Run(self, home, before, stack.enter_context(self.started(config, home)))
-            yield from run.epochs(config["train/epochs"])
+            past = home.begin(resume)
+            try:
+                with self.started(config, home) as process:
+                    yield from Run(self, home, past, process).epochs(config["train/epochs"])
+                return
+            except ScriptAhead as error:
+                why = str(error)
+            home.begin(None)
+            with self.started(config, home) as process:
+                process.note(f"it {why}; so it has begun again, with an empty folder")
+                yield from Run(self, home, Past(), process).epochs(config["train/epochs"])
 
     def started(self, config: Mapping[str, Any], home: Home, *, testing: bool = False) -> Process:
         """The program, run for `config` with the files in `home`, which is made; `search.report` hears of `testing`."""

@@ -27,7 +27,7 @@ const view = chosen();
 document.title = view.title;
 if (view.name && view.trial !== undefined) document.getElementById("where").append("› ", el("a", { href: to(view.name) }, view.name));
 
-let busy = false, again = false, timer = 0, touched = -Infinity;
+let busy = false, again = false, timer = 0, due = 0, touched = -Infinity;
 
 // Until what was changed is on the screen; a hidden page never gets there.
 const painted = () => new Promise((done) => {
@@ -51,6 +51,7 @@ async function refresh() {
 }
 
 function rest(milliseconds) {
+  due = performance.now() + milliseconds;
   timer = setTimeout(() => {
     timer = 0;
     busy = false;
@@ -61,7 +62,7 @@ function rest(milliseconds) {
 for (const kind of ["pointerdown", "keydown"]) {
   document.addEventListener(kind, () => {
     touched = performance.now();
-    if (timer) { clearTimeout(timer); rest(REST); }
+    if (timer && due > touched + REST) { clearTimeout(timer); rest(REST); }
   });
 }
 
