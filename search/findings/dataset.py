@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.findings.snapshot import PLANE
 from search.record.header import Header
-from trainables.datasets import Source
-from trainables.datasets.balance import UNBALANCED
-from trainables.datasets.files import shown
+
+if TYPE_CHECKING:  # readers of data import torch, for which nobody who looks at a search need wait
+    from trainables.datasets import Source
 
 PARTS = ("train", "val", "test")
 
@@ -63,6 +63,8 @@ class Look:
 
 def look(path: Path, source: Source) -> Look:
     """What is to be said of `source`, the data at `path`."""
+    from trainables.datasets.files import shown
+
     images, labels = source.train()
     facts = source.facts
     parts = facts.counts if facts else {"train": _counted(labels.tolist(), source.classes)}
@@ -129,6 +131,8 @@ def _totals(parts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
 
 def _recommended(source: Source, parts: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
     """Options of a search that these data ask for, each with the reason."""
+    from trainables.datasets.balance import UNBALANCED
+
     counts = sorted(parts["train"].values())
     told = {}
     if counts[-1] >= UNBALANCED * counts[0]:

@@ -13,14 +13,17 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from search.errors import EnvironmentFault, StorageFull, shortage
 from search.storage.checkpoints import is_full
-from trainables.data import Split
+
+if TYPE_CHECKING:  # names and no more, for which nobody who looks at a search need wait for torch
+    from torch import Tensor
+
+    from trainables.data import Split
 
 FILE, OF_VAL = "test.npz", "val.npz"
 MOST = 40

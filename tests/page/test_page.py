@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -172,6 +174,18 @@ def test_a_trial_without_a_value_lies_at_the_edge():
 def test_every_number_of_an_answer_is_one_that_javascript_reads(browser):
     for path in ("/api/searches", "/api/searches/one-1", "/api/searches/one-1/trials/0"):
         json.loads(browser.get(path).text, parse_constant=lambda word: pytest.fail(word))
+
+
+def test_who_watches_a_search_waits_for_no_torch(runs):
+    code = """
+import pathlib, sys
+from tests.page.asking import Browser
+browser = Browser(pathlib.Path(sys.argv[1]))
+asked = ("", "/one-1", "/one-1/trials/0")
+print([browser.get("/api/searches" + each).status for each in asked], "torch" in sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", code, str(runs)], capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "[200, 200, 200] False\n", ended.stderr
 
 
 @pytest.mark.nightly

@@ -12,7 +12,6 @@ from search.findings.figures import regions as figures
 from search.findings.mistaken import kept_test
 from search.findings.snapshot import PLANE, Snapshot
 from search.storage import checkpoints
-from trainables.classifier import ARCHITECTURE, load_classifier
 
 if TYPE_CHECKING:
     from trainables.data import Data
@@ -49,6 +48,8 @@ def build(search: Snapshot, data: Data | None = None) -> Regions | None:
 
 def _winners_checkpoint(search: Snapshot) -> Path | None:
     """Where the winner's weights are, if they are there and whole, and its classes are ours."""
+    from trainables.classifier import ARCHITECTURE  # with torch, for which a page of pictures need not wait
+
     row = search.winner.best_epoch(search.objective) if search.winner else None
     if row is None or row.checkpoint is None or row.sha256 is None:
         return None
@@ -72,6 +73,8 @@ def _points(search: Snapshot, data: Data | None) -> Points:
 def _figure(checkpoint: Path, points: Points, classes: Sequence[str]) -> str:
     import numpy as np
     import torch
+
+    from trainables.classifier import load_classifier
 
     every = np.concatenate([positions for _, positions, _ in points])
     low, high = every.min(0), every.max(0)
