@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "mlflow": {
         "tracking/exam.py",
         "tracking/attachments.py",
+        "tracking/bulk.py",
         "tracking/forms.py",
         "tracking/kept_model.py",
         "tracking/registry.py",

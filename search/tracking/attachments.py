@@ -28,7 +28,7 @@ class Attachments:
     def __init__(self, client: Any, header: Header, folder: Path | None) -> None:
         self._client, self._header, self._folder = client, header, folder
         self.notes: dict[str, str] = {}
-        self._inputs = dataset(header)
+        self.inputs = dataset(header)
 
     def begin(self, run: str) -> None:
         """Give the parent `run` of a new search its data, and the user's changes to their code."""
@@ -38,8 +38,8 @@ class Attachments:
 
     def data(self, run: str) -> None:
         """Give `run` the data set; none if the trainable reads it itself."""
-        if self._inputs:
-            self._client.log_inputs(run, self._inputs)
+        if self.inputs:
+            self._client.log_inputs(run, self.inputs)
 
     def left_by(self, number: int, run: str) -> None:
         """Make what trial `number` printed, and stacks of it when it was silent, artifacts of its `run`."""

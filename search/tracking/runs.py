@@ -14,7 +14,9 @@ from typing import Any
 from search.printable import printable
 from search.record.events import Event, Kind, WinnerTested
 from search.record.header import Header
+from search.tracking import bulk
 from search.tracking.attachments import Attachments
+from search.tracking.bulk import Bulk, NewRun
 from search.tracking.projection import Projection, Update, milliseconds, status_of
 from search.tracking.store import connect
 
@@ -53,6 +55,7 @@ class Runs:
         self._doubtful = False
         self._projection = Projection(self._first, first_step)
         self._attachments = Attachments(self._client, self._projection.header, folder)
+        self._bulk = Bulk(uri, self.experiment_id, self._attachments.inputs)
         self._projection.take([event for event in events if event.id <= cursor])
         self._projection.written()
 
@@ -62,8 +65,10 @@ class Runs:
         if doubtful:  # a call that failed may have been done all the same
             self._adopt(self._found()[1])
         self._projection.take(events)
+        known = self._begin_children() if self._bulk else set()
         for number, update in sorted(self._projection.children.items()):
-            self._write_child(number, update)
+            if number not in known:
+                self._write_child(number, update)
         for event in events:
             self._attach(event)
             if event.kind == Kind.FINISHED and self._own_code:
@@ -94,7 +99,8 @@ class Runs:
     @property
     def notes(self) -> Mapping[str, str]:
         """A line for each name or value that MLflow cannot show as it is."""
-        return {**self._projection.notes, **self._attachments.notes}
+        slow = {"bulk": self._bulk.why_not} if self._bulk.why_not else {}
+        return {**self._projection.notes, **self._attachments.notes, **slow}
 
     def remove_doubles(self) -> None:
         """Delete runs that an unanswered call left behind: those of this search that are not the ones we write to."""
@@ -171,8 +177,36 @@ class Runs:
             self._lacking.discard(number)
         self._write(run, update)
 
+    def _begin_children(self) -> set[int]:
+        """Make and write the runs of all trials that have none, if they are many; returns which."""
+        new = {number: update for number, update in self._projection.children.items() if number not in self._children}
+        if len(new) < bulk.FEWEST:
+            return set()
+        numbers = sorted(new)
+        made = self._bulk.add([self._new_run(each, new[each]) for each in numbers])
+        for number, key in zip(numbers, made, strict=True):
+            self._children[number] = key
+        return {*new}
+
+    def _new_run(self, number: int, update: Update) -> NewRun:
+        name, began, tags = self._child(number)
+        shown = replace(
+            update,
+            params={key: printable(value) for key, value in update.params.items()},
+            tags={key: printable(value) for key, value in update.tags.items()},
+        )
+        return NewRun(name, milliseconds(began), {key: printable(value) for key, value in tags.items()}, shown)
+
     def _begin_child(self, number: int, more: Mapping[str, str]) -> str:
         """Make the run of trial `number`, with `more` tags."""
+        name, began, tags = self._child(number)
+        run = self._create(name, began, {**tags, **more})
+        self._children[number] = run
+        self._lacking.add(number)
+        return run
+
+    def _child(self, number: int) -> tuple[str, float, dict[str, str]]:
+        """Of the run of trial `number` its name, when it began, and the tags by which it is found."""
         header, trial = self._projection.header, self._projection.trials[number]
         tags = {
             "mlflow.parentRunId": self.parent,
@@ -180,12 +214,8 @@ class Runs:
             "search.kind": "trial",
             "search.trial": str(number),
             **_source(header),
-            **more,
         }
-        run = self._create(f"{header.name}-trial-{number:03d}", trial.began, tags)
-        self._children[number] = run
-        self._lacking.add(number)
-        return run
+        return f"{header.name}-trial-{number:03d}", trial.began, tags
 
     def _adopt(self, found: Sequence[Any]) -> None:
         """Take the runs of trials that were `found` for ours, unless we have others."""

@@ -3,7 +3,8 @@
 `python -m tests.benchmarks.page [--seconds 60] [--pairs 3] [--json]`
 
 The page is in a headless Chromium on the same machine, the worst case: trials have all cores. And epochs are short,
-so the page has much to draw. Needs `chromium` on the path.
+so the page has much to draw. Server and browser are there before the search begins, as with somebody who works; then
+the page is opened, and stays open to the end. Needs `chromium` on the path.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ LINE = ("digits_cnn", "--scheduler", "none", "--trials", "2000", "--epochs", "20
 
 
 @contextlib.contextmanager
-def page_of(folder: Path) -> Iterator[None]:
-    """Inside, a browser shows the search NAME of `folder`, which has begun."""
+def browser_on(folder: Path) -> Iterator[Callable[[], None]]:
+    """Inside, a browser has the list of searches in `folder` open; yields what opens the search NAME."""
     from playwright.sync_api import sync_playwright
 
+    (folder / "runs").mkdir()
     line = [sys.executable, "-m", "search", "watch"]
     server = subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, text=True)
     try:
@@ -40,9 +42,13 @@ def page_of(folder: Path) -> Iterator[None]:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_page()
-            page.goto(f"{link}&to=/search/{NAME}")
-            page.wait_for_selector("body[data-drawn]", timeout=60_000)
-            yield
+
+            def show(path: str) -> None:
+                page.goto(f"{link}&to={path}")
+                page.wait_for_selector("body[data-drawn]", timeout=60_000)
+
+            show("/")
+            yield lambda: show(f"/search/{NAME}")
             browser.close()
     finally:
         server.send_signal(signal.SIGINT)
@@ -51,8 +57,9 @@ def page_of(folder: Path) -> Iterator[None]:
 
 def searched(seconds: int, *, shown: bool) -> dict[str, Any]:
     """The document of a search of so many `seconds`, with the page open or without."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        show_it = stack.enter_context(browser_on(folder)) if shown else lambda: None
         line = [sys.executable, "-m", "search", *LINE, "--name", NAME, "--time-budget", f"{seconds}s"]
         with (folder / "out").open("w") as out:
             running = subprocess.Popen([*line, "--json", "--quiet"], cwd=folder, stdout=out, stderr=subprocess.DEVNULL)
@@ -60,8 +67,8 @@ def searched(seconds: int, *, shown: bool) -> dict[str, Any]:
                 if running.poll() is not None:
                     raise SystemExit(f"{' '.join(line)} ended with {running.returncode} before it began")
                 time.sleep(0.05)
-            with page_of(folder) if shown else contextlib.nullcontext():
-                running.wait()
+            show_it()
+            running.wait()
         document: dict[str, Any] = json.loads((folder / "out").read_text())
         return document
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -231,6 +232,30 @@ TENSORS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("form", TENSORS.values(), ids=TENSORS.keys())
+def test_arrays_may_lie_in_folders_that_are_called_after_their_parts(tmp_path: Path) -> None:
+    for part, x, y in (("train", X, Y), ("val", X_TEST, Y_TEST), ("Test", X_TEST, Y_TEST)):
+        (tmp_path / part).mkdir()
+        np.save(tmp_path / part / "images.npy", x)
+        np.save(tmp_path / part / "labels.npy", y)
+    source = find("x", tmp_path)
+    assert np.array_equal(source.train()[0].permute(0, 2, 3, 1).numpy(), X)
+    assert source.val is not None
+    assert source.val()[1].tolist() == Y_TEST.tolist()
+    assert source.test is not None
+    assert source.test()[1].tolist() == Y_TEST.tolist()
+
+
+def test_arrays_in_safetensors_are_those_of_an_npz(tmp_path: Path) -> None:
+    path = tmp_path / "data.safetensors"
+    safetensors.torch.save_file({name: torch.from_numpy(array.copy()) for name, array in SOUND.items()}, path)
+    source, same = find("x", path), find("x", saved(tmp_path / "data.npz"))
+    assert torch.equal(source.train()[0], same.train()[0])
+    assert torch.equal(source.train()[1], same.train()[1])
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"cannot be read as \.safetensors .*; copy or save it again"):
+        find("x", path)
+
+
 def test_tensors_that_torch_saved_are_read_without_running_anything(
     tmp_path: Path, form: Callable[[dict[str, Any]], Any]
 ) -> None:

@@ -185,7 +185,8 @@ def test_data_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        DataError, match=r"unknown data set 'fashion'; known are cifar10, cifar2, digits, fashion_mnist, mnist, moons"
+        DataError,
+        match=r"unknown data set 'fashion'; known are cifar10, cifar100, cifar2, digits, fashion_mnist, mnist, moons",
     ):
         find("fashion")
 
@@ -538,7 +539,8 @@ def test_a_mirror_that_never_answers_does_not_hold_the_search_up(mirror: Mirror)
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("fashion_mnist", (1, 28, 28)), ("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))]
+    ("name", "shape"),
+    [("fashion_mnist", (1, 28, 28)), ("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32)), ("cifar100", (3, 32, 32))],
 )
 def test_without_network_and_data_the_stand_in_has_the_shape_of_the_set(name: str, shape: tuple[int, ...]) -> None:
     source, told = heard(name)
@@ -717,6 +719,35 @@ def cifar_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(CIFAR10, "test_list", [put("test_batch", {"data": x_test, "labels": y_test.tolist()})])
     monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": checksum})
     return raw
+
+
+def test_the_folder_of_cifar100_is_read_by_torchvision_with_its_fine_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import CIFAR100
+
+    raw, names = tmp_path / "cifar-100-python", list(datasets.KNOWN["cifar100"].classes)
+    raw.mkdir()
+
+    def put(name: str, content: dict[str, Any]) -> tuple[str, str]:
+        (raw / name).write_bytes(pickle.dumps(content))
+        return name, hashlib.md5((raw / name).read_bytes()).hexdigest()
+
+    def part(name: str, count: int) -> list[tuple[str, str]]:
+        x = images(count, side=32, channels=3).transpose(0, 3, 1, 2).reshape(count, -1)
+        return [put(name, {"data": x, "fine_labels": [n % 100 for n in range(count)]})]
+
+    name, checksum = put("meta", {"fine_label_names": names})
+    monkeypatch.setattr(CIFAR100, "train_list", part("train", 200))
+    monkeypatch.setattr(CIFAR100, "test_list", part("test", 100))
+    monkeypatch.setattr(CIFAR100, "meta", {"filename": name, "key": "fine_label_names", "md5": checksum})
+    assert (len({*names}), names) == (100, sorted(names))
+    for place in (raw, tmp_path):
+        source = datasets.find("cifar100", place)
+        assert (source.name, source.classes) == ("cifar100", tuple(names))
+        assert source.train()[1].tolist() == [*range(100)] * 2
+        assert source.test is not None
+        assert source.test()[0].shape == (100, 3, 32, 32)
 
 
 def check_airplanes_and_birds(source: Source) -> None:

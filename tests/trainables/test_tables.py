@@ -428,6 +428,56 @@ def test_idx_files_of_two_sets_in_one_folder_are_refused(tmp_path: Path) -> None
 # Parquet
 
 
+def faces(path: Path, *parts: str, count: int = 12) -> Path:
+    """A table as that of FER2013: all pixels of a picture in one column."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 16), dtype=np.uint8)
+    rows = [f"{n % 2},{' '.join(map(str, pixels[n]))},{parts[n % len(parts)]}" for n in range(count)]
+    return table(path, "emotion,pixels,Usage", *rows)
+
+
+def test_pixels_in_one_column_are_read_and_the_table_says_to_which_part_a_row_belongs(tmp_path: Path) -> None:
+    source = find("x", faces(tmp_path / "fer.csv", "Training", "Training", "PublicTest", "PrivateTest"))
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16), dtype=np.uint8).reshape(12, 1, 4, 4)
+    assert np.array_equal(source.train()[0].numpy(), pixels[[0, 1, 4, 5, 8, 9]])
+    assert source.train()[1].tolist() == [0, 1] * 3
+    assert source.val is not None
+    assert np.array_equal(source.val()[0].numpy(), pixels[[2, 6, 10]])
+    assert source.test is not None
+    assert np.array_equal(source.test()[0].numpy(), pixels[[3, 7, 11]])
+    assert "the column emotion is read as labels" in said(source)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("1 2 three 4", "line 14: the column pixels must have whole numbers from 0 to 255"),
+        ("1 2 3 256", "line 14: the column pixels must have"),
+        ("1 2 3 4", "line 14 has 4 pixels, and those before have 16"),
+        ("", "line 14: the column pixels must have"),
+    ],
+)
+def test_pixels_in_one_column_that_are_none_are_refused_with_their_line(tmp_path: Path, text: str, line: str) -> None:
+    path = faces(tmp_path / "fer.csv", "Training")
+    path.write_text(f"{path.read_text()}0,{text},Training\n")
+    with pytest.raises(DataError, match=line):
+        find("x", path)
+
+
+def test_parts_with_other_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="parts that are called first, second; call them train, val and test"):
+        find("x", faces(tmp_path / "fer.csv", "first", "second"))
+
+
+def test_a_gzipped_table_is_the_table(tmp_path: Path) -> None:
+    plain = faces(tmp_path / "plain" / "faces.csv", "Training", "Training", "PrivateTest", "PrivateTest")
+    packed = tmp_path / "faces.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    one, other = find("x", plain), find("x", packed)
+    assert np.array_equal(one.train()[0].numpy(), other.train()[0].numpy())
+    assert (one.classes, one.train()[1].tolist()) == (other.classes, other.train()[1].tolist())
+    assert str(packed) in other.where
+
+
 def parquet_file(path: Path, count: int, first: int = 0, **how: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[Any]] = {"image": [], "label": []}
@@ -455,6 +505,16 @@ def test_parquet_of_hugging_face_is_read_with_its_parts_and_names(tmp_path: Path
     assert source.val is not None
     assert (source.classes, len(source.train()[1]), len(source.val()[1])) == (("cat", "dog"), 16, 4)
     assert np.array_equal(source.train()[0][9].permute(1, 2, 0).numpy(), np.asarray(picture(101)))
+
+
+def test_of_two_columns_of_labels_the_fine_one_is_read_and_that_is_said(tmp_path: Path) -> None:
+    path = parquet_file(tmp_path / "train.parquet", 8)
+    made = parquet.read_table(path)
+    names = ["fine_label" if name == "label" else name for name in made.column_names]
+    parquet.write_table(made.rename_columns(names).append_column("coarse_label", pa.array([0] * 8)), path)
+    source = find("x", path)
+    assert sorted({*source.train()[1].tolist()}) == [0, 1]
+    assert said(source).count("the column fine_label is read as labels, and coarse_label passed over") == 1
 
 
 def test_several_sets_in_parquet_are_not_mixed(tmp_path: Path) -> None:

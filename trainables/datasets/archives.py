@@ -1,7 +1,8 @@
-"""Zip and tar files: unpacked once into the cache folder, with care, and read there as the folder that they hold."""
+"""Zip and tar files, and gzipped tables: unpacked once into the cache folder, with care, and read there as a folder."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -15,7 +16,8 @@ from trainables.cache import cache_folder
 from trainables.datasets.files import shown
 from trainables.datasets.source import DataError, Reading
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+LONE = (".csv.gz", ".tsv.gz")
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", *LONE)
 
 MOST_MEMBERS = 5_000_000
 
@@ -23,7 +25,7 @@ BLOCK = 2**20
 
 
 def is_archive(path: Path) -> bool:
-    """Whether `path` is called like a zip or tar file."""
+    """Whether `path` is called like a zip or tar file, or a gzipped table."""
     return path.name.casefold().endswith(SUFFIXES)
 
 
@@ -42,7 +44,10 @@ def unpacked(path: Path, reading: Reading) -> Path:
     aside = place / f".{uuid.uuid4().hex}"
     try:
         aside.mkdir(parents=True)
-        if zipfile.is_zipfile(path):
+        if path.name.casefold().endswith(LONE):
+            with gzip.open(path) as source:
+                _Budget(path, reading.limit).copy(source, aside / path.name[: -len(".gz")])
+        elif zipfile.is_zipfile(path):
             _zip(path, aside, reading.limit)
         else:
             _tar(path, aside, reading.limit)

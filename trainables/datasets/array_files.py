@@ -1,4 +1,4 @@
-"""Files of arrays, read without running anything that is in them: `.npz`, `.npy`, and what `torch.save` wrote."""
+"""Files of arrays, read without running what is in them: `.npz`, `.npy`, `.safetensors`, what `torch.save` wrote."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from trainables.datasets.files import is_pointer
 from trainables.datasets.source import DataError
 
-SUFFIXES = (".npz", ".npy", ".pt", ".pth")
+SUFFIXES = (".npz", ".npy", ".pt", ".pth", ".safetensors")
 
 
 def load(path: Path, limit: int) -> dict[str, Any]:
@@ -21,6 +21,8 @@ def load(path: Path, limit: int) -> dict[str, Any]:
     """
     if path.suffix.lower() == ".npz":
         return _npz(path, limit)
+    if path.suffix.lower() == ".safetensors":
+        return _safetensors(path, limit)
     return {path.stem: _npy(path, limit)} if path.suffix.lower() == ".npy" else _torch(path, limit)
 
 
@@ -87,6 +89,19 @@ def _npy(path: Path, limit: int) -> Any:
         raise
     except Exception as error:
         raise _unreadable(path, ".npy", error) from None
+
+
+def _safetensors(path: Path, limit: int) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    try:
+        stored = load_file(path)
+    except Exception as error:
+        raise _unreadable(path, ".safetensors", error) from None
+    total = sum(each.nbytes for each in stored.values())
+    if total > limit:
+        raise too_large(path, total, limit)
+    return {name: _array(each) for name, each in stored.items()}
 
 
 def _torch(path: Path, limit: int) -> dict[str, Any]:

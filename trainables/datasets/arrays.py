@@ -31,11 +31,22 @@ def array_file(path: Path, reading: Reading, classes: Sequence[str] | None = Non
 
 
 def array_folder(folder: Path, reading: Reading) -> Source:
-    """The set in the `.npy` files of a folder: `x_train.npy`, `y_train.npy` and so on. Raises DataError."""
+    """The set in the `.npy` files of a folder: `x_train.npy`, `y_train.npy`, or `train/x.npy`. Raises DataError."""
     arrays: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.npy")):
-        arrays |= array_files.load(path, reading.limit)
+    for name, path in lone_arrays(folder).items():
+        [arrays[name]] = array_files.load(path, reading.limit).values()
     return _sorted_out(folder.name or "arrays", str(folder), arrays, reading, None)
+
+
+def lone_arrays(folder: Path) -> dict[str, Path]:
+    """The `.npy` files in `folder`, and in folders there that are called after a part, by the names of their arrays."""
+    parts = [each for each in sorted(folder.iterdir()) if part_named(each.name) and each.is_dir()]
+    files = [path for place in (folder, *parts) for path in sorted(place.iterdir()) if _is_array(path)]
+    return {str(path.relative_to(folder).with_suffix("")): path for path in files}
+
+
+def _is_array(path: Path) -> bool:
+    return path.suffix.casefold() == ".npy" and not path.name.startswith(".") and path.is_file()
 
 
 def array_parts(name: str, where: str, paths: Sequence[Path], reading: Reading) -> Source:

@@ -11,7 +11,7 @@ from trainables.cache import cache_folder
 from trainables.datasets import known
 from trainables.datasets.archives import is_archive, unpacked
 from trainables.datasets.array_files import SUFFIXES as ARRAYS
-from trainables.datasets.arrays import array_file, array_folder, array_parts, meaning
+from trainables.datasets.arrays import array_file, array_folder, array_parts, lone_arrays, meaning
 from trainables.datasets.files import TABLES, shown
 from trainables.datasets.folders import count_pictures, has_train, picture_folder
 from trainables.datasets.generated import GENERATED
@@ -23,8 +23,8 @@ from trainables.datasets.pixel_table import is_pixel_table, pixel_tables
 from trainables.datasets.source import DataError, Reading, Source, counted, listed
 
 READ = (
-    "an image folder (train/<class>/… or <class>/…), pictures beside a table of labels, .npz, .npy or .pt arrays, a "
-    "CSV of pixels, IDX, Parquet, or a zip or tar of these"
+    "an image folder (train/<class>/… or <class>/…), pictures beside a table of labels, .npz, .npy, .pt or "
+    ".safetensors arrays, a CSV of pixels, IDX, Parquet, or a zip or tar of these"
 )
 
 
@@ -151,10 +151,11 @@ def _with_note_of_others(found: Source, others: Sequence[Path]) -> Source:
 def _folder(own: str, path: Path, reading: Reading, where: str) -> Source | None:
     """The set in a folder of no known name; None if nothing is recognised."""
     inner = _innermost(path)
-    if inner.name == "cifar-10-batches-py":
-        return known.torchvision("cifar10", inner.parent, download=False)
+    published = next((name for name, folder in known.FOLDERS.items() if inner.name == folder), None)
+    if published:
+        return known.torchvision(published, inner.parent, download=False)
     files = sorted(each for each in inner.iterdir() if each.is_file() and not each.name.startswith("."))
-    if sum(each.suffix.casefold() == ".npy" and meaning(each.stem) is not None for each in files) >= 2:
+    if sum(meaning(name) is not None for name in lone_arrays(inner)) >= 2:
         return array_folder(inner, reading)
     found = idx_folder(own, inner, reading)
     if found:
@@ -210,9 +211,10 @@ def _known_in(name: str, folder: Path, reading: Reading) -> Source | None:
     if (folder / f"{name}.npz").is_file():
         return array_file(folder / f"{name}.npz", reading, KNOWN[name].classes, name)
     own = KNOWN[name].torchvision
-    if name == "cifar10":
-        for root in (folder, folder / own, folder.parent if folder.name == "cifar-10-batches-py" else folder):
-            if (root / "cifar-10-batches-py").is_dir():
+    if name in known.FOLDERS:
+        inner = known.FOLDERS[name]
+        for root in (folder, folder / own, folder.parent if folder.name == inner else folder):
+            if (root / inner).is_dir():
                 return known.torchvision(name, root, download=False)
         return None
     raw = folder / own / "raw"
@@ -224,5 +226,5 @@ def _known_in(name: str, folder: Path, reading: Reading) -> Source | None:
 
 
 def _lacks(name: str, folder: Path) -> str:
-    layout = "cifar-10-batches-py/" if name == "cifar10" else f"{KNOWN[name].torchvision}/raw/"
+    layout = f"{known.FOLDERS.get(name, f'{KNOWN[name].torchvision}/raw')}/"
     return f"{shown(str(folder))} holds neither {name}.npz nor {layout}"

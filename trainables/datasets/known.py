@@ -26,6 +26,17 @@ class Known:
     images: int
 
 
+FINE = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+    "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+    "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster "
+    "man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck "
+    "pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
+    "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger "
+    "tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+"""The classes of CIFAR-100, as they are numbered, those of the fine kind."""
+
 KNOWN: Mapping[str, Known] = {
     "fashion_mnist": Known(
         "FashionMNIST",
@@ -40,7 +51,11 @@ KNOWN: Mapping[str, Known] = {
         ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         50_000,
     ),
+    "cifar100": Known("CIFAR100", (3, 32, 32), tuple(FINE.split()), 50_000),
 }
+
+FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+"""As what those are published that are one folder."""
 
 SUBSETS: Mapping[str, tuple[str, tuple[int, ...]]] = {"cifar2": ("cifar10", (0, 2))}
 """Data sets that are some classes of a public one; cifar2 has its airplanes and birds."""

@@ -35,6 +35,8 @@ def parquet_files(name: str, where: str, root: Path, paths: Sequence[Path], read
             if part != (table.part(root) if len(tables) > 1 else "train"):
                 continue
             entries = table.entries(reading.group_by, listing.notes)
+            if table.coarse and table.coarse not in listing.notes:
+                listing.notes.append(table.coarse)
             if part != "train" and entries and {entry.label for entry in entries} == {UNKNOWN}:
                 listing.warnings.append(
                     f"the {counted(len(entries), 'picture')} of {shown(table.path.name)} have no labels: passed over"
@@ -120,6 +122,12 @@ class _Table:
         raise DataError(
             f"{shown(str(self.path))} has no column of labels; call it `label`; it has {listed(sorted(names))}"
         )
+
+    @property
+    def coarse(self) -> str:
+        """What is to be said of a second column of labels; "" without one."""
+        others = [name for name in self._file.schema_arrow.names if name.casefold() in FINE and name != self._labels]
+        return f"the column {self._labels} is read as labels, and {listed(others)} passed over" if others else ""
 
     def _class_names(self) -> list[str] | None:
         """The names of the classes, as Hugging Face keeps them in the file's head."""
