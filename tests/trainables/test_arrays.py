@@ -231,7 +231,6 @@ TENSORS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("form", TENSORS.values(), ids=TENSORS.keys())
 def test_arrays_may_lie_in_folders_that_are_called_after_their_parts(tmp_path: Path) -> None:
     for part, x, y in (("train", X, Y), ("val", X_TEST, Y_TEST), ("Test", X_TEST, Y_TEST)):
         (tmp_path / part).mkdir()
@@ -256,6 +255,7 @@ def test_arrays_in_safetensors_are_those_of_an_npz(tmp_path: Path) -> None:
         find("x", path)
 
 
+@pytest.mark.parametrize("form", TENSORS.values(), ids=TENSORS.keys())
 def test_tensors_that_torch_saved_are_read_without_running_anything(
     tmp_path: Path, form: Callable[[dict[str, Any]], Any]
 ) -> None:
