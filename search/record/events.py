@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from search.record.kind import Kind as Kind
@@ -55,6 +56,11 @@ Entry = tuple[Kind, int | None, Mapping[str, Any]]
 """An event before it is written: kind, trial, body."""
 
 
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
+
+
 @dataclass(frozen=True)
 class Body:
     """What an event of one `kind` says; the keys that are stored are the names of the fields.
@@ -74,11 +80,11 @@ class Body:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """Read what was stored. Raises TypeError if that lacks something."""
-        return cls(**{each.name: plain[each.name] for each in fields(cls) if each.name in plain})
+        return cls(**{name: plain[name] for name in _names(cls) if name in plain})
 
     def to_plain(self) -> dict[str, Any]:
         """As it is stored, in the order of the keys."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        plain = {name: getattr(self, name) for name in _names(type(self))}
         return {name: plain[name] for name in sorted(plain) if plain[name] is not None or name not in self.optional}
 
     def entry(self, trial: int | None = None) -> Entry:

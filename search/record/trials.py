@@ -216,12 +216,12 @@ class Trials:
         was the best of many, and so in part luck. Of the rest complete trials come before all others, and of the others
         those that got further: values after different numbers of epochs are not comparable.
         """
+        return sorted(filter(self._has_worth, self), key=self._rank())
+
+    def _rank(self) -> Callable[[Trial], tuple[Any, ...]]:
+        """By what trials are ranked; the least is the best."""
         places = {run.number: place for place, each in enumerate(self.confirmed()) for run in each.complete}
-
-        def key(trial: Trial) -> tuple[Any, ...]:
-            return (places.get(trial.number, len(places)), *self._worth(trial))
-
-        return sorted(filter(self._has_worth, self), key=key)
+        return lambda trial: (places.get(trial.number, len(places)), *self._worth(trial))
 
     def _has_worth(self, trial: Trial) -> bool:
         return trial.state not in WORTHLESS and trial.has_value(self.objective)
@@ -282,7 +282,7 @@ class Trials:
 
     def best(self) -> Trial | None:
         """The first of the ranking, or None if no trial has a finite value."""
-        return next(iter(self.ranking()), None)
+        return min(filter(self._has_worth, self), key=self._rank(), default=None)
 
 
 def replayed(events: Iterable[Event], objective: Objective) -> Trials:

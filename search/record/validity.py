@@ -51,6 +51,7 @@ OF_A_TRIAL = (
     Kind.ENDED,
     Kind.TESTED,
 )
+STATES = tuple(State)
 BODIES: Mapping[Kind, type[Body]] = {body.kind: body for body in Body.__subclasses__()}
 
 
@@ -198,29 +199,29 @@ def _check_types(kind: type[Any], plain: Mapping[str, Any]) -> None:
 
 @cache
 def _types(kind: Any) -> dict[str, tuple[Any, ...]]:
-    """The types that each field of a dataclass may have."""
+    """The types that each field of a dataclass may have, without what they hold."""
     hints = typing.get_type_hints(kind)
     named = {each.name: hints[each.name] for each in fields(kind)}
-    return {
+    several = {
         name: typing.get_args(hint)
         if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union
         else (hint,)
         for name, hint in named.items()
     }
+    return {name: tuple(typing.get_origin(each) or each for each in hints) for name, hints in several.items()}
 
 
 def _is_a(value: Any, wanted: Any) -> bool:
-    origin = typing.get_origin(wanted) or wanted
-    if origin in (int, float):
-        return is_number(value, origin)
-    if origin is State:
-        return value in list(State)
-    if origin is Mapping:
+    if wanted is int or wanted is float:
+        return is_number(value, wanted)
+    if wanted is State:
+        return value in STATES
+    if wanted is Mapping:
         return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
-    if origin is Sequence:
+    if wanted is Sequence:
         return isinstance(value, (list, tuple))
-    if origin in (str, bool, NoneType):
-        return isinstance(value, origin)
+    if wanted in (str, bool, NoneType):
+        return isinstance(value, wanted)
     return True
 
 

@@ -43,14 +43,15 @@ def many() -> Iterator[Any]:
             yield Ended(state, f"it is {state}").entry(trial)
 
 
-def shown(uri: str) -> dict[str, Any]:
-    """All that MLflow tells of each trial's run, but for its id."""
+def shown(uri: str, *, artifacts: bool = True) -> dict[str, Any]:
+    """All that MLflow tells of each trial's run, but for its id; where its `artifacts` are differs between stores."""
     client = MlflowClient(tracking_uri=uri)
     [experiment] = [each for each in client.search_experiments() if each.name != "Default"]
     told = {}
     for run in client.search_runs([experiment.experiment_id], filter_string="tags.`search.kind` = 'trial'"):
         info = {name: value for name, value in dict(run.info).items() if name not in ("run_id", "run_uuid")}
-        info["artifact_uri"] = info["artifact_uri"].replace(run.info.run_id, "RUN").rpartition("/mlruns")[2]
+        where = info["artifact_uri"].replace(run.info.run_id, "RUN").rpartition("/mlruns")[2]
+        info["artifact_uri"] = where if artifacts else ""
         tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"}
         history = {
             name: sorted(str((m.timestamp, m.step, m.value)) for m in client.get_metric_history(run.info.run_id, name))
