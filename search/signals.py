@@ -64,6 +64,7 @@ class Stop:
         self._began = began
         self._gentle = False
         self.deadline: float | None = None
+        self._budget, self._measuring = 0.0, 0.0
         self.signal: signal.Signals | None = None
         self.asked = ""
         """Why somebody wants the search to end now, with what is there."""
@@ -75,6 +76,17 @@ class Stop:
     def allow(self, budget: float | None) -> None:
         """Set the time budget."""
         self.deadline = None if budget is None else self._began + budget - ending_seconds(budget)
+        self._budget, self._measuring = budget or 0.0, 0.0
+
+    def keep(self, seconds: float) -> None:
+        """Keep so much of the time budget, a quarter of it at most, for measuring the winner, beside `ending_seconds`.
+
+        May be called again, once more is known of that.
+        """
+        if self.deadline is not None:
+            seconds = min(seconds, 0.25 * self._budget)
+            self.deadline += self._measuring - seconds
+            self._measuring = seconds
 
     def more(self, seconds: float) -> None:
         """Give the search so much more time, if it has a limit."""

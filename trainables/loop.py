@@ -170,7 +170,7 @@ class Loop:
                 taken, shuffles = taken + new, shuffles + math.ceil((new + warm) * self.passes / self.steps) - warm
                 warm = 0
             whole = self.supply.val
-            judged = batch_of(whole) if self.device.type == "cpu" else 4 * batch_of(whole)
+            judged = batch_of(whole, self.judged) * (1 if self.device.type == "cpu" else 4)
             val = Split(whole.images[:judged], whole.labels[:judged])
             evaluate(self.judged, Split(val.images[:10], val.labels[:10]))
             validation = self._timed(lambda: evaluate(self.judged, val)) * len(whole) / len(val)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from search.decide import settled
@@ -45,6 +46,11 @@ def may_begin(trials: Trials, study: Study, rules: Options) -> bool:
     return asked(trials) < most(study, rules)
 
 
+def too_late(trials: Trials, steering: Steering) -> bool:
+    """Whether what would begin now would be cut off too soon; what somebody wants tried begins all the same."""
+    return trials.closing is not None and not steering.next
+
+
 def given_are_left(trials: Trials, study: Study, rules: Options) -> bool:
     """Whether points that were given have not all begun; they are known to be good elsewhere, and come first."""
     given = asked(trials) - trials.added
@@ -75,12 +81,21 @@ def next_one(trials: Trials, study: Study, rules: Options, sampler: Sampler, ste
 def to_continue(trials: Trials, study: Study, rules: Options, sampler: Sampler, scheduler: Scheduler) -> int | None:
     """The paused trial with which a free worker goes on; None if there is none, or a new one is to begin instead."""
     paused = [trial.number for trial in trials.paused()]
+    if paused and trials.closing is not None and trials.confirming is None:
+        return _best_of(trials.paused(), study)
     if not paused or trials.confirming is not None or trials.settled or given_are_left(trials, study, rules):
         return None
     assert isinstance(sampler, Judge)
     number, new = len(trials), may_begin(trials, study, rules)
     must = not (new or trials.running() or any(trial.state is State.COMPLETE for trial in trials.searched))
     return scheduler.to_continue(paused, lambda: sampler.prospects(number), may_begin=new, must=must)
+
+
+def _best_of(paused: Sequence[Trial], study: Study) -> int:
+    """The trial of most worth so far: what little time is left is best spent on it."""
+    objective = study.objective
+    sign = 1 if objective.mode == "max" else -1
+    return max(paused, key=lambda trial: (sign * trial.best_value(objective), -trial.number)).number
 
 
 def to_confirm(trials: Trials, study: Study, rules: Options) -> Confirming | None:

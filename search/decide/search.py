@@ -177,6 +177,8 @@ class Search:
         number = len(self.trials)
         if not agenda.may_begin(self.trials, self.study, self.rules) or self._settled():
             return None
+        if agenda.too_late(self.trials, self.steering):
+            return None
         asked = agenda.next_one(self.trials, self.study, self.rules, self.sampler, self.steering)
         if asked is None:
             return None
@@ -280,6 +282,8 @@ class Search:
         asked, budget = len(self.trials.searched), self.rules.trials or self.study.trials
         if asked >= budget or self.trials.settled is not None or self.hopeless():
             return ""
+        if self.trials.closing is not None:
+            return f"what was left of the time was too little for another trial, after {asked} of {budget}"
         return f"the sampler has nothing left to try after {asked} of {budget} trials"
 
     def note(self, body: Body, trial: int | None = None) -> None:

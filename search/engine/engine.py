@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from search.decide import closing
 from search.decide.search import Search
 from search.engine.occupancy import Occupancy
 from search.engine.surroundings import Surroundings
 from search.engine.watchdog import Watchdog
 from search.engine.worker import Task, stack_file
 from search.errors import BadInput, EnvironmentFault, StorageFull
-from search.record.events import EpochReport, Steered
+from search.record.events import Closing, EpochReport, Steered
 from search.record.state import State
 from search.record.steering import Request
 from search.record.trial import EpochRow, Trial
@@ -59,6 +60,12 @@ class Driver(Protocol):
 
     def should_confirm(self) -> bool:
         """Whether no more time is left for the search proper, so that its confirmation is to begin."""
+
+    def seconds_left(self) -> float | None:
+        """The seconds until the search has to end; None if it has all the time."""
+
+    def closing(self, told: Closing) -> None:
+        """Hear that nothing new begins."""
 
     def tick(self) -> None:
         """Called several times a second."""
@@ -286,9 +293,14 @@ class Engine:
             raise EnvironmentFault(f"no node has had room for a trial for {idle:.0f} s; the search can be resumed")
 
     def check_clock(self) -> None:
-        """Begin the confirmation if it is time."""
+        """Begin the confirmation if it is time; and no new trial any more if it would be cut off too soon."""
         if self.driver.should_confirm():
             self.search.confirm()
+        left = self.driver.seconds_left()
+        told = closing.due(self.search, left) if left is not None else None
+        if told is not None:
+            self.search.note(told)
+            self.driver.closing(told)
 
     def tick(self) -> None:
         """Look at nodes that have joined, and let the driver do what it does several times a second."""

@@ -35,9 +35,11 @@ class Model:
         """float32 `(n, classes)` of an array of images `(n, C, H, W)`. Raises EnvironmentFault if it takes no such."""
         import torch
 
+        from trainables.evaluation import logits_of
+
         try:
             with torch.inference_mode():
-                return self.network(torch.from_numpy(images)).float().softmax(1).numpy()
+                return logits_of(self.network, torch.from_numpy(images)).float().softmax(1).numpy()
         except (RuntimeError, AssertionError) as error:  # an exported graph checks shape and type by assertions
             why = one_line(str(error))[:200]
             raise EnvironmentFault(f"the network of {self.name} does not take these images ({why})") from None

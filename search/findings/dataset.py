@@ -27,7 +27,7 @@ class Look:
     `further_sizes` that are not counted) and `kinds` count files, `shape` is what a network gets (C, H, W). `split`
     says how a validation part is made; `held_out` pictures of the train part are it, 0 where nobody has parted them
     yet. `warnings` and `notes` are what a search says. `broken` has path and reason of files that cannot be read.
-    `recommended` are options of a search, each with the reason. `unit` is "pictures" or "points".
+    `recommended` are a study and options of a search, each with the reason. `unit` is "pictures" or "points".
     """
 
     path: str
@@ -81,7 +81,7 @@ def look(path: Path, source: Source) -> Look:
         warnings=list(source.warnings),
         notes=list(source.notes),
         broken=[list(each) for each in facts.broken] if facts else [],
-        recommended=_recommended(source, parts),
+        recommended=_recommended(source, parts, in_colour=images.shape[1] == 3),
         totals=_totals(parts),
         unit="points" if images.is_floating_point() else "pictures",
     )
@@ -129,12 +129,17 @@ def _totals(parts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     return {part: sum(of.values()) for part, of in parts.items()}
 
 
-def _recommended(source: Source, parts: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
-    """Options of a search that these data ask for, each with the reason."""
+def _recommended(source: Source, parts: Mapping[str, Mapping[str, int]], *, in_colour: bool) -> dict[str, str]:
+    """The study, and options of a search, that these data ask for, each with the reason."""
     from trainables.datasets.balance import UNBALANCED
 
     counts = sorted(parts["train"].values())
     told = {}
+    if in_colour:
+        told["photos"] = (
+            "the study for pictures in colour: in ten minutes with 10,000 of CIFAR-10 a backbone that ImageNet has "
+            "trained got 88.8 %, the networks of fashion_cnn 74.1 %"
+        )
     if counts[-1] >= UNBALANCED * counts[0]:
         told["--metric val_balanced_accuracy"] = (
             f"the largest class has {counts[-1]:,} training pictures, the smallest {counts[0]:,}, and accuracy says "

@@ -14,6 +14,7 @@
 | `ended`      | yes   | `Ended` |
 | `confirming` |       | `Confirming`: the search proper is over; what of it still runs is left |
 | `settled`    |       | `Settled`: going on would gain less than a seed decides |
+| `closing`    |       | `Closing`: the time that is left is too short for anything new |
 | `steered`    |       | `Steered`: what somebody asked of the search while it ran, and what it came to |
 | `tested`     | yes   | `WinnerTested`: written each time that the test set was opened |
 | `published`  |       | `InMLflow`: where runs and model are |
@@ -25,71 +26,18 @@ A search that was `confirming` stays so when it is resumed, unless it is `reopen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
+from search.record.body import Body as Body
+from search.record.body import Entry as Entry
+from search.record.body import Event as Event
 from search.record.kind import Kind as Kind
 from search.record.state import State
 from spaces.values import Value, config_from_plain, config_to_plain
 
 BEGINNINGS = (Kind.SEARCH, Kind.RESUMED)
 """With one of these each process begins that works on the search."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One row: `id` counts from 1 without gaps, `at` is the time in seconds since 1970.
-
-    Between the events of one process `at` advances by the monotonic clock, so a clock that is set while a search runs
-    changes no duration. `body` is as it was stored; `Asked.of` and its like read it.
-    """
-
-    id: int
-    at: float
-    kind: Kind
-    trial: int | None
-    body: Mapping[str, Any]
-
-
-Entry = tuple[Kind, int | None, Mapping[str, Any]]
-"""An event before it is written: kind, trial, body."""
-
-
-@cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind))
-
-
-@dataclass(frozen=True)
-class Body:
-    """What an event of one `kind` says; the keys that are stored are the names of the fields.
-
-    Of the `optional` ones those that are None are not stored. What records of earlier versions lack has a default.
-    """
-
-    kind: ClassVar[Kind]
-    optional: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def of(cls, event: Event) -> Self:
-        """The body of `event`, which must be of this kind; keys that are not known are passed over."""
-        assert event.kind == cls.kind, event
-        return cls.from_plain(event.body)
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what was stored. Raises TypeError if that lacks something."""
-        return cls(**{name: plain[name] for name in _names(cls) if name in plain})
-
-    def to_plain(self) -> dict[str, Any]:
-        """As it is stored, in the order of the keys."""
-        plain = {name: getattr(self, name) for name in _names(type(self))}
-        return {name: plain[name] for name in sorted(plain) if plain[name] is not None or name not in self.optional}
-
-    def entry(self, trial: int | None = None) -> Entry:
-        """An event that says this, about `trial` if it is about one."""
-        return self.kind, trial, self.to_plain()
 
 
 @dataclass(frozen=True)
@@ -236,6 +184,19 @@ class Settled(Body):
     spread: float
     best: float
     trials: int
+
+
+@dataclass(frozen=True)
+class Closing(Body):
+    """Nothing new begins: so many seconds are `left`, and the first `epochs` of a new trial would take `needed`.
+
+    What runs goes on, and of paused trials the best one. It holds until there is more time.
+    """
+
+    kind = Kind.CLOSING
+    left: float
+    needed: float
+    epochs: int
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     ENDED = "ended"
     CONFIRMING = "confirming"
     SETTLED = "settled"
+    CLOSING = "closing"
     STEERED = "steered"
     TESTED = "tested"
     PUBLISHED = "published"

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from search.record.events import (
     Asked,
+    Closing,
     Confirming,
     Decided,
     Ended,
@@ -83,6 +84,8 @@ class Trials:
         self.plans: list[Confirming] = []
         self.settled: Settled | None = None
         """Why the search ended before its budget; None unless it did."""
+        self.closing: Closing | None = None
+        """Why nothing new begins; None as long as there is time."""
 
     def apply(self, event: Event) -> None:
         """Take in one event; those that are not about a trial's course change nothing."""
@@ -144,11 +147,18 @@ class Trials:
     def _was_settled(self, event: Event) -> None:
         self.settled = Settled.of(event)
 
+    def _is_closing(self, event: Event) -> None:
+        self.closing = Closing.of(event)
+
+    def _steered(self, event: Event) -> None:
+        if event.body.get("time_budget") is not None:
+            self.closing = None
+
     def _finished(self, event: Event) -> None:
         self._interrupt(self.running(), Finished.of(event).why, event.at)
 
     def _resumed(self, event: Event) -> None:
-        self.settled = None  # if it is still so, that will be said again
+        self.settled = self.closing = None  # if it is still so, that will be said again
         if event.body.get("reopened"):
             self.confirming = None
         for trial in self.going():
@@ -173,6 +183,8 @@ class Trials:
         Kind.ENDED: _ended,
         Kind.CONFIRMING: _began_to_confirm,
         Kind.SETTLED: _was_settled,
+        Kind.CLOSING: _is_closing,
+        Kind.STEERED: _steered,
         Kind.TESTED: _tested,
         Kind.FINISHED: _finished,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import os
 import shutil
 import signal
@@ -11,14 +12,14 @@ import time
 from collections.abc import Iterator
 
 import spaces
-from search.decide import confirmation
+from search.decide import closing, confirmation
 from search.engine.engine import Engine
 from search.engine.shared_data import put_data
 from search.engine.surroundings import Surroundings
 from search.engine.users_code import UsersCode
 from search.engine.worker import Task
 from search.errors import ClusterLost, EnvironmentFault
-from search.record.events import Steered
+from search.record.events import Closing, Steered
 from search.record.steering import Request, in_words
 from search.session.own_mlflow import place_for_trials
 from search.session.session import Session
@@ -27,6 +28,11 @@ from search.storage.checkpoints import Retention, Shelf
 from search.storage.requests import Inbox
 from search.storage.runs import STACKS, TRIALS
 from trainables.script.script import Script
+
+LOOK_SECONDS = 2.0
+"""So often it is asked what measuring the winner will take."""
+TOLD_SECONDS = 10.0
+"""More than these are told."""
 
 
 def train(session: Session, shelf: Shelf, retention: Retention, surroundings: Surroundings, stop: Stop) -> str:
@@ -89,6 +95,7 @@ class _Driver:
         self._session, self._stop = session, stop
         self._began, self._epochs_before = time.monotonic(), session.search.trials.epochs
         self._inbox = Inbox(session.folder.resolve())
+        self._looked, self._kept = -math.inf, 0.0
 
     def open(self) -> None:
         """Listen to what people ask of the search from now on."""
@@ -138,6 +145,14 @@ class _Driver:
             self._session.search, workers, began=self._began, deadline=deadline, now=time.monotonic()
         )
 
+    def seconds_left(self) -> float | None:
+        """Those until the deadline."""
+        return None if self._stop.deadline is None else self._stop.left()
+
+    def closing(self, told: Closing) -> None:
+        """Tell the user."""
+        self._session.display.say(closing.in_words(told))
+
     def tick(self) -> None:
         """Begin to write to MLflow once there is an epoch, and draw the screen."""
         # Importing MLflow takes seconds of CPU, which the workers need until they train.
@@ -145,6 +160,18 @@ class _Driver:
             self._session.tracker.start()
         with contextlib.suppress(Exception):  # a screen that cannot be drawn, or a closed pipe, ends no search
             self._session.display.tick()
+        self._keep_time()
+
+    def _keep_time(self) -> None:
+        """Keep what measuring the winner will take of a time budget; much of it is told once."""
+        if self._stop.deadline is None or time.monotonic() < self._looked + LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        seconds = closing.measuring(self._session.search.trials, self._session.prepared.header)
+        if seconds > TOLD_SECONDS and not self._kept:
+            self._kept = seconds
+            self._session.display.say(f"some {seconds:.0f} s of the time budget are kept for measuring the winner")
+        self._stop.keep(seconds)
 
     def warn(self, text: str) -> None:
         """Tell the user."""

@@ -78,12 +78,13 @@ class ServedClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Probabilities by class; `idxmax(axis=1)` of them is the answer. Raises Refusal."""
         import torch
 
+        from trainables.evaluation import logits_of
         from trainables.pictures import Unreadable
 
         try:
             with torch.inference_mode():
-                batches = self._intake.batches(model_input, self._say)
-                logits = torch.cat([self._network(torch.from_numpy(batch)) for batch in batches])
+                batches = map(torch.from_numpy, self._intake.batches(model_input, self._say))
+                logits = torch.cat([logits_of(self._network, batch) for batch in batches])
         except Unreadable as error:
             raise Refusal(str(error)) from None
         return Answers(logits.float().softmax(1).numpy(), columns=self._classes)

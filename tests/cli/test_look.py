@@ -52,7 +52,7 @@ def test_the_document_counts_parts_classes_sizes_and_kinds(tmp_path: Path) -> No
     assert (found["sizes"], found["kinds"]) == ({"8×8": 36, "20×30": 1}, {"PNG": 37})
     assert found["broken"] == [["train/cat/no.jpg", "it is text"]]
     assert any("1 of 4 pictures of test are in train too" in text for text in found["warnings"])
-    assert {"--metric val_balanced_accuracy", "--skip-broken", "--folds 5"} == found["recommended"].keys()
+    assert {"photos", "--metric val_balanced_accuracy", "--skip-broken", "--folds 5"} == found["recommended"].keys()
 
 
 def test_the_text_says_the_same(tmp_path: Path) -> None:

@@ -184,6 +184,18 @@ def test_while_trials_run_the_first_signal_interrupts_no_steps_and_the_second_co
     assert done == ["the last"] * 2
 
 
+def test_time_to_measure_the_winner_is_kept_of_a_budget_up_to_a_quarter_of_it() -> None:
+    stop = Stop(time.monotonic())
+    stop.keep(10.0)
+    assert stop.deadline is None
+    stop.allow(100.0)
+    whole = stop.deadline
+    assert whole is not None
+    for asked, kept in ((10.0, 10.0), (4.0, 4.0), (1000.0, 25.0), (0.0, 0.0)):
+        stop.keep(asked)
+        assert stop.deadline == pytest.approx(whole - kept)
+
+
 @pytest.mark.usefixtures("stop")
 def test_a_signal_while_an_event_is_written_leaves_record_and_memory_alike(tiny_study: Study, tmp_path: Path) -> None:
     stop = Stop(time.monotonic())

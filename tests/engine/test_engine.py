@@ -17,7 +17,7 @@ from search.engine.engine import Engine
 from search.engine.occupancy import GPU_WAIT_SECONDS
 from search.engine.places import Places
 from search.engine.worker import Task
-from search.record.events import Steered
+from search.record.events import Closing, Steered
 from search.record.state import State
 from search.record.steering import Request
 from search.storage import checkpoints
@@ -92,6 +92,12 @@ class Endless:
 
     def should_confirm(self) -> bool:
         return False
+
+    def seconds_left(self) -> float | None:
+        return None
+
+    def closing(self, told: Closing) -> None:
+        pass
 
     def tick(self) -> None:
         pass

@@ -10,6 +10,7 @@ import pytest
 from search.record.events import (
     Asked,
     Body,
+    Closing,
     Confirming,
     Continued,
     Decided,
@@ -61,6 +62,7 @@ ROWS: list[tuple[Body, str]] = [
     ),
     (Confirming([5, 2], None, 3), '{"control": null, "seeds": 3, "trials": [5, 2]}'),
     (Settled(0.1, 0.2, 0.9, 30), '{"best": 0.9, "expected_gain": 0.1, "spread": 0.2, "trials": 30}'),
+    (Closing(1.5, 20.25, 3), '{"epochs": 3, "left": 1.5, "needed": 20.25}'),
     (
         WinnerTested(0, 3, 0.75, 0.5, 10),
         '{"epoch": 3, "images": 10, "test_accuracy": 0.75, "test_loss": 0.5, "trial": 0}',

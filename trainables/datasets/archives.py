@@ -10,7 +10,7 @@ import tarfile
 import uuid
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from trainables.cache import cache_folder
 from trainables.datasets.files import shown
@@ -46,7 +46,7 @@ def unpacked(path: Path, reading: Reading) -> Path:
         aside.mkdir(parents=True)
         if path.name.casefold().endswith(LONE):
             with gzip.open(path) as source:
-                _Budget(path, reading.limit).copy(source, aside / path.name[: -len(".gz")])
+                _Budget(path, reading.limit).copy(cast(IO[bytes], source), aside / path.name[: -len(".gz")])
         elif zipfile.is_zipfile(path):
             _zip(path, aside, reading.limit)
         else:

@@ -46,7 +46,7 @@ def pixel_tables(name: str, where: str, paths: Sequence[Path], reading: Reading)
     if "train" not in found:
         raise DataError(f"{where} has tables for {listed(sorted(found))} and none for train")
     notes: list[str] = []
-    tables = {}
+    tables: dict[str, _Table] = {}
     for part, path in [*found.items()]:
         table = _read(path, reading, notes)
         if table.labels is None and part == "train":
@@ -174,7 +174,7 @@ def _of_one_column(path: Path, table: Any, together: str, reading: Reading, note
         notes.append(f"{shown(path.name)}: {counted(len(passed), 'column')} passed over: {listed(passed)}")
     if of_labels and of_labels.casefold() not in LABELS:
         notes.append(f"{shown(path.name)}: the column {of_labels} is read as labels")
-    rows = []
+    rows: list[Any] = []
     for number, text in enumerate(table.column(together).to_pylist(), start=2):
         row = _numbers(str(text))
         if row is None:
