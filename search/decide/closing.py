@@ -22,8 +22,8 @@ USUAL = 6
 def due(search: Search, left: float) -> Closing | None:
     """What is to be recorded if in the `left` seconds a new trial would not get to the first rung; None if it would.
 
-    That takes the median of what the last trials took which got there, their start not counted. None too while no trial
-    has got there, and where nothing new would begin anyway.
+    By the median of the last trials that got there, each at the pace of its fastest epoch: its start is not counted,
+    nor what is computed once for all. None too while no trial has got there, and where nothing new would begin anyway.
     """
     trials = search.trials
     if trials.closing is not None or trials.confirming is not None or trials.settled is not None:
@@ -35,7 +35,7 @@ def due(search: Search, left: float) -> Closing | None:
     for number in reversed(range(len(trials))):
         epochs = trials[number].epochs
         if len(epochs) >= rung:
-            seconds.append(sum(row.seconds for row in epochs[:rung]))
+            seconds.append(rung * min(row.seconds for row in epochs))
         if len(seconds) == LATEST:
             break
     needed = statistics.median(seconds) if seconds else 0.0
