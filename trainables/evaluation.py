@@ -43,7 +43,7 @@ def evaluate(
     scores: list[Tensor] = []
     training = model.training
     model.eval()
-    size = batch_of(split, model)
+    size = at_a_time(split.images, model)
     # cuDNN would round the inputs of convolutions to TF32.
     exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     with torch.inference_mode(), exact if device.type == "cuda" else nullcontext():
@@ -81,21 +81,17 @@ def examined(model: nn.Module, split: Split) -> tuple[dict[str, float], Tensor, 
     return metrics, torch.cat(classes), torch.cat(sure)
 
 
-def batch_of(split: Split, model: nn.Module | None = None) -> int:
-    """How many of `split` are judged at a time: of small images as many as stay in the cache of one CPU core.
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    """What `model` answers to `images` `(N, C, H, W)`, of which it gets as many at a time as `at_a_time` says."""
+    return torch.cat([model(part) for part in images.split(at_a_time(images, model))])
+
+
+def at_a_time(images: Tensor, model: nn.Module) -> int:
+    """How many of `images` `model` judges at a time: of small ones as many as stay in the cache of one CPU core.
 
     Small are those that `model` does not enlarge. A GPU takes what it is given.
     """
-    return _at_a_time(split.images, model)
-
-
-def logits_of(model: nn.Module, images: Tensor) -> Tensor:
-    """What `model` answers to `images` `(N, C, H, W)`, of which it gets as many at a time as `batch_of` says."""
-    return torch.cat([model(part) for part in images.split(_at_a_time(images, model))])
-
-
-def _at_a_time(images: Tensor, model: nn.Module | None) -> int:
     most = 250 if images.device.type == "cpu" else 2000
-    enlarged = [module.size**2 for module in (model.modules() if model else ()) if isinstance(module, Prepared)]
+    enlarged = [module.size**2 for module in model.modules() if isinstance(module, Prepared)]
     pixels = max([math.prod(images.shape[2:]), *enlarged])
     return most if pixels <= LARGE else max(1, most * LARGE // pixels)

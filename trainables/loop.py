@@ -22,7 +22,7 @@ from trainables.average import WeightAverage
 from trainables.data import Split
 from trainables.device import seeded, synchronize
 from trainables.epoch import Diverged, Epoch
-from trainables.evaluation import batch_of, evaluate
+from trainables.evaluation import at_a_time, evaluate
 from trainables.mode import Mode
 from trainables.optimizers import load_state_tensors, set_learning_rate, state_tensors
 from trainables.step import Step, eager_step, graphed_step
@@ -170,7 +170,7 @@ class Loop:
                 taken, shuffles = taken + new, shuffles + math.ceil((new + warm) * self.passes / self.steps) - warm
                 warm = 0
             whole = self.supply.val
-            judged = batch_of(whole, self.judged) * (1 if self.device.type == "cpu" else 4)
+            judged = at_a_time(whole.images, self.judged) * (1 if self.device.type == "cpu" else 4)
             val = Split(whole.images[:judged], whole.labels[:judged])
             evaluate(self.judged, Split(val.images[:10], val.labels[:10]))
             validation = self._timed(lambda: evaluate(self.judged, val)) * len(whole) / len(val)

@@ -80,9 +80,10 @@ def next_one(trials: Trials, study: Study, rules: Options, sampler: Sampler, ste
 
 def to_continue(trials: Trials, study: Study, rules: Options, sampler: Sampler, scheduler: Scheduler) -> int | None:
     """The paused trial with which a free worker goes on; None if there is none, or a new one is to begin instead."""
-    paused = [trial.number for trial in trials.paused()]
-    if paused and trials.closing is not None and trials.confirming is None:
-        return _best_of(trials.paused(), study)
+    aside = trials.paused()
+    if aside and trials.closing is not None and trials.confirming is None:
+        return _best_of(aside, study)
+    paused = [trial.number for trial in aside]
     if not paused or trials.confirming is not None or trials.settled or given_are_left(trials, study, rules):
         return None
     assert isinstance(sampler, Judge)
@@ -93,9 +94,8 @@ def to_continue(trials: Trials, study: Study, rules: Options, sampler: Sampler, 
 
 def _best_of(paused: Sequence[Trial], study: Study) -> int:
     """The trial of most worth so far: what little time is left is best spent on it."""
-    objective = study.objective
-    sign = 1 if objective.mode == "max" else -1
-    return max(paused, key=lambda trial: (sign * trial.best_value(objective), -trial.number)).number
+    values = [trial.best_value(study.objective) for trial in paused]
+    return paused[values.index(study.objective.best(values))].number
 
 
 def to_confirm(trials: Trials, study: Study, rules: Options) -> Confirming | None:

@@ -22,8 +22,8 @@ USUAL = 6
 def due(search: Search, left: float) -> Closing | None:
     """What is to be recorded if in the `left` seconds a new trial would not get to the first rung; None if it would.
 
-    By the median of the last trials that got there, each at the pace of its fastest epoch: its start is not counted,
-    nor what is computed once for all. None too while no trial has got there, and where nothing new would begin anyway.
+    By the median of the last trials that got there, each at the pace of its last epoch: its start is not counted, nor
+    what is computed once for all. None too while no trial has got there, and where nothing new would begin anyway.
     """
     trials = search.trials
     if trials.closing is not None or trials.confirming is not None or trials.settled is not None:
@@ -35,7 +35,7 @@ def due(search: Search, left: float) -> Closing | None:
     for number in reversed(range(len(trials))):
         epochs = trials[number].epochs
         if len(epochs) >= rung:
-            seconds.append(rung * min(row.seconds for row in epochs))
+            seconds.append(rung * epochs[-1].seconds)
         if len(seconds) == LATEST:
             break
     needed = statistics.median(seconds) if seconds else 0.0
@@ -48,10 +48,8 @@ def measuring(trials: Trials, header: Header) -> float:
     By the slowest of its epochs, for which a network has seen all images; to train takes longer than to judge, so this
     is more than enough, as a rule. 0 where nothing is known of the data, and while no trial has a value.
     """
-    objective, seen = trials.objective, header.train_images + header.val_images
-    sign = 1 if objective.mode == "max" else -1
-    going = [trial for trial in trials.going() if trial.has_value(objective)]
-    best = trials.leader() or max(going, key=lambda trial: sign * trial.best_value(objective), default=None)
+    seen = header.train_images + header.val_images
+    best = trials.leader() or trials.best()
     if best is None or not seen:
         return 0.0
     parts = header.contents.parts if header.contents else {}

@@ -95,7 +95,7 @@ class _Driver:
         self._session, self._stop = session, stop
         self._began, self._epochs_before = time.monotonic(), session.search.trials.epochs
         self._inbox = Inbox(session.folder.resolve())
-        self._looked, self._kept = -math.inf, 0.0
+        self._looked, self._told = -math.inf, False
 
     def open(self) -> None:
         """Listen to what people ask of the search from now on."""
@@ -168,8 +168,8 @@ class _Driver:
             return
         self._looked = time.monotonic()
         seconds = closing.measuring(self._session.search.trials, self._session.prepared.header)
-        if seconds > TOLD_SECONDS and not self._kept:
-            self._kept = seconds
+        if seconds > TOLD_SECONDS and not self._told:
+            self._told = True
             self._session.display.say(f"some {seconds:.0f} s of the time budget are kept for measuring the winner")
         self._stop.keep(seconds)
 

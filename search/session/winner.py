@@ -48,8 +48,8 @@ def winner(search: Search) -> Trial:
         raise SearchFailed("the time budget was spent before a trial began; give more with --time-budget")
     if not any(reasons):  # all of them still ran
         raise SearchFailed(
-            f"the time budget was spent before any of {len(search.trials)} trials had come to its first result; give "
-            "more with --time-budget, or make an epoch cheaper (smaller images or network, no folds)"
+            f"the search ended before any of {len(search.trials)} trials had come to its first result; give more with "
+            "--time-budget, or make an epoch cheaper (smaller images or network, no folds)"
         )
     why, count = reasons.most_common(1)[0]
     raise SearchFailed(f"none of {len(search.trials)} trials has a result; the most frequent end ({count}): {why}")

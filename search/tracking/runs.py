@@ -65,7 +65,7 @@ class Runs:
         if doubtful:  # a call that failed may have been done all the same
             self._adopt(self._found()[1])
         self._projection.take(events)
-        known = self._begin_children() if self._bulk else set()
+        known = self._begin_children()
         for number, update in sorted(self._projection.children.items()):
             if number not in known:
                 self._write_child(number, update)
@@ -99,8 +99,7 @@ class Runs:
     @property
     def notes(self) -> Mapping[str, str]:
         """A line for each name or value that MLflow cannot show as it is."""
-        slow = {"bulk": self._bulk.why_not} if self._bulk.why_not else {}
-        return {**self._projection.notes, **self._attachments.notes, **slow}
+        return {**self._projection.notes, **self._attachments.notes}
 
     def remove_doubles(self) -> None:
         """Delete runs that an unanswered call left behind: those of this search that are not the ones we write to."""
@@ -178,9 +177,13 @@ class Runs:
         self._write(run, update)
 
     def _begin_children(self) -> set[int]:
-        """Make and write the runs of all trials that have none, if they are many; returns which."""
+        """Make and write the runs of all trials that have none, if they are many and it can be done; returns which."""
         new = {number: update for number, update in self._projection.children.items() if number not in self._children}
         if len(new) < bulk.FEWEST:
+            return set()
+        if not self._bulk:
+            if self._bulk.why_not:
+                self._projection.notes.setdefault("bulk", self._bulk.why_not)
             return set()
         numbers = sorted(new)
         made = self._bulk.add([self._new_run(each, new[each]) for each in numbers])

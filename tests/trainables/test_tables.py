@@ -463,6 +463,15 @@ def test_pixels_in_one_column_that_are_none_are_refused_with_their_line(tmp_path
         find("x", path)
 
 
+def test_of_several_tables_each_is_a_part_and_their_column_of_parts_is_passed_over_aloud(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        faces(tmp_path / f"{part}.csv", "Training", "Training")
+    source = find("x", tmp_path)
+    assert source.test is not None
+    assert len(source.test()[1]) == len(source.train()[1]) == 12
+    assert "test.csv: its column of parts is passed over, the file is test" in said(source)
+
+
 def test_parts_with_other_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="parts that are called first, second; call them train, val and test"):
         find("x", faces(tmp_path / "fer.csv", "first", "second"))

@@ -94,13 +94,13 @@ def _npy(path: Path, limit: int) -> Any:
 def _safetensors(path: Path, limit: int) -> dict[str, Any]:
     from safetensors.torch import load_file
 
+    total = path.stat().st_size
+    if total > limit:
+        raise too_large(path, total, limit)
     try:
         stored = load_file(path)
     except Exception as error:
         raise _unreadable(path, ".safetensors", error) from None
-    total = sum(each.nbytes for each in stored.values())
-    if total > limit:
-        raise too_large(path, total, limit)
     return {name: _array(each) for name, each in stored.items()}
 
 

@@ -57,6 +57,8 @@ def pixel_tables(name: str, where: str, paths: Sequence[Path], reading: Reading)
             tables |= _by_part(path, table)
             found |= dict.fromkeys(tables, path)
         else:
+            if table.parts is not None:
+                notes.append(f"{shown(path.name)}: its column of parts is passed over, the file is {part}")
             tables[part] = table
     held = Arrays(
         images={part: table.pixels for part, table in tables.items()},

@@ -18,7 +18,7 @@ from trainables.epoch import Epoch
 from trainables.script import command
 from trainables.script.command import Given
 from trainables.script.failures import ScriptAhead
-from trainables.script.folder import Home, Past
+from trainables.script.folder import Home
 from trainables.script.metrics import form_of
 from trainables.script.process import Process
 from trainables.script.run import Run
@@ -164,10 +164,10 @@ class Script:
                 return
             except ScriptAhead as error:
                 why = str(error)
-            home.begin(None)
+            past = home.begin(None)
             with self.started(config, home) as process:
                 process.note(f"it {why}; so it has begun again, with an empty folder")
-                yield from Run(self, home, Past(), process).epochs(config["train/epochs"])
+                yield from Run(self, home, past, process).epochs(config["train/epochs"])
 
     def started(self, config: Mapping[str, Any], home: Home, *, testing: bool = False) -> Process:
         """The program, run for `config` with the files in `home`, which is made; `search.report` hears of `testing`."""
